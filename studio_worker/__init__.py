@@ -1,0 +1,167 @@
+"""studio-worker: turn any machine into a generation node for a studio.
+
+Every public name is exported here and loaded on first use, so that importing the package stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from studio_worker.version import __version__
+
+if TYPE_CHECKING:
+    from studio_worker.config import Config
+    from studio_worker.engines.base import (
+        AudioChunk,
+        AudioResult,
+        Available,
+        Engine,
+        EngineCapabilities,
+        EngineJob,
+        ImageResult,
+        JobInfo,
+        LlmResult,
+        Outcome,
+        Result,
+        TextDelta,
+        TranscriptResult,
+        Unavailable,
+        VideoResult,
+    )
+    from studio_worker.engines.hookspecs import hookimpl
+    from studio_worker.errors import (
+        BadInput,
+        Cancelled,
+        EngineError,
+        OutOfMemory,
+        StudioWorkerError,
+        UnsupportedTask,
+    )
+    from studio_worker.events import (
+        Event,
+        JobAccepted,
+        JobDelivered,
+        JobFailed,
+        JobProgress,
+        RegistrationChanged,
+        SessionLost,
+        SessionOpened,
+    )
+    from studio_worker.models.files import LoadOptions, ModelFiles
+    from studio_worker.wire.kinds import TaskKind
+    from studio_worker.wire.model_source import ModelSource
+    from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, TtsTask, VideoTask
+    from studio_worker.worker import Job, Worker
+
+API_VERSION = 1
+"""The plugin API that this release serves; an engine that asks for another is named and skipped."""
+
+_HOMES = {
+    "studio_worker.config": ("Config",),
+    "studio_worker.engines.base": (
+        "AudioChunk",
+        "AudioResult",
+        "Available",
+        "Engine",
+        "EngineCapabilities",
+        "EngineJob",
+        "ImageResult",
+        "JobInfo",
+        "LlmResult",
+        "Outcome",
+        "Result",
+        "TextDelta",
+        "TranscriptResult",
+        "Unavailable",
+        "VideoResult",
+    ),
+    "studio_worker.engines.hookspecs": ("hookimpl",),
+    "studio_worker.errors": (
+        "BadInput",
+        "Cancelled",
+        "EngineError",
+        "OutOfMemory",
+        "StudioWorkerError",
+        "UnsupportedTask",
+    ),
+    "studio_worker.events": (
+        "Event",
+        "JobAccepted",
+        "JobDelivered",
+        "JobFailed",
+        "JobProgress",
+        "RegistrationChanged",
+        "SessionLost",
+        "SessionOpened",
+    ),
+    "studio_worker.models.files": ("LoadOptions", "ModelFiles"),
+    "studio_worker.wire.kinds": ("TaskKind",),
+    "studio_worker.wire.model_source": ("ModelSource",),
+    "studio_worker.wire.tasks": ("ImageTask", "LlmTask", "SttTask", "TtsTask", "VideoTask"),
+    "studio_worker.worker": ("Job", "Worker"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "API_VERSION",
+    "AudioChunk",
+    "AudioResult",
+    "Available",
+    "BadInput",
+    "Cancelled",
+    "Config",
+    "Engine",
+    "EngineCapabilities",
+    "EngineError",
+    "EngineJob",
+    "Event",
+    "ImageResult",
+    "ImageTask",
+    "Job",
+    "JobAccepted",
+    "JobDelivered",
+    "JobFailed",
+    "JobInfo",
+    "JobProgress",
+    "LlmResult",
+    "LlmTask",
+    "LoadOptions",
+    "ModelFiles",
+    "ModelSource",
+    "OutOfMemory",
+    "Outcome",
+    "RegistrationChanged",
+    "Result",
+    "SessionLost",
+    "SessionOpened",
+    "SttTask",
+    "StudioWorkerError",
+    "TaskKind",
+    "TextDelta",
+    "TranscriptResult",
+    "TtsTask",
+    "Unavailable",
+    "UnsupportedTask",
+    "VideoResult",
+    "VideoTask",
+    "Worker",
+    "__version__",
+    "hookimpl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    try:
+        home = _HOME_OF[name]
+    except KeyError:
+        raise AttributeError(f"module 'studio_worker' has no attribute {name!r}") from None
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

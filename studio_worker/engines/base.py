@@ -1,0 +1,295 @@
+"""The plugin API: what an engine is, what it is given, what it returns. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from studio_worker.errors import Cancelled
+from studio_worker.models.files import LoadOptions, ModelFiles
+from studio_worker.wire.kinds import TaskKind
+
+if TYPE_CHECKING:
+    from loguru import Logger
+
+    from studio_worker.wire.model_source import ModelSource
+    from studio_worker.wire.tasks import Task
+
+Isolation: TypeAlias = Literal["process", "thread", "loop"]
+
+
+class EngineCapabilities:
+    """What an engine serves: for each kind, the model ids that it advertises.
+
+    A real engine that loads whatever a claim names advertises a label such as ``onnx:*``; the label is for
+    people and is never matched as a pattern.
+
+    Args:
+        models: kind to model ids; order is kept, repeats are dropped.
+    """
+
+    __slots__ = ("models",)
+
+    def __init__(self, models: Mapping[TaskKind, Sequence[str]]) -> None:
+        self.models: Mapping[TaskKind, tuple[str, ...]] = MappingProxyType(
+            {TaskKind(kind): tuple(dict.fromkeys(ids)) for kind, ids in models.items()}
+        )
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """The kinds served."""
+        return tuple(self.models)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EngineCapabilities) and dict(self.models) == dict(other.models)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.models.items()))
+
+    def __repr__(self) -> str:
+        return f"EngineCapabilities({dict(self.models)!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """The engine can run here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The engine cannot run here: it is shown, not advertised.
+
+    Attributes:
+        reason: what is missing.
+        remedy: what to do about it, a command where there is one.
+    """
+
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """A picture: encoded bytes, or a file inside the job's `work_dir`."""
+
+    data: bytes | Path
+    ext: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioResult:
+    """Sound: encoded bytes, or a file inside the job's `work_dir`."""
+
+    data: bytes | Path
+    ext: str = "wav"
+
+
+@dataclass(frozen=True, slots=True)
+class VideoResult:
+    """A moving picture: encoded bytes, or a file inside the job's `work_dir`."""
+
+    data: bytes | Path
+    ext: str = "mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class LlmResult:
+    """A completion in OpenAI's ``chat.completion`` shape, with true token counts."""
+
+    json: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptResult:
+    """A transcript: ``{text, language, duration, segments?, words?}``, times in seconds."""
+
+    json: dict[str, Any]
+
+
+Result: TypeAlias = ImageResult | AudioResult | VideoResult | LlmResult | TranscriptResult
+
+RESULT_TYPES: Mapping[TaskKind, type[Result]] = {
+    TaskKind.IMAGE: ImageResult,
+    TaskKind.AUDIO_TTS: AudioResult,
+    TaskKind.VIDEO: VideoResult,
+    TaskKind.LLM: LlmResult,
+    TaskKind.AUDIO_STT: TranscriptResult,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of an answer, in order; `reasoning` is a piece of the model's thinking."""
+
+    text: str = ""
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """A piece of sound: 16-bit little-endian mono PCM at `rate` Hz."""
+
+    pcm: bytes
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes that a model takes once loaded."""
+
+    ram_bytes: int = 0
+    vram_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PluginConfig:
+    """What the operator set for one plugin: its ``[plugins.<name>]`` table, without secrets."""
+
+    plugin: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job as hooks see it. `origin` is ``studio`` or ``local``; `source` is the ModelSource's engine id."""
+
+    id: str
+    kind: TaskKind
+    model: str
+    engine: str
+    source: str | None = None
+    origin: str = "studio"
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a job ended. `status` is ``done``, ``failed`` or ``cancelled``; `seconds` is from accept to end."""
+
+    status: Literal["done", "failed", "cancelled"]
+    seconds: float
+    error: str | None = None
+    retryable: bool = False
+
+
+ProgressCallback: TypeAlias = Callable[[int, int, str, bytes | None], None]
+
+
+def _no_progress(step: int, total: int, stage: str, preview: bytes | None) -> None:
+    """Progress that nobody follows."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EngineJob:
+    """One job as its engine sees it.
+
+    Attributes:
+        id: the job id.
+        model: the model id.
+        task: the task, with every default resolved (protocol section 4).
+        source: the claim's `ModelSource`; None for a local job without one.
+        files: role to local paths, downloaded and verified, in the claim's order.
+        inputs: fetched inputs: ``image``, ``mask``, ``ref_image`` (image, video), ``audio`` (audio_stt).
+        options: how the model is to be loaded.
+        loaded: what the engine's `load` returned.
+        seed: always set; random where the task has none, and reported in `generationMeta`.
+        work_dir: a private folder, gone after the job.
+        log: a logger bound to the job.
+        meta: JSON values that go into `generationMeta`.
+    """
+
+    id: str
+    model: str
+    task: Task
+    seed: int
+    work_dir: Path
+    log: Logger
+    source: ModelSource | None = None
+    files: Mapping[str, list[Path]] = field(default_factory=dict)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    options: LoadOptions = LoadOptions()
+    loaded: Any = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    _on_progress: ProgressCallback = field(default=_no_progress, repr=False)
+    _cancel: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    def progress(self, step: int, total: int, *, stage: str = "run", preview: bytes | None = None) -> None:
+        """Say how far the job is. Cheap, from any thread.
+
+        Args:
+            step: steps done, 0 to `total`.
+            total: steps in all.
+            stage: a word for what is going on.
+            preview: a small encoded picture of what there is so far.
+        """
+        self._on_progress(step, total, stage, preview)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the job is to end now."""
+        return self._cancel.is_set()
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` where the job is to end now; call it between steps."""
+        if self._cancel.is_set():
+            raise Cancelled
+
+
+class Engine(ABC):
+    """Runs jobs of one or more kinds.
+
+    Attributes:
+        name: how people call the engine; defaults to nothing, so set it.
+        sources: the ModelSource.engine ids that it serves; empty means ``(name,)``.
+        isolation: where it runs: ``process``, ``thread`` or ``loop``.
+        concurrency: how many jobs it can run at once.
+        api_version: the plugin API that it was written for.
+        deterministic: the same job with the same seed gives the same bytes.
+    """
+
+    name: str = ""
+    sources: tuple[str, ...] = ()
+    isolation: Isolation = "process"
+    concurrency: int = 1
+    api_version: int = 1
+    deterministic: bool = False
+
+    @abstractmethod
+    def capabilities(self) -> EngineCapabilities:
+        """The kinds and model ids served. Cheap and pure; imports nothing heavy."""
+
+    def availability(self) -> Available | Unavailable:
+        """Whether the engine can run here, by `find_spec` and file look-ups; imports nothing heavy."""
+        return Available()
+
+    def load(self, model: ModelFiles) -> Any:
+        """Load a model; what is returned stays warm and is handed on as `job.loaded`. Heavy imports belong here."""
+        return None
+
+    def unload(self, loaded: Any) -> None:
+        """Give back what `load` took."""
+
+    def estimate(self, model: ModelFiles) -> Estimate | None:
+        """Bytes of RAM and VRAM that `load` will take, None where unknown."""
+        return None
+
+    @abstractmethod
+    def run(self, job: EngineJob) -> Any:
+        """Run a job and return its result.
+
+        A plain method for isolation ``process`` and ``thread``, ``async def`` for ``loop``.
+
+        Raises:
+            UnsupportedTask: the engine cannot do this task; never retried.
+            BadInput: an input is not what the task needs; never retried.
+            OutOfMemory: retried, here or elsewhere.
+            EngineError: with `retryable` as given; any other exception is a retryable failure.
+        """
+
+    def stream(self, job: EngineJob) -> Iterator[Any] | AsyncIterator[Any]:
+        """Optional: yield `TextDelta` or `AudioChunk` as they come, and the result last."""
+        raise NotImplementedError

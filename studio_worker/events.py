@@ -1,0 +1,85 @@
+"""What happens in a worker, as frozen values that an embedder or a listener may read. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from studio_worker.wire.kinds import TaskKind
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationChanged(Event):
+    """The registration moved on. `detail` is the request id, the worker id or the reason of a rejection."""
+
+    state: Literal["pristine", "pending", "approved", "rejected"]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened(Event):
+    """The studio has said welcome."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLost(Event):
+    """The session has ended; the worker reconnects in `retry_in_secs`."""
+
+    reason: str
+    retry_in_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobAccepted(Event):
+    """A job was taken. `engine` is empty where the claim was refused after the accept."""
+
+    job_id: str
+    kind: TaskKind | None = None
+    model: str = ""
+    engine: str = ""
+    origin: Literal["studio", "local"] = "studio"
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress(Event):
+    """How far a job is; `preview` is a small encoded picture. The latest of a job replaces earlier ones."""
+
+    job_id: str
+    step: int
+    total: int
+    stage: str = "run"
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDelivered(Event):
+    """The studio (or the caller) has the result. `seconds` is from accept to acknowledgement."""
+
+    job_id: str
+    seconds: float
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed(Event):
+    """The job ended without a result."""
+
+    job_id: str
+    error: str
+    retryable: bool
+    seconds: float
+
+
+class EventSink(Protocol):
+    """Takes events; never blocks, never raises."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        ...

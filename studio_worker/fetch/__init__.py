@@ -1,0 +1,1 @@
+"""HTTP to addresses that strangers name: what may be asked, and how."""

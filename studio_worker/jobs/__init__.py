@@ -1,0 +1,1 @@
+"""One job from offer to acknowledged result."""

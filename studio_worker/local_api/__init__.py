@@ -1,0 +1,1 @@
+"""The loopback listener: health and daemon control."""

@@ -1,0 +1,93 @@
+"""Logging: one structured line an event, text from outside escaped, set up only by the command line.
+
+Modules log with ``logger.bind(event=..., job_id=...).info("A constant sentence")``: text that comes from a studio,
+a model or a user travels in bound fields only, never in the message, and the sinks here escape every field. As a
+library the package is silent until somebody calls ``loguru.logger.enable("studio_worker")``.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
+
+from loguru import logger
+
+from studio_worker.text import escape
+from studio_worker.wire.strict_json import dumps_lossy
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+logger.disable("studio_worker")
+
+Level = Literal["info", "warn", "error"]
+
+
+class LogSink(Protocol):
+    """Takes the lines that an operator of the studio should see; from any thread, never blocks."""
+
+    def add(self, level: Level, category: str, message: str, *, job_id: str | None = None) -> None:
+        """Take one line; `message` is escaped and bounded by whoever ships it."""
+        ...
+
+
+def set_up(level: str = "INFO", *, as_json: bool = False, stream: TextIO | None = None) -> None:
+    """Send the process's log to `stream` (stderr), one line a record. For a process that is ours alone.
+
+    Args:
+        level: the lowest level shown.
+        as_json: one JSON object a line, for machines.
+        stream: where to write; a closed stream is ignored.
+    """
+    target = stream or sys.stderr
+    render = _json_line if as_json else _text_line
+
+    def write(message: Message) -> None:
+        try:
+            target.write(render(message.record))
+            target.flush()
+        except (OSError, ValueError):
+            return
+
+    logger.remove()
+    logger.add(write, level=level.upper(), format="{message}", diagnose=False, backtrace=False, catch=True)
+    logger.enable("studio_worker")
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    return {key: value for key, value in record["extra"].items() if value is not None}
+
+
+def _error(record: Record) -> str | None:
+    problem = record["exception"]
+    return None if problem is None else f"{problem.type.__name__ if problem.type else 'error'}: {problem.value}"
+
+
+def _text_line(record: Record) -> str:
+    fields = _fields(record)
+    if error := _error(record):
+        fields["error"] = error
+    shown = " ".join(f"{key}={_quoted(str(value))}" for key, value in fields.items())
+    head = f"{record['time']:%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    line = f"{head} {record['level'].name:<7} {record['name']}: {escape(record['message'])}"
+    return f"{line} {shown}\n" if shown else f"{line}\n"
+
+
+def _quoted(text: str) -> str:
+    text = escape(text, limit=2_000)
+    return text if text and " " not in text and '"' not in text else '"' + text.replace('"', '\\"') + '"'
+
+
+def _json_line(record: Record) -> str:
+    out: dict[str, Any] = {
+        "ts": record["time"].isoformat(timespec="milliseconds"),
+        "level": record["level"].name.lower(),
+        "target": record["name"],
+        "message": escape(record["message"]),
+    }
+    out |= {
+        key: escape(value, limit=2_000) if isinstance(value, str) else value for key, value in _fields(record).items()
+    }
+    if error := _error(record):
+        out["error"] = escape(error, limit=2_000)
+    return dumps_lossy(out) + "\n"

@@ -1,0 +1,1 @@
+"""Model files: what an engine loads, and where the files lie."""

@@ -1,0 +1,1 @@
+"""The studio's side of the line: registration, the WebSocket session, log shipping."""

@@ -1,0 +1,1 @@
+"""A studio to host yourself: the server side of the wire."""

@@ -1,0 +1,299 @@
+"""The frames of a session, both ways (protocol section 3): reading, writing, close codes."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+
+from pydantic import Field, ValidationError
+
+from studio_worker.wire import strict_json
+from studio_worker.wire.base import FreeJson, FreeObject, WireModel, bounded_text, whole
+from studio_worker.wire.capabilities import Capabilities
+
+SUBPROTOCOL = "studio-worker-v1"
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+MAX_LOG_ENTRIES = 200
+MAX_PREVIEW_BASE64 = 44_000
+"""32 KiB of preview as base64, rounded up."""
+
+JobRef: TypeAlias = Annotated[str, bounded_text(16_384)]
+Attempt: TypeAlias = Annotated[int, whole(0, 1_000_000)]
+LongText: TypeAlias = Annotated[str, bounded_text(4_000_000, may_be_blank=True)]
+
+
+class CloseCode(IntEnum):
+    """Close codes of a session."""
+
+    NORMAL = 1000
+    TOO_BIG = 1009
+    AUTH_FAILED = 4001
+    PROTOCOL_VIOLATION = 4002
+    DUPLICATE_WORKER = 4003
+    WORKER_DELETED = 4004
+
+
+class ErrorCode(StrEnum):
+    """Codes of an `error` frame."""
+
+    AUTH_FAILED = "auth_failed"
+    PROTOCOL_VIOLATION = "protocol_violation"
+    DUPLICATE_WORKER = "duplicate_worker"
+    WORKER_DELETED = "worker_deleted"
+    INTERNAL_ERROR = "internal_error"
+
+    @property
+    def close_code(self) -> CloseCode:
+        """The close code that the studio pairs with this error."""
+        return {
+            ErrorCode.AUTH_FAILED: CloseCode.AUTH_FAILED,
+            ErrorCode.PROTOCOL_VIOLATION: CloseCode.PROTOCOL_VIOLATION,
+            ErrorCode.DUPLICATE_WORKER: CloseCode.DUPLICATE_WORKER,
+            ErrorCode.WORKER_DELETED: CloseCode.WORKER_DELETED,
+            ErrorCode.INTERNAL_ERROR: CloseCode.NORMAL,
+        }[self]
+
+
+class RejectCode(StrEnum):
+    """Transient reasons not to take an offer: no attempt is counted."""
+
+    BUSY = "busy"
+    PAUSED = "paused"
+
+
+class Frame(WireModel):
+    """One JSON object with a `type`."""
+
+    type: ClassVar[str]
+
+    def text(self) -> str:
+        """The frame as the text that travels."""
+        return strict_json.dumps({"type": self.type, **self.to_wire()})
+
+
+class Hello(Frame):
+    """The first frame of a connection, straight after the upgrade."""
+
+    type = "hello"
+    auth_token: Annotated[str, bounded_text(4_096)]
+    capabilities: Capabilities
+
+
+class Heartbeat(Frame):
+    """Every 5 s from the welcome on."""
+
+    type = "heartbeat"
+    capabilities: Capabilities
+    current_job_id: JobRef | None = None
+    current_job_ids: tuple[JobRef, ...] | None = Field(
+        None, strict=False, max_length=1_024, description="Extension `capacity`."
+    )
+    health: FreeObject | None = Field(None, description="Extension `health`: {ready, code, detail}.")
+
+
+class Accept(Frame):
+    """The offer is taken; precedes every other frame about its job."""
+
+    type = "accept"
+    job_id: JobRef
+    attempt: Attempt | None = None
+
+
+class Reject(Frame):
+    """The offer is not taken. `code` is `busy`, `paused` or another."""
+
+    type = "reject"
+    job_id: JobRef
+    reason: LongText = ""
+    code: Annotated[str, bounded_text(256, may_be_blank=True)] | None = None
+    attempt: Attempt | None = None
+
+
+class CompleteJson(Frame):
+    """A JSON result. `result` may be any JSON value, null included."""
+
+    type = "completeJson"
+    job_id: JobRef
+    result: FreeJson
+    prompt: LongText | None = None
+    attempt: Attempt | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """The frame's fields; a null result is sent as null."""
+        return {"jobId": self.job_id, "result": None, **super().to_wire()}
+
+
+class Fail(Frame):
+    """The job failed."""
+
+    type = "fail"
+    job_id: JobRef
+    error: LongText
+    retryable: bool
+    attempt: Attempt | None = None
+
+
+class LogEntry(WireModel):
+    """One line for the studio's log view; `ts` is RFC 3339 in UTC with milliseconds."""
+
+    ts: Annotated[str, bounded_text(64)]
+    level: Literal["info", "warn", "error"] = "info"
+    category: Annotated[str, bounded_text(256, may_be_blank=True)] = ""
+    message: LongText
+    job_id: JobRef | None = None
+
+
+class LogBatch(Frame):
+    """What the worker logged."""
+
+    type = "logBatch"
+    entries: tuple[LogEntry, ...] = Field((), strict=False, max_length=10_000)
+
+
+class Progress(Frame):
+    """Extension `progress`: how far a job is; `preview` is a small picture as base64."""
+
+    type = "progress"
+    job_id: JobRef
+    step: Annotated[int, whole(0, 2**53)]
+    total: Annotated[int, whole(0, 2**53)]
+    stage: Annotated[str, bounded_text(256, may_be_blank=True)] = "run"
+    preview: Annotated[str, bounded_text(MAX_PREVIEW_BASE64)] | None = None
+
+
+class ReadyForMore(Frame):
+    """Exists in the contract; a worker must not send it after a completion."""
+
+    type = "readyForMore"
+
+
+class Welcome(Frame):
+    """The session is open. `extensions` names what this studio understands beyond the contract."""
+
+    type = "welcome"
+    worker_id: Annotated[str, bounded_text(256)]
+    server_time: Annotated[str, bounded_text(256, may_be_blank=True)] = ""
+    extensions: tuple[str, ...] = ()
+
+
+class Offer(Frame):
+    """A job for this worker. The claim stays raw here: what is wrong in it ends the job, not the frame."""
+
+    type = "offer"
+    claim: dict[str, Any]
+
+    @property
+    def job_id(self) -> str:
+        """The claim's jobId as it was sent; it may still break the id rule."""
+        return str(self.claim["jobId"])
+
+    @property
+    def attempt(self) -> int | None:
+        """The claim's attempt, to be echoed, where it carries a usable one."""
+        attempt = self.claim.get("attempt")
+        return attempt if type(attempt) is int and 0 <= attempt <= 1_000_000 else None
+
+
+class HeartbeatAck(Frame):
+    """The studio has heard a heartbeat."""
+
+    type = "heartbeatAck"
+
+
+class CompleteAck(Frame):
+    """The studio has stored a JSON result."""
+
+    type = "completeAck"
+    job_id: JobRef
+
+
+class FailAck(Frame):
+    """The studio has noted a failure."""
+
+    type = "failAck"
+    job_id: JobRef
+
+
+class CancelJob(Frame):
+    """Extension `cancel`: end this job."""
+
+    type = "cancel"
+    job_id: JobRef
+    reason: LongText = ""
+
+
+class ErrorFrame(Frame):
+    """The studio ends the session; counts as the close code that `code` pairs with."""
+
+    type = "error"
+    code: Annotated[str, bounded_text(256, may_be_blank=True)] = ""
+    message: LongText = ""
+
+
+WorkerFrame: TypeAlias = Hello | Heartbeat | Accept | Reject | CompleteJson | Fail | LogBatch | Progress | ReadyForMore
+StudioFrame: TypeAlias = Welcome | Offer | HeartbeatAck | CompleteAck | FailAck | CancelJob | ErrorFrame
+
+WORKER_FRAMES: dict[str, type[WorkerFrame]] = {
+    frame.type: frame
+    for frame in (Hello, Heartbeat, Accept, Reject, CompleteJson, Fail, LogBatch, Progress, ReadyForMore)
+}
+STUDIO_FRAMES: dict[str, type[StudioFrame]] = {
+    frame.type: frame for frame in (Welcome, Offer, HeartbeatAck, CompleteAck, FailAck, CancelJob, ErrorFrame)
+}
+
+
+class Unreadable(ValueError):
+    """A frame that is to be logged once and skipped; the message says why without quoting the frame."""
+
+
+def read_studio_frame(text: str) -> StudioFrame:
+    """What a studio sent. Raises `Unreadable` for what a worker logs once and skips."""
+    raw = _object(text)
+    if raw["type"] == "offer":
+        claim = raw.get("claim")
+        if not isinstance(claim, dict) or not isinstance(claim.get("jobId"), str):
+            raise Unreadable("an offer without a readable jobId")
+    elif raw["type"] == "welcome":
+        raw = {**raw, "extensions": _names(raw.get("extensions"))}
+        if not isinstance(raw.get("serverTime"), str):
+            raw.pop("serverTime", None)
+    return _validate(raw, STUDIO_FRAMES)
+
+
+def read_worker_frame(text: str) -> WorkerFrame:
+    """What a worker sent. Raises `Unreadable` for what a studio logs and skips."""
+    return _validate(_object(text), WORKER_FRAMES)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        raw = strict_json.loads(text)
+    except strict_json.NotJson as error:
+        raise Unreadable(str(error)) from None
+    if not isinstance(raw, dict):
+        raise Unreadable("not an object")
+    if not isinstance(raw.get("type"), str):
+        raise Unreadable("no readable type")
+    return raw
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Extensions as a bounded tuple; anything else than a list of texts counts as none."""
+    if not isinstance(value, list):
+        return ()
+    return tuple(name for name in value[:64] if isinstance(name, str) and len(name) <= 64)
+
+
+_FrameT = TypeVar("_FrameT", bound=Frame)
+
+
+def _validate(raw: dict[str, Any], known: dict[str, type[_FrameT]]) -> _FrameT:
+    model = known.get(raw["type"])
+    if model is None:
+        raise Unreadable(f"unknown type {raw['type'][:40]!r}")
+    try:
+        return model.model_validate({key: value for key, value in raw.items() if value is not None or key == "result"})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Unreadable(f"{raw['type']}.{place}: {first['msg']}"[:300]) from None

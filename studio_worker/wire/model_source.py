@@ -1,0 +1,114 @@
+"""`modelSource`: which engine serves a job, its model files and the model's own defaults (protocol section 4)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+
+from studio_worker.errors import BadClaim
+from studio_worker.wire.base import FreeObject, WireModel, bad_claim, bounded_text, matching, number, whole
+from studio_worker.wire.tasks import MAX_URL, Sampler
+
+MAX_FILES = 64
+MAX_FILE_BYTES = 2**44
+
+SourceId: TypeAlias = Annotated[
+    str,
+    matching(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", "an engine's source id: ASCII letters, digits, . _ -"),
+]
+Role: TypeAlias = Annotated[
+    str, matching(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", "a file role such as 'model' or 'text-encoder'")
+]
+Sha256: TypeAlias = Annotated[str, matching(r"[0-9a-fA-F]{64}", "64 hexadecimal digits")]
+
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+
+
+def plain_file_name(name: str) -> str:
+    """The name itself, if it is one plain component on every system.
+
+    Raises:
+        ValueError: with the rule: separators, drives, dot names, Windows device names, control characters,
+            a leading dash or dot, an ending in dot, space or `.part`, more than 255 bytes.
+    """
+    if not name or name.strip(". ") == "":
+        raise ValueError("is empty or only dots")
+    if any(char in name for char in '/\\:*?"<>|'):
+        raise ValueError("holds a separator, a drive or a wildcard; a plain file name is needed")
+    if any(unicodedata.category(char)[0] == "C" for char in name):
+        raise ValueError("holds a control or invisible character")
+    if name[0] in "-.~" or name[-1] in ". ":
+        raise ValueError("starts with a dash, dot or tilde, or ends in a dot or space")
+    if _RESERVED.fullmatch(name):
+        raise ValueError("is a reserved device name")
+    if name.lower().endswith(".part"):
+        raise ValueError("ends in .part, which marks a download that is not complete")
+    if len(name.encode()) > 255:
+        raise ValueError("is longer than 255 bytes")
+    return name
+
+
+class ModelFile(WireModel):
+    """One file of a model: what it is for, where it comes from, and how to know it is the right one."""
+
+    role: Role
+    url: Annotated[str, bounded_text(MAX_URL)]
+    filename: Annotated[str, AfterValidator(plain_file_name)]
+    approx_bytes: Annotated[int, whole(0, MAX_FILE_BYTES)] | None = None
+    sha256: Sha256 | None = None
+
+
+class CliDefaults(WireModel):
+    """The model's own defaults; 0 means none. A task's explicit value wins over them."""
+
+    cfg_scale: Annotated[float, number(0, 100)] | None = None
+    steps: Annotated[int, whole(0, 1000)] | None = None
+    width: Annotated[int, whole(0, 16_384)] | None = None
+    height: Annotated[int, whole(0, 16_384)] | None = None
+    sampling_method: Sampler | None = None
+    flow_shift: Annotated[float, number(0, 1000)] | None = None
+    zero_cond_t: bool | None = None
+    offload_to_cpu: bool | None = None
+    context_size: Annotated[int, whole(0, 16_777_216)] | None = None
+    chat_template_kwargs: FreeObject | None = None
+
+    @field_validator("sampling_method", mode="before")
+    @classmethod
+    def _blank_is_absent(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+
+class ModelSource(WireModel):
+    """The engine that a job names, strictly, with the files that it needs. Engine ids and roles are open sets."""
+
+    engine: SourceId
+    files: Annotated[tuple[ModelFile, ...], Field(strict=False, max_length=MAX_FILES)] = ()
+    cli_defaults: CliDefaults = CliDefaults()
+
+    @model_validator(mode="after")
+    def _one_file_a_name(self) -> ModelSource:
+        seen: dict[str, ModelFile] = {}
+        for index, file in enumerate(self.files):
+            other = seen.setdefault(file.filename.casefold(), file)
+            if other is not file and (other.url, other.sha256) != (file.url, file.sha256):
+                raise BadClaim(
+                    f"modelSource.files.{index}.filename", f"two different files are called {file.filename!r}"
+                )
+        return self
+
+
+def parse_model_source(raw: Any) -> ModelSource:
+    """The `modelSource` of a claim.
+
+    Raises:
+        BadClaim: names the field by its wire name, ``modelSource.files.0.sha256``.
+    """
+    if not isinstance(raw, dict):
+        raise BadClaim("modelSource", "must be an object with 'engine' and 'files'")
+    try:
+        return ModelSource.model_validate({key: value for key, value in raw.items() if value is not None})
+    except ValidationError as error:
+        raise bad_claim(error, "modelSource") from None

@@ -1,0 +1,84 @@
+"""Reading JSON that strangers wrote: duplicates, numbers that are not finite, depth and surrogates are refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+MAX_INTEGER_DIGITS = 20
+"""Digits of the largest number of the contract (a seed of 2^64 - 1)."""
+
+
+class NotJson(ValueError):
+    """The text is not JSON that the contract allows; the message says why, in a few words."""
+
+
+def loads(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        NotJson: broken syntax, a repeated key, NaN or an infinity (1e400 is one), an integer of more than
+            20 digits, a lone surrogate, invalid UTF-8, or nesting deeper than the interpreter bears.
+    """
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
+        )
+        if isinstance(text, bytes):
+            text = text.decode()
+        if "\\ud" in text or "\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise NotJson("nested too deeply") from None
+    except UnicodeError:
+        raise NotJson("a lone surrogate or invalid UTF-8") from None
+    except NotJson:
+        raise
+    except ValueError as error:
+        raise NotJson(f"not JSON ({error})") from None
+    return value
+
+
+def dumps(value: Any) -> str:
+    """The compact JSON text of a value; raises ValueError for what JSON cannot carry."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise NotJson("a repeated key")
+    return out
+
+
+def _constant(name: str) -> NoReturn:
+    raise NotJson(f"the number {name}")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise NotJson("a number out of range")
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_INTEGER_DIGITS + 1:
+        raise NotJson(f"an integer of {len(text)} digits")
+    return int(text)
+
+
+def dumps_lossy(value: Any, *, indent: int | None = None) -> str:
+    """Valid JSON of anything: NaN and infinities become null, lone surrogates are escaped, the rest its `str`."""
+    return json.dumps(_plain(value), ensure_ascii=True, allow_nan=False, default=str, indent=indent)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
