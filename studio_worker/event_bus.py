@@ -1,0 +1,73 @@
+"""Events from the worker's rooms to whoever listens; a slow listener never holds the worker up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Self
+from weakref import WeakSet
+
+from studio_worker.events import Event, JobProgress
+
+MAX_WAITING = 1_024
+"""Events that wait for one reader; beyond it the oldest go."""
+
+
+class EventBus:
+    """An `EventSink` with any number of readers; it lives on one event loop."""
+
+    def __init__(self) -> None:
+        self._readers: WeakSet[EventReader] = WeakSet()
+        self._closed = False
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to every reader; never blocks, never raises."""
+        for reader in self._readers:
+            reader.put(event)
+
+    def events(self) -> EventReader:
+        """A new reader of what happens from this call on, until `close`."""
+        reader = EventReader()
+        if self._closed:
+            reader.end()
+        self._readers.add(reader)
+        return reader
+
+    def close(self) -> None:
+        """End every reader once it has read what waits for it."""
+        self._closed = True
+        for reader in self._readers:
+            reader.end()
+
+
+class EventReader:
+    """An async iterator over events, in order; of a job's waiting progress only the latest is kept."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[object, Event] = OrderedDict()
+        self._wake = asyncio.Event()
+        self._ended = False
+
+    def put(self, event: Event) -> None:
+        """Add an event; beyond `MAX_WAITING` the oldest goes."""
+        key: object = ("progress", event.job_id) if isinstance(event, JobProgress) else object()
+        self._waiting[key] = event
+        if len(self._waiting) > MAX_WAITING:
+            self._waiting.popitem(last=False)
+        self._wake.set()
+
+    def end(self) -> None:
+        """No more events come."""
+        self._ended = True
+        self._wake.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._waiting:
+            if self._ended:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        return self._waiting.popitem(last=False)[1]

@@ -1,0 +1,84 @@
+"""What this machine is: its name, its user, its graphics memory. Probing may block; call it in a thread."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio_worker.log import logger
+
+GIB = 1024**3
+UNIFIED_SHARE = 0.75
+"""Share of a Mac's unified memory that its GPU may use; the older worker reports the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Facts that go into the capabilities. `gpus_gb` has one entry a GPU, in GiB."""
+
+    name: str
+    username: str
+    gpus_gb: tuple[float, ...] = ()
+
+    @property
+    def vram_total_gb(self) -> float:
+        """The largest GPU's memory in GiB, 0.0 where none is known: a job runs on one GPU, so a sum would lie."""
+        return max(self.gpus_gb, default=0.0)
+
+
+def probe() -> Machine:
+    """Look at the machine. Never raises: what cannot be read is `unknown-host`, `unknown-user` or no GPU."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        user = "unknown-user"
+    return Machine(platform.node() or "unknown-host", user, _nvidia() or _amd() or _apple())
+
+
+def _nvidia() -> tuple[float, ...]:
+    try:
+        import pynvml
+    except ImportError:
+        return ()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    found = []
+    try:
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
+                found.append(int(memory.total) / GIB)
+            except pynvml.NVMLError as error:
+                logger.bind(event="machine.gpu_skipped", gpu=index, error=str(error)).warning("A GPU cannot be read")
+    except pynvml.NVMLError as error:
+        logger.bind(event="machine.nvml_failed", error=str(error)).warning("The NVIDIA driver cannot be asked")
+    finally:
+        pynvml.nvmlShutdown()
+    return tuple(found)
+
+
+def _amd(drm: Path = Path("/sys/class/drm")) -> tuple[float, ...]:
+    """Every card's memory from the amdgpu driver's sysfs files; an APU's shared memory (GTT) counts with its own."""
+    found = []
+    for total in sorted(drm.glob("card[0-9]*/device/mem_info_vram_total")):
+        try:
+            size = int(total.read_text())
+            shared = total.with_name("mem_info_gtt_total")
+            is_small = size < 4 * GIB
+            found.append((size + (int(shared.read_text()) if is_small and shared.exists() else 0)) / GIB)
+        except (OSError, ValueError) as error:
+            logger.bind(event="machine.gpu_skipped", gpu=str(total), error=str(error)).warning("A GPU cannot be read")
+    return tuple(found)
+
+
+def _apple() -> tuple[float, ...]:
+    if sys.platform != "darwin" or platform.machine() != "arm64":
+        return ()
+    import psutil
+
+    return (psutil.virtual_memory().total * UNIFIED_SHARE / GIB,)
