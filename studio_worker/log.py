@@ -85,9 +85,8 @@ def _json_line(record: Record) -> str:
         "target": record["name"],
         "message": escape(record["message"]),
     }
-    out |= {
-        key: escape(value, limit=2_000) if isinstance(value, str) else value for key, value in _fields(record).items()
-    }
     if error := _error(record):
         out["error"] = escape(error, limit=2_000)
+    for key, value in _fields(record).items():
+        out[f"{key}_" if key in out else key] = escape(value, limit=2_000) if isinstance(value, str) else value
     return dumps_lossy(out) + "\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+"""Letters and marks by category that show as nothing."""
 
 
 def escape(text: str, *, limit: int = 4_000) -> str:
@@ -23,7 +25,7 @@ def escape(text: str, *, limit: int = 4_000) -> str:
 
 
 def _shown(char: str) -> str:
-    if char == " " or (char.isprintable() and unicodedata.category(char) not in _HIDDEN):
+    if char == " " or (char.isprintable() and unicodedata.category(char) not in _HIDDEN and char not in _BLANK):
         return char
     code = ord(char)
     if char in "\n\r\t":

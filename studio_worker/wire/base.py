@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic.alias_generators import to_camel
 
 from studio_worker.errors import BadClaim
+from studio_worker.wire.strict_json import MAX_INTEGER_DIGITS
 
 MAX_FREE_JSON_DEPTH = 64
+MAX_SHOWN = 60
+"""Characters of a refused value that an error repeats; a longer one is not repeated at all."""
 
 
 class WireModel(BaseModel):
@@ -29,7 +32,19 @@ class WireModel(BaseModel):
         extra="ignore",
         allow_inf_nan=False,
         protected_namespaces=(),
+        hide_input_in_errors=True,
     )
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> Self:
+        """The object that `raw` carries: its wire names only (`job_id` is an unknown key there), nulls as absent.
+
+        Raises:
+            pydantic.ValidationError: its text repeats no input.
+        """
+        if isinstance(raw, dict):
+            raw = {key: value for key, value in raw.items() if value is not None}
+        return cls.model_validate(raw, by_alias=True, by_name=False)
 
     def to_wire(self) -> dict[str, Any]:
         """The object as the wire carries it: camelCase keys, absent fields left out, other people's JSON untouched."""
@@ -72,7 +87,10 @@ def _finite(value: Any) -> Any:
                 todo += [(key, depth), (inner, depth + 1)]
         elif isinstance(item, (list, tuple)):
             todo += [(inner, depth + 1) for inner in item]
-        elif not isinstance(item, (int, float, bool, type(None))):
+        elif isinstance(item, int):
+            if abs(item) >= 10**MAX_INTEGER_DIGITS:
+                raise ValueError(f"holds an integer of more than {MAX_INTEGER_DIGITS} digits")
+        elif not isinstance(item, (float, type(None))):
             raise ValueError(f"holds a {type(item).__name__}, which JSON cannot carry")
     return value
 
@@ -97,28 +115,29 @@ def bounded_text(limit: int, *, may_be_blank: bool = False) -> AfterValidator:
     return AfterValidator(check)
 
 
-def whole(low: int, high: int) -> AfterValidator:
-    """For an integer: from `low` to `high`, both allowed."""
+def whole(low: int, high: int) -> PlainValidator:
+    """For an integer: from `low` to `high`, both allowed; no boolean, no ``1.0``, no text. One sentence refuses all."""
 
-    def check(number: int) -> int:
-        if not low <= number <= high:
+    def check(value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
-        return number
+        return value
 
-    return AfterValidator(check)
+    return PlainValidator(check)
 
 
-def number(low: float, high: float, *, above: bool = False) -> AfterValidator:
-    """For a number: from `low` (not itself, where `above`) to `high`."""
+def number(low: float, high: float, *, above: bool = False) -> PlainValidator:
+    """For a number: from `low` (not itself, where `above`) to `high`; no boolean, no text, no NaN."""
 
-    def check(value: float) -> float:
-        if not low <= value <= high or (above and value == low):
+    def check(value: Any) -> float:
+        right_type = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not right_type or not low <= value <= high or (above and value == low):
             raise ValueError(
                 f"must be a number {'above' if above else 'from'} {low:g} {'up ' if above else ''}to {high:g}"
             )
-        return value
+        return float(value)
 
-    return AfterValidator(check)
+    return PlainValidator(check)
 
 
 def matching(pattern: str, meaning: str) -> AfterValidator:
@@ -133,15 +152,45 @@ def matching(pattern: str, meaning: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+_SENTENCES = {
+    "missing": "is required",
+    "string_type": "must be text",
+    "string_unicode": "holds a lone surrogate",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "too_short": "must hold at least {min_length} of them",
+    "too_long": "must hold at most {max_length:,} of them",
+}
+"""What pydantic calls its errors, in a studio's words; its own messages speak of Python's types."""
+
+
 def bad_claim(error: ValidationError, prefix: str = "") -> BadClaim:
-    """The first problem of a validation error as a `BadClaim` that names the field by its wire name."""
+    """The first problem of a validation error as a `BadClaim` that names the field by its wire name.
+
+    A short value is repeated, escaped to ASCII so that look-alike letters show; a long one is not.
+    """
     first = error.errors(include_url=False, include_context=True)[0]
     path = ".".join(str(part) for part in first["loc"])
     field = ".".join(part for part in (prefix, path) if part) or "claim"
-    shown = first.get("input")
-    problem = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    if first["type"] == "missing":
-        problem = "is required"
-    elif isinstance(shown, (int, float, bool)) or (isinstance(shown, str) and len(shown) <= 60):
-        problem = f"{problem} (got {shown!r})"
+    problem = problem_in_words(first["type"], first["msg"], first.get("ctx"))
+    value = first.get("input")
+    if first["type"] != "missing" and isinstance(value, (int, float, str)):
+        problem += shown(value)
     return BadClaim(field, problem[:500])
+
+
+def problem_in_words(kind: str, message: str, context: dict[str, Any] | None) -> str:
+    """One of pydantic's errors as the end of a sentence that begins with the field's name."""
+    if (sentence := _SENTENCES.get(kind)) is not None:
+        return sentence.format_map(context or {})
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")
+
+
+def shown(value: Any) -> str:
+    """`` (got 5)`` for a short number or text, in ASCII; else nothing."""
+    if isinstance(value, int) and value.bit_length() > 4 * MAX_SHOWN:
+        return ""
+    text = ascii(value)
+    return f" (got {text})" if len(text) <= MAX_SHOWN else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
@@ -25,12 +25,6 @@ class Capabilities(WireModel):
     auto_start: bool = False
     supported_models: Names = ()
     task_kinds: Names = ()
-    supported_models_per_kind: dict[str, Names] = Field(default_factory=dict)
-    sources: dict[str, Names] | None = Field(None, description="Ours: the ModelSource.engine ids served, by kind.")
+    supported_models_per_kind: dict[Name, Names] = Field(default_factory=dict)
+    sources: dict[Name, Names] | None = Field(None, description="Ours: the ModelSource.engine ids served, by kind.")
     max_concurrent_jobs: Annotated[int, whole(1, 1_024)] | None = Field(None, description="Extension `capacity`.")
-
-    def to_wire(self) -> dict[str, Any]:
-        """The object as the wire carries it."""
-        out = super().to_wire()
-        out["supportedModelsPerKind"] = {kind: list(models) for kind, models in self.supported_models_per_kind.items()}
-        return out

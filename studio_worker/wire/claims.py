@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
@@ -12,7 +13,6 @@ from pydantic import Field, ValidationError
 from studio_worker.errors import BadClaim
 from studio_worker.wire.base import WireModel, bad_claim, bounded_text, number, whole
 from studio_worker.wire.model_source import ModelSource, parse_model_source
-from studio_worker.wire.strict_json import dumps
 from studio_worker.wire.tasks import Task, parse_task, task_to_wire
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:-]{0,127}")
@@ -60,7 +60,7 @@ def parse_claim(raw: dict[str, Any]) -> Claim:
     if not is_job_id(job_id):
         raise BadClaim("jobId", "must be 1 to 128 letters, digits, . _ : - and not start with a dot or colon")
     try:
-        envelope = _Envelope.model_validate({key: value for key, value in raw.items() if value is not None})
+        envelope = _Envelope.from_wire(raw)
     except ValidationError as error:
         raise bad_claim(error) from None
     if raw.get("task") is None:
@@ -98,12 +98,4 @@ def claim_to_wire(claim: Claim) -> dict[str, Any]:
 def fingerprint(raw: dict[str, Any]) -> str:
     """SHA-256, as hex, of a raw claim's model, task and source: equal for two offers that ask for the same work."""
     asked = [raw.get("model"), raw.get("task"), raw.get("modelSource")]
-    return hashlib.sha256(_canonical(asked).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _canonical(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{dumps(key)}:{_canonical(value[key])}" for key in sorted(value)) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(_canonical(item) for item in value) + "]"
-    return dumps(value)
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

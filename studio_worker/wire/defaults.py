@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from studio_worker.errors import BadClaim
 from studio_worker.wire.model_source import CliDefaults, ModelSource
 from studio_worker.wire.tasks import ImageTask, LlmTask, Task, VideoTask
 
@@ -25,7 +26,10 @@ def resolve_defaults(task: Task, source: ModelSource | None) -> Task:
     found = _from_source(task, source.cli_defaults)
     if not found:
         return task
-    return type(task).model_validate({**{name: getattr(task, name) for name in task.model_fields_set}, **found})
+    try:
+        return type(task).model_validate({**{name: getattr(task, name) for name in task.model_fields_set}, **found})
+    except BadClaim as error:
+        raise BadClaim("modelSource.cliDefaults.width", error.problem) from None
 
 
 def _from_source(task: Task, defaults: CliDefaults) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 from pydantic import Field, ValidationError
 
 from studio_worker.wire import strict_json
-from studio_worker.wire.base import FreeJson, FreeObject, WireModel, bounded_text, whole
+from studio_worker.wire.base import FreeJson, FreeObject, WireModel, bounded_text, problem_in_words, whole
 from studio_worker.wire.capabilities import Capabilities
 
 SUBPROTOCOL = "studio-worker-v1"
@@ -75,7 +75,7 @@ class Hello(Frame):
     """The first frame of a connection, straight after the upgrade."""
 
     type = "hello"
-    auth_token: Annotated[str, bounded_text(4_096)]
+    auth_token: Annotated[str, bounded_text(4_096)] = Field(repr=False)
     capabilities: Capabilities
 
 
@@ -117,6 +117,12 @@ class CompleteJson(Frame):
     result: FreeJson
     prompt: LongText | None = None
     attempt: Attempt | None = None
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> CompleteJson:
+        """As every frame, but a null result is a result."""
+        found = {key: value for key, value in raw.items() if value is not None or key == "result"}
+        return cls.model_validate(found, by_alias=True, by_name=False)
 
     def to_wire(self) -> dict[str, Any]:
         """The frame's fields; a null result is sent as null."""
@@ -292,8 +298,9 @@ def _validate(raw: dict[str, Any], known: dict[str, type[_FrameT]]) -> _FrameT:
     if model is None:
         raise Unreadable(f"unknown type {raw['type'][:40]!r}")
     try:
-        return model.model_validate({key: value for key, value in raw.items() if value is not None or key == "result"})
+        return model.from_wire(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise Unreadable(f"{raw['type']}.{place}: {first['msg']}"[:300]) from None
+        problem = problem_in_words(first["type"], first["msg"], first.get("ctx"))
+        raise Unreadable(f"{raw['type']}.{place}: {problem}"[:300]) from None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from studio_worker.errors import BadClaim
-from studio_worker.wire.base import FreeObject, WireModel, bad_claim, bounded_text, matching, number, whole
+from studio_worker.wire.base import FreeObject, WireModel, bad_claim, bounded_text, matching, number, shown, whole
 from studio_worker.wire.tasks import MAX_URL, Sampler
 
 MAX_FILES = 64
@@ -24,7 +24,7 @@ Role: TypeAlias = Annotated[
 ]
 Sha256: TypeAlias = Annotated[str, matching(r"[0-9a-fA-F]{64}", "64 hexadecimal digits")]
 
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 
 
 def plain_file_name(name: str) -> str:
@@ -95,7 +95,7 @@ class ModelSource(WireModel):
             other = seen.setdefault(file.filename.casefold(), file)
             if other is not file and (other.url, other.sha256) != (file.url, file.sha256):
                 raise BadClaim(
-                    f"modelSource.files.{index}.filename", f"two different files are called {file.filename!r}"
+                    f"modelSource.files.{index}.filename", f"two different files have one name{shown(file.filename)}"
                 )
         return self
 
@@ -109,6 +109,6 @@ def parse_model_source(raw: Any) -> ModelSource:
     if not isinstance(raw, dict):
         raise BadClaim("modelSource", "must be an object with 'engine' and 'files'")
     try:
-        return ModelSource.model_validate({key: value for key, value in raw.items() if value is not None})
+        return ModelSource.from_wire(raw)
     except ValidationError as error:
         raise bad_claim(error, "modelSource") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, TypeAdapter
+from pydantic import BeforeValidator, Field, TypeAdapter
 
 from studio_worker.wire.base import WireModel, bounded_text, matching
 from studio_worker.wire.capabilities import Capabilities
@@ -42,14 +42,14 @@ class Approved(WireModel):
 
     status: Literal["approved"] = "approved"
     worker_id: Annotated[str, bounded_text(256)]
-    auth_token: Annotated[str, bounded_text(4_096)]
+    auth_token: Annotated[str, matching(r"[!-~]{1,4096}", "a token of visible ASCII characters")] = Field(repr=False)
 
 
 class Rejected(WireModel):
     """Refused, with the operator's reason."""
 
     status: Literal["rejected"] = "rejected"
-    reason: Annotated[str, bounded_text(10_000, may_be_blank=True)] = ""
+    reason: Annotated[str, BeforeValidator(lambda text: text or ""), bounded_text(10_000, may_be_blank=True)] = ""
 
 
 PollAnswer: TypeAlias = Annotated[Pending | Approved | Rejected, Field(discriminator="status")]

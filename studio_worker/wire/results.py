@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -56,6 +56,10 @@ class _Open(WireModel):
     """Snake_case as OpenAI writes it; extra keys are kept."""
 
     model_config = ConfigDict(alias_generator=None, extra="allow")
+
+    def to_wire(self) -> dict[str, Any]:
+        """What was read, nulls and extra keys included."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class ChatMessage(_Open):

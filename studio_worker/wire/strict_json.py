@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 MAX_INTEGER_DIGITS = 20
 """Digits of the largest number of the contract (a seed of 2^64 - 1)."""
 
+MAX_DEPTH = 512
+"""Levels of nesting; whatever is read may be written again, and the writer's own limit depends on the stack."""
+
 
 class NotJson(ValueError):
     """The text is not JSON that the contract allows; the message says why, in a few words."""
@@ -19,16 +22,18 @@ def loads(text: str | bytes) -> Any:
 
     Raises:
         NotJson: broken syntax, a repeated key, NaN or an infinity (1e400 is one), an integer of more than
-            20 digits, a lone surrogate, invalid UTF-8, or nesting deeper than the interpreter bears.
+            20 digits, a lone surrogate, invalid UTF-8, or nesting deeper than 512 levels.
     """
     try:
+        text = text.decode() if isinstance(text, bytes) else text
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
         )
-        if isinstance(text, bytes):
-            text = text.decode()
+        if not text.isascii():
+            text.encode()
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
+        _check_depth(text, value)
     except RecursionError:
         raise NotJson("nested too deeply") from None
     except UnicodeError:
@@ -64,9 +69,31 @@ def _float(text: str) -> float:
 
 
 def _integer(text: str) -> int:
-    if len(text) > MAX_INTEGER_DIGITS + 1:
-        raise NotJson(f"an integer of {len(text)} digits")
+    digits = len(text.lstrip("-"))
+    if digits > MAX_INTEGER_DIGITS:
+        raise NotJson(f"an integer of {digits} digits")
     return int(text)
+
+
+def _check_depth(text: str, value: Any) -> None:
+    """Refuse nesting past the bound; most texts have too few brackets to be looked at."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (dict, list))
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return
+    raise NotJson("nested too deeply")
+
+
+_SHOWN_DEPTH = 64
 
 
 def dumps_lossy(value: Any, *, indent: int | None = None) -> str:
@@ -74,11 +101,13 @@ def dumps_lossy(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(_plain(value), ensure_ascii=True, allow_nan=False, default=str, indent=indent)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
+    if depth > _SHOWN_DEPTH:
+        return "…"
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     return value

@@ -8,12 +8,22 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from studio_worker.errors import BadClaim
-from studio_worker.wire.base import FreeJson, FreeObject, WireModel, bad_claim, bounded_text, matching, number, whole
+from studio_worker.wire.base import (
+    FreeJson,
+    FreeObject,
+    WireModel,
+    bad_claim,
+    bounded_text,
+    matching,
+    number,
+    shown,
+    whole,
+)
 from studio_worker.wire.json_schema import check_schema
 from studio_worker.wire.kinds import TaskKind
 
 MAX_PROMPT = 100_000
-"""Characters of a prompt, a text to speak, or all messages' largest."""
+"""Characters of a prompt or of a text to speak."""
 
 MAX_CONVERSATION = 4_000_000
 """Characters of all messages of a conversation together."""
@@ -111,7 +121,7 @@ class Message(WireModel):
     """One turn of a conversation."""
 
     role: Literal["system", "user", "assistant", "tool"]
-    content: OptionalText
+    content: Annotated[str, bounded_text(MAX_CONVERSATION, may_be_blank=True)]
 
 
 class LlmTask(WireModel):
@@ -197,15 +207,13 @@ def parse_task(raw: Any) -> Task:
     Raises:
         BadClaim: names the field by its wire name, ``task.width``.
     """
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict):
         raise BadClaim("task", "must be an object with a 'kind'")
     kind = raw.get("kind")
     if not isinstance(kind, str) or kind not in TaskKind.__members__.values():
-        raise BadClaim("task.kind", f"must be one of {', '.join(TaskKind)} (got {_shown(kind)})")
+        raise BadClaim("task.kind", f"must be one of {', '.join(TaskKind)}{shown(kind)}")
     try:
-        return TASK_TYPES[TaskKind(kind)].model_validate(
-            {key: value for key, value in raw.items() if value is not None}
-        )
+        return TASK_TYPES[TaskKind(kind)].from_wire(raw)
     except ValidationError as error:
         raise bad_claim(error, "task") from None
 
@@ -231,8 +239,3 @@ def whole_prompt(task: Task) -> str:
 def _pixel_budget(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise BadClaim("task.width", f"{width} x {height} is over the pixel budget of {MAX_PIXELS:,} pixels")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
