@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from loguru import logger
+from loguru import logger as logger
 
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import dumps_lossy

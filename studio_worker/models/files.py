@@ -43,7 +43,8 @@ class ModelFiles:
         source: the claim's `ModelSource`, None for a local job without one.
         files: role to paths, in the claim's order.
         options: how to load them.
-        dir: a folder that holds the files under the names that the claim gave them; None without files.
+        dir: a folder that holds the files under the names that the claim gave them; None without files, or where
+            they lie in several folders.
     """
 
     id: str

@@ -1,0 +1,265 @@
+"""The guarded client: fetches one input of a job from a URL that a stranger wrote.
+
+Each hop has a connector of its own, so that no pooled connection outlives the settings that allowed it. aiohttp asks
+a resolver for names only and follows redirects by itself; therefore every address is judged where the socket is
+made, and redirects are walked here, each judged as a new URL. No cookies, no credentials, no proxy from the
+environment, no compression, which could make much of little.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from studio_worker.errors import FetchFailed, FetchRefused
+from studio_worker.fetch import data_urls
+from studio_worker.fetch.guard import Guard, shown
+from studio_worker.fetch.part_file import PartFile
+from studio_worker.log import logger
+from studio_worker.text import escape
+
+MAX_REDIRECTS = 5
+CONNECT_SECS = 15.0
+STALL_SECS = 30.0
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TRANSIENT = frozenset({408, 425, 429})
+_REMEDIES = {
+    401: "the link asks for credentials; use a signed link",
+    403: "the link is not allowed, or has expired; queue the job again with a fresh one",
+    404: "nothing is there; check the link",
+    410: "it is gone for good; queue the job again with a fresh link",
+    451: "it is withheld for legal reasons",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A fetched input. `content_type` is what the sender said, lower case, or empty: a claim, not a fact."""
+
+    path: Path
+    size: int
+    content_type: str
+
+
+class Fetcher:
+    """Fetches inputs through the guard. An async context manager.
+
+    Args:
+        guard: the rules of this moment; asked once for each fetch.
+        user_agent: the User-Agent header.
+        connect_secs: the longest that name look-up, connection and TLS may take, for each hop.
+        stall_secs: the longest without a byte.
+        resolver: names to addresses; the machine's own by default, in a thread.
+        tls: trust of certificates; the machine's own by default.
+    """
+
+    def __init__(
+        self,
+        guard: Callable[[], Guard],
+        *,
+        user_agent: str,
+        connect_secs: float = CONNECT_SECS,
+        stall_secs: float = STALL_SECS,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._guard = guard
+        self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=connect_secs, sock_connect=connect_secs, sock_read=stall_secs
+        )
+        self._resolver = resolver
+        self._tls = tls
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Take no more fetches. Those under way belong to their callers."""
+        self._closed = True
+        if self._resolver is not None:
+            await self._resolver.close()
+
+    async def fetch(self, url: str, dest: Path, *, limit_bytes: int, what: str) -> Fetched:
+        """Fetch `url` into `dest`, which appears whole or not at all.
+
+        Args:
+            url: https, http where the guard allows it, or ``data:``.
+            dest: the file to make; its folder must exist.
+            limit_bytes: the most bytes to take.
+            what: what is fetched, the subject of every error's sentence (``task.inputUrl``).
+
+        Raises:
+            FetchRefused: the URL, a redirect or the answer breaks a rule.
+            FetchFailed: anything else; `retryable` says whether another try can help.
+        """
+        if self._closed:
+            raise FetchFailed(f"{what} was not fetched: the worker is stopping")
+        part = PartFile(dest)
+        try:
+            try:
+                content_type = await self._fill(url, part, limit_bytes, what)
+                await part.finish()
+            except BaseException:
+                await part.discard()
+                raise
+        except OSError as error:
+            raise FetchFailed(f"{what} could not be written to {dest}: {error.strerror or error}") from error
+        logger.bind(event="fetch.done", what=what, size=part.size, url=shown(url[:500])).debug("Fetched an input")
+        return Fetched(dest, part.size, content_type)
+
+    async def _fill(self, url: str, part: PartFile, limit_bytes: int, what: str) -> str:
+        if data_urls.is_data_url(url):
+            carried = data_urls.decode(url, limit_bytes=limit_bytes, what=what)
+            await part.write(carried.data)
+            return carried.media_type
+        guard = self._guard()
+        target = guard.check(url, what=what)
+        for _ in range(MAX_REDIRECTS + 1):
+            hop = _Hop(guard, target, what, self._resolver)
+            try:
+                answer = await self._ask(hop, part, limit_bytes)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise hop.refusal or _network_failure(error, target, what) from error
+            if isinstance(answer, str):
+                return answer
+            target = answer
+        raise FetchRefused("too-many-redirects", f"{what} was redirected more than {MAX_REDIRECTS} times")
+
+    async def _ask(self, hop: _Hop, part: PartFile, limit_bytes: int) -> str | URL:
+        """One request: the content type of the body that is in `part` now, or where the answer points to."""
+        connector = aiohttp.TCPConnector(
+            resolver=hop,
+            socket_factory=hop.make_socket,
+            use_dns_cache=False,
+            force_close=True,
+            ssl=self._tls or True,
+        )
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+                trust_env=False,
+                auto_decompress=False,
+                requote_redirect_url=False,
+            ) as session,
+            session.get(hop.url, headers=self._headers, allow_redirects=False) as response,
+        ):
+            if response.status in _REDIRECTS:
+                return _next_hop(hop, response)
+            _check_answer(response, hop, limit_bytes)
+            async for chunk in response.content.iter_any():
+                if part.size + len(chunk) > limit_bytes:
+                    raise _too_large(hop.what, hop.url, limit_bytes)
+                await part.write(chunk)
+            return response.content_type.lower() if "Content-Type" in response.headers else ""
+
+
+class _Hop(AbstractResolver):
+    """One URL on its way to a socket: judges every address that its name has, and every address that is used."""
+
+    def __init__(self, guard: Guard, url: URL, what: str, resolver: AbstractResolver | None) -> None:
+        self.guard = guard
+        self.url = url
+        self.what = what
+        self.refusal: FetchRefused | None = None
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of `host`, all of them allowed."""
+        resolver = self._resolver or aiohttp.ThreadedResolver()
+        found = await resolver.resolve(host, port, family)
+        for entry in found:
+            self._judge(entry["host"], port)
+        return found
+
+    async def close(self) -> None:
+        """Nothing is held here."""
+
+    def make_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """A socket for the very address that aiohttp connects to next."""
+        family, kind, protocol, _, address = info
+        self._judge(address[0], address[1])
+        return socket.socket(family, kind, protocol)
+
+    def _judge(self, address: str, port: int) -> None:
+        try:
+            self.guard.check_address(self.url, address, port, what=self.what)
+        except FetchRefused as refusal:
+            self.refusal = refusal
+            raise OSError(errno.EACCES, refusal.rule) from None
+
+
+def _next_hop(hop: _Hop, response: aiohttp.ClientResponse) -> URL:
+    location = response.headers.get("Location", "")
+    if not location:
+        raise FetchFailed(
+            f"{hop.what}: {shown(hop.url)} answered {response.status} without saying where to", retryable=False
+        )
+    try:
+        joined = urljoin(str(hop.url), location)
+    except ValueError:
+        raise FetchRefused("bad-url", f"{hop.what} was redirected to what is no URL") from None
+    if hop.url.scheme == "https" and joined[:5].lower() == "http:":
+        raise FetchRefused("redirect-to-plain-http", f"{hop.what} was redirected from https to {shown(joined[:500])}")
+    return hop.guard.check(joined, what=f"{hop.what}, redirected,")
+
+
+def _check_answer(response: aiohttp.ClientResponse, hop: _Hop, limit_bytes: int) -> None:
+    status = response.status
+    if status != 200:
+        remedy = _REMEDIES.get(status) or escape(response.reason or "no reason given", limit=100)
+        raise FetchFailed(
+            f"{hop.what} could not be fetched: {shown(hop.url)} answered {status} ({remedy})",
+            retryable=status in _TRANSIENT or status >= 500,
+        )
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise FetchRefused(
+            "content-encoding",
+            f"{hop.what}: {shown(hop.url)} sent {escape(encoding, limit=40)} where the plain bytes were asked for",
+        )
+    if response.content_length is not None and response.content_length > limit_bytes:
+        raise _too_large(hop.what, hop.url, limit_bytes)
+
+
+def _too_large(what: str, url: URL, limit_bytes: int) -> FetchRefused:
+    return FetchRefused("too-large", f"{what} is larger than {limit_bytes:,} bytes ({shown(url)})")
+
+
+def _network_failure(error: Exception, url: URL, what: str) -> FetchFailed:
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            reason = "no connection in time"
+        case aiohttp.ServerTimeoutError() | TimeoutError():
+            reason = "no byte came for too long"
+        case aiohttp.ClientConnectorCertificateError():
+            reason = f"its certificate is not trusted ({error.certificate_error})"
+        case aiohttp.ClientConnectorError():
+            reason = error.os_error.strerror or str(error.os_error)
+        case aiohttp.ClientPayloadError():
+            reason = "the answer ended before it was whole"
+        case _:
+            reason = str(error) or type(error).__name__
+    return FetchFailed(f"{what} could not be fetched from {shown(url)}: {escape(reason, limit=200)}")
