@@ -17,7 +17,7 @@ MAX_LOG_ENTRIES = 200
 MAX_PREVIEW_BASE64 = 44_000
 """32 KiB of preview as base64, rounded up."""
 
-JobRef: TypeAlias = Annotated[str, bounded_text(16_384)]
+JobRef: TypeAlias = Annotated[str, bounded_text(16_384, may_be_blank=True)]
 Attempt: TypeAlias = Annotated[int, whole(0, 1_000_000)]
 LongText: TypeAlias = Annotated[str, bounded_text(4_000_000, may_be_blank=True)]
 
