@@ -1,0 +1,133 @@
+"""The worker's memory of what it owes: a seam with one promise a method, and today's journal behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from secrets import token_hex
+from typing import Protocol
+
+from loguru import logger
+
+from studio_worker.clock import Clock
+from studio_worker.jobs.results import Artifact, Entry, Kept
+from studio_worker.jobs.settlement import Settlement
+
+
+class Journal(Protocol):
+    """Knows every accepted job until somebody else does. All methods are called on the event loop."""
+
+    async def open(self) -> None:
+        """Make ready; called once, before anything else."""
+        ...
+
+    def accept(self, entry: Entry) -> None:
+        """Promise: when this returns, the row of the job is on its way. Nobody waits for it."""
+        ...
+
+    async def committed(self, entry: Entry) -> None:
+        """Promise: when this returns, the row of the job is safe. Asked for before an engine starts."""
+        ...
+
+    async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
+        """Promise: when this returns, a binary result is in the spool; a JSON result's row is on its way.
+
+        Raises:
+            OSError: the spool could not be written.
+        """
+        ...
+
+    def drop(self, entry: Entry) -> None:
+        """The job ended without a result: nothing is owed any more."""
+        ...
+
+    def close(self, kept: Kept, settlement: Settlement) -> None:
+        """The result is settled: its row and its file go, and nobody waits for that."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is on its way; called once, after everything else."""
+        ...
+
+
+class MemoryJournal:
+    """Rows in memory, binary results as files in a folder; neither outlives the process.
+
+    One thread does all file work, in the order in which it was asked for.
+
+    Args:
+        spool: a folder of this journal's own (0700); what an earlier process left in it is removed.
+        clock: where `Kept.kept_at` comes from.
+    """
+
+    def __init__(self, spool: Path, clock: Clock) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._open: dict[str, Entry] = {}
+        self._files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """Ids of the jobs that were accepted and are neither settled nor dropped."""
+        return tuple(self._open)
+
+    async def open(self) -> None:
+        """Empty the spool."""
+        await asyncio.get_running_loop().run_in_executor(self._files, self._sweep)
+
+    def accept(self, entry: Entry) -> None:
+        """Note the job."""
+        self._open[entry.job_id] = entry
+
+    async def committed(self, entry: Entry) -> None:
+        """Nothing to wait for: memory is as safe as it gets."""
+
+    async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
+        """Write a binary result into the spool; a JSON result stays where it is."""
+        if artifact.data is not None:
+            file = self._spool / token_hex(16)
+            await asyncio.get_running_loop().run_in_executor(self._files, _write, file, artifact.data)
+            artifact = replace(artifact, data=file)
+        return Kept(entry=entry, artifact=artifact, kept_at=self._clock.monotonic())
+
+    def drop(self, entry: Entry) -> None:
+        """Forget the job."""
+        if self._open.get(entry.job_id) is entry:
+            del self._open[entry.job_id]
+
+    def close(self, kept: Kept, settlement: Settlement) -> None:
+        """Forget the job and remove its file."""
+        self.drop(kept.entry)
+        if isinstance(kept.artifact.data, Path):
+            self._files.submit(_remove, kept.artifact.data)
+
+    async def aclose(self) -> None:
+        """Wait for the file work that is on its way, and empty the spool."""
+        await asyncio.get_running_loop().run_in_executor(self._files, self._sweep)
+        self._files.shutdown(wait=False)
+
+    def _sweep(self) -> None:
+        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in self._spool.iterdir():
+            _remove(left)
+
+
+def _write(target: Path, data: bytes | Path) -> None:
+    if isinstance(data, bytes):
+        target.write_bytes(data)
+        return
+    try:
+        data.rename(target)
+    except OSError:
+        # The folder of jobs may lie on another file system than the spool.
+        shutil.copyfile(data, target)
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        logger.bind(event="jobs.spool", file=str(file), error=str(error)).warning("A spooled file could not be removed")
