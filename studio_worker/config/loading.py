@@ -1,0 +1,163 @@
+"""What file and environment say, put together: the values, where each comes from, and what the operator should know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic.fields import FieldInfo
+
+from studio_worker.config.fields import BadSetting
+from studio_worker.config.known_keys import LEGACY, nearest
+from studio_worker.config.text_values import parse_text, wrap_secrets
+from studio_worker.config.toml_file import Signature, TomlFile, read_toml, shown
+from studio_worker.errors import ConfigError
+from studio_worker.log import logger
+from studio_worker.places import Places, chosen_config_file
+
+PREFIX = "STUDIO_WORKER_"
+Origin = Literal["default", "file", "environment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the operator should know that does not stop the worker. `sentence` is constant, `fields` are data."""
+
+    event: str
+    sentence: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    is_warning: bool = True
+
+    def log(self) -> None:
+        """Write it to the log."""
+        logger.bind(event=self.event, **self.fields).log("WARNING" if self.is_warning else "INFO", self.sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings before they are checked as a whole.
+
+    Attributes:
+        path: the config file, which need not exist.
+        places: the user's files and folders.
+        values: by key; absent keys have their default.
+        origins: where each of the values comes from.
+        notices: what the operator should know.
+        signature: tells this version of the file from another; None where there is none.
+    """
+
+    path: Path
+    places: Places
+    values: dict[str, Any]
+    origins: dict[str, Origin]
+    notices: tuple[Notice, ...]
+    signature: Signature | None
+    file: TomlFile
+
+    @contextmanager
+    def blaming(self) -> Iterator[None]:
+        """Turn a bad setting into a sentence that names its variable, or its file and line."""
+        try:
+            yield
+        except BadSetting as error:
+            key = error.key.partition(".")[0]
+            if self.origins.get(key) == "environment":
+                raise ConfigError(f"{variable(key)} {error.problem}") from None
+            line = self.file.line_of(key)
+            place = shown(self.path) if line is None else f"{shown(self.path)}, line {line}"
+            raise ConfigError(f"{place}: {error}") from None
+
+
+def variable(key: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + key.upper()
+
+
+def gather(fields: Mapping[str, FieldInfo], path: Path | None, environ: Mapping[str, str] | None) -> Loaded:
+    """Read the config file and the environment.
+
+    Args:
+        fields: the settings by key.
+        path: the file, see `chosen_config_file`.
+        environ: the environment, the process's own by default. An empty variable counts as not set.
+
+    Raises:
+        ConfigError: the file cannot be read, or a variable holds no value of its setting's type.
+    """
+    path = chosen_config_file(path, environ)
+    return overlay(fields, read_toml(path), environ)
+
+
+def overlay(fields: Mapping[str, FieldInfo], file: TomlFile, environ: Mapping[str, str] | None) -> Loaded:
+    """The environment over a file that was read; raises as `gather` does."""
+    places = Places.of(environ)
+    environ = _own_environment() if environ is None else environ
+    values = {key: value for key, value in file.table.items() if key in fields}
+    origins: dict[str, Origin] = dict.fromkeys(values, "file")
+    for key, setting in fields.items():
+        text = environ.get(variable(key), "")
+        if not text.strip():
+            continue
+        try:
+            values[key] = parse_text(key, setting, text)
+        except BadSetting as error:
+            raise ConfigError(f"{variable(key)} {error.problem}") from None
+        origins[key] = "environment"
+    return Loaded(
+        path=file.path,
+        places=places,
+        values=wrap_secrets(fields, values),
+        origins=origins,
+        notices=tuple(_notices(fields, file, environ, values)),
+        signature=file.signature,
+        file=file,
+    )
+
+
+def _notices(
+    fields: Mapping[str, FieldInfo], file: TomlFile, environ: Mapping[str, str], values: Mapping[str, Any]
+) -> Iterator[Notice]:
+    if file.signature is None:
+        yield Notice(
+            "config.missing",
+            "There is no config file; the defaults hold and none is written until a setting is set.",
+            {"file": str(file.path)},
+            is_warning=False,
+        )
+    for key in file.table:
+        if key in fields or key in LEGACY:
+            continue
+        near = nearest(key, fields)
+        found = {"key": key, "file": str(file.path)}
+        if near is None:
+            yield Notice("config.unknown_key", "The config file has a key that nobody reads.", found)
+        else:
+            yield Notice(
+                "config.unknown_key",
+                "The config file has a key that nobody reads; another one was probably meant.",
+                found | {"meant": near},
+            )
+    for name in environ:
+        key = name.removeprefix(PREFIX).lower()
+        if name.startswith(PREFIX) and key not in fields and (near := nearest(key, fields, cutoff=0.85)):
+            yield Notice(
+                "config.unknown_variable",
+                "The environment has a variable that nobody reads; another one was probably meant.",
+                {"variable": name, "meant": variable(near)},
+            )
+    if values.get("auto_update_feed"):
+        yield Notice(
+            "config.update_feed_ignored",
+            "auto_update_feed is ignored: updates come as Python packages.",
+            {"file": str(file.path)},
+            is_warning=False,
+        )
+
+
+def _own_environment() -> Mapping[str, str]:
+    import os
+
+    return os.environ

@@ -1,0 +1,164 @@
+"""The operator's settings as one frozen, strictly typed model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from studio_worker.config.fields import (
+    Flag,
+    Folder,
+    Gigabytes,
+    Names,
+    OptionalFolder,
+    OptionalGigabytes,
+    OptionalPort,
+    OptionalSecret,
+    OptionalText,
+    PluginTables,
+    Port,
+    Preferences,
+    Secs,
+    Slots,
+    StudioAddress,
+    Tries,
+    bad_setting,
+)
+from studio_worker.config.loading import Loaded, gather
+from studio_worker.errors import ConfigError
+from studio_worker.places import Places
+from studio_worker.wire.urls import StudioUrls
+
+DEFAULT_STUDIO = "https://studio.minis.gg/"
+
+
+class Config(BaseModel):
+    """What an operator may set. ``Config(...)`` reads nothing; `Config.load` reads the file and the environment.
+
+    Numbers and booleans are strict (``true`` is no 1, ``"30"`` is no 30) and finite.
+
+    Raises:
+        BadSetting: (a `ConfigError`) a value is not allowed; it names the setting and what is allowed.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+    )
+
+    api_base_url: StudioAddress = Field(DEFAULT_STUDIO, description="The studio's address; none: local jobs only.")
+    vram_threshold_gb: Gigabytes = Field(12.0, description="The most video memory, in GB, that a job may ask for.")
+    models_root: Folder = Field(Path("~/models"), description="The folder of the model files.")
+    ws_reconnect_attempts: Tries = Field(0, description="Failed connections in a row before giving up; 0: never.")
+    auto_start: Flag = Field(False, description="Start with the machine, once the service is installed.")
+    auto_update_enabled: Flag = Field(True, description="Look for new releases.")
+    auto_update_interval_secs: Secs = Field(1_800.0, description="Seconds between two looks for a new release.")
+    auto_update_feed: OptionalText = Field(None, description="The older worker's release feed; ignored.")
+    auto_update_prerelease: Flag = Field(False, description="Take pre-releases too.")
+    local_api_port: Port = Field(4_787, description="Loopback port of the local API; 0: any free one.")
+    stream_port: OptionalPort = Field(None, description="Loopback port of the live transcription listener.")
+    state_dir: OptionalFolder = Field(None, description="The folder of lock, credentials, journal and spool.")
+    machine_name: OptionalText = Field(None, description="The name that the studio shows; none: the machine's own.")
+    share_identity: Flag = Field(True, description="Tell the studio the machine's and the user's name.")
+    register_poll_secs: Secs = Field(30.0, description="Seconds between two questions whether we are approved.")
+    reconnect_base_secs: Secs = Field(1.0, description="The first pause before connecting again; it doubles.")
+    max_concurrent_jobs: Slots = Field(1, description="Jobs at once.")
+    drain_timeout_secs: Secs = Field(30.0, description="Seconds that running jobs may take to finish at a stop.")
+    engine_idle_secs: Secs = Field(300.0, description="Seconds without a job after which a model is unloaded.")
+    disabled_engines: Names = Field((), description="Engines that are not used.")
+    engine_preferences: Preferences = Field(
+        default_factory=dict, description="Which engine serves a source id that two engines claim."
+    )
+    require_certified_engines: Flag = Field(False, description="Use only engines with a certificate.")
+    device: OptionalText = Field(None, description="Where models run: cpu, cuda:0 …; none: the engine decides.")
+    allow_private_urls: Flag = Field(False, description="Let a studio name addresses of the private network.")
+    models_quota_gb: OptionalGigabytes = Field(None, description="The most that model files may take, in GB.")
+    hf_token: OptionalSecret = Field(None, description="The Hugging Face token, sent to huggingface.co alone.")
+    plugins: PluginTables = Field(default_factory=dict, description="A table for each plugin.")
+
+    config_path: Path | None = Field(None, exclude=True, description="The file that this was read from.")
+    _places: Places | None = PrivateAttr(None)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Config]) -> Config:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise bad_setting(error, cls.model_fields) from None
+
+    @classmethod
+    def load(cls, path: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+        """The settings in force: the defaults, the file over them, the environment over both.
+
+        Args:
+            path: the config file; else ``STUDIO_WORKER_CONFIG`` names it, else it is the user's own. One that does
+                not exist is not made: the defaults hold.
+            environ: the environment, the process's own by default.
+
+        Raises:
+            ConfigError: file or environment cannot be used; the sentence says where, what, and what is allowed.
+        """
+        loaded = gather(setting_fields(), path, environ)
+        for notice in loaded.notices:
+            notice.log()
+        return cls.from_loaded(loaded)
+
+    @classmethod
+    def from_loaded(cls, loaded: Loaded) -> Config:
+        """The settings out of what file and environment hold; raises as `load` does."""
+        with loaded.blaming():
+            config = cls(**loaded.values, config_path=loaded.path)
+        config._places = loaded.places
+        return config
+
+    @property
+    def places(self) -> Places:
+        """The files and folders of the user whose settings these are."""
+        return self._places or Places.of()
+
+    @property
+    def urls(self) -> StudioUrls:
+        """The studio's routes.
+
+        Raises:
+            ConfigError: there is no studio in these settings.
+        """
+        if self.api_base_url is None:
+            raise ConfigError("api_base_url is not set: without a studio this worker runs local jobs only")
+        return StudioUrls.parse(self.api_base_url)
+
+    @property
+    def models_path(self) -> Path:
+        """`models_root` with ``~`` expanded."""
+        return self.places.expand(self.models_root)
+
+    @property
+    def state_path(self) -> Path:
+        """`state_dir` with ``~`` expanded, else the user's own state folder."""
+        return self.places.state_dir if self.state_dir is None else self.places.expand(self.state_dir)
+
+    def plugin_table(self, name: str) -> Mapping[str, Any]:
+        """A plugin's own table, ``[plugins.<name>]``; empty where there is none."""
+        return MappingProxyType(self.plugins.get(name, {}))
+
+
+def setting_fields() -> dict[str, Any]:
+    """The settings by key: what a file or the environment may hold."""
+    return {key: field for key, field in Config.model_fields.items() if not field.exclude}

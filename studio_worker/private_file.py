@@ -1,0 +1,115 @@
+"""Small files that only their owner may read: refused when others can, replaced whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+from studio_worker.errors import ConfigError
+
+PRIVATE = 0o600
+"""Read and write for the owner, nothing for anybody else."""
+
+
+def read_private(path: Path, *, limit_bytes: int) -> bytes:
+    """The bytes of a file that holds secrets.
+
+    On POSIX the file must be a regular one, no symbolic link, the caller's own, and closed to group and others; on
+    Windows the folder's access list decides and modes are not looked at.
+
+    Args:
+        path: the file.
+        limit_bytes: the largest size that is read.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ConfigError: it breaks a rule or cannot be read; the sentence names the remedy.
+    """
+    if path.is_symlink():
+        raise ConfigError(
+            f"{path} is a symbolic link, which is refused for a file with secrets: put the file itself there"
+        )
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {reason(error)}") from None
+    try:
+        _check(path, os.fstat(descriptor), limit_bytes)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit_bytes + 1)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
+    """Replace `path` with `data`: after a crash or a power loss the old file is there or the new one, never neither.
+
+    The temporary file lies beside it, has its final mode from the first byte, and is gone whatever happens (one that
+    a kill left behind goes with the next write by the same name).
+
+    Raises:
+        OSError: the folder or the disk refuses; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, flags, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            if sys.platform != "win32":
+                os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of `path` left behind. Only for the one process that may write it."""
+    for leftover in path.parent.glob(f".{path.name}.*.new"):
+        leftover.unlink(missing_ok=True)
+
+
+def reason(error: Exception) -> str:
+    """An error of the operating system in words: ``Permission denied``."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _check(path: Path, found: os.stat_result, limit_bytes: int) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{path} is no regular file: move it away")
+    if found.st_size > limit_bytes:
+        raise ConfigError(
+            f"{path} has {found.st_size:,} bytes, more than the {limit_bytes:,} that it can have: move it away"
+        )
+    if sys.platform == "win32":
+        return
+    if found.st_uid != os.geteuid():
+        raise ConfigError(
+            f"{path} belongs to the user with id {found.st_uid}, not to the one that runs this (id {os.geteuid()}): "
+            f"run as that user, or `chown {os.geteuid()} '{path}'`"
+        )
+    if found.st_mode & 0o077:
+        raise ConfigError(
+            f"{path} holds secrets and is open to other users (mode {stat.S_IMODE(found.st_mode):04o}): "
+            f"`chmod 600 '{path}'`"
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
