@@ -1,0 +1,81 @@
+"""One worker for each state folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from studio_worker.errors import AlreadyRunning, ConfigError
+from studio_worker.private_file import reason, write_atomically
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
+class StateLock:
+    """Holds a state folder for this process: ``with StateLock(folder): …``.
+
+    The lock is the operating system's (flock, or its like on Windows), so it ends with its process however that dies,
+    and a pid that was given to another process since cannot keep it. The pid lies in a file of its own, because a
+    locked file cannot be read on Windows. Not for network file systems.
+
+    Args:
+        state_dir: the folder; made at mode 0700.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._dir = state_dir
+        self._pid_file = state_dir / "worker.pid"
+        self._lock: FileLock | None = None
+
+    def acquire(self) -> None:
+        """Take the folder; blocks for the disk, never for the other holder.
+
+        Raises:
+            AlreadyRunning: another worker holds it; names its process id.
+            ConfigError: the folder cannot be made or written.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = FileLock(self._dir / "worker.lock", timeout=0, thread_local=False)
+            lock.acquire()
+            self._lock = lock
+            write_atomically(self._pid_file, f"{os.getpid()}\n".encode())
+        except Timeout:
+            raise AlreadyRunning(
+                f"another worker{self._holder()} uses {self._dir}: stop it, or give this one a state_dir of its own"
+            ) from None
+        except OSError as error:
+            self.release()
+            raise ConfigError(
+                f"the state folder {self._dir} cannot be used: {reason(error)}; make it writable or set state_dir"
+            ) from None
+
+    def release(self) -> None:
+        """Give the folder back; harmless where it is not held."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            self._pid_file.unlink(missing_ok=True)
+            lock.release()
+
+    def _holder(self) -> str:
+        try:
+            pid = self._pid_file.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return ""
+        return f" (process {pid})" if pid.isdigit() else ""
+
+    def __enter__(self) -> StateLock:
+        """Take the folder."""
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the folder back."""
+        self.release()
