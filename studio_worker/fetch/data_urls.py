@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
@@ -12,6 +11,9 @@ from studio_worker.errors import FetchRefused
 
 MAX_DATA_BYTES = 8 * 1024 * 1024
 """Bytes that a ``data:`` URL may carry once decoded, whatever the caller allows."""
+
+MAX_HEAD = 1_000
+"""Characters up to the comma."""
 
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 
@@ -40,41 +42,30 @@ def decode(url: str, *, limit_bytes: int, what: str = "the data URL") -> DataUrl
     Raises:
         FetchRefused: `data-url` for bad syntax or bad base64, `too-large` before decoding.
     """
-    head, comma, payload = url[5:].partition(",")
-    if not comma:
+    comma = url.find(",", 0, MAX_HEAD)
+    if comma < 0:
         raise FetchRefused("data-url", f"{what} is a data URL without a comma")
     limit = min(limit_bytes, MAX_DATA_BYTES)
-    media_type, *parameters = (part.strip() for part in head.split(";"))
+    media_type, *parameters = (part.strip() for part in url[5:comma].split(";"))
     if media_type and not _MEDIA_TYPE.fullmatch(media_type):
         raise FetchRefused("data-url", f"{what} is a data URL with a broken media type")
-    media_type = media_type.lower() or "text/plain"
-    if not (parameters and parameters[-1].lower() == "base64"):
-        return DataUrl(media_type, _percent(payload, limit, what))
-    return DataUrl(media_type, _base64(payload, limit, what))
-
-
-def _percent(payload: str, limit: int, what: str) -> bytes:
-    if len(payload) - 2 * payload.count("%") > limit:
+    as_base64 = bool(parameters) and parameters[-1].lower() == "base64"
+    characters = len(url) - comma - 1 - 2 * url.count("%", comma)
+    if characters > ((limit + 2) // 3 * 4 if as_base64 else limit):
         raise _too_large(limit, what)
-    data = unquote_to_bytes(payload.encode("utf-8", "surrogatepass"))
+    payload = unquote_to_bytes(url[comma + 1 :].encode("utf-8", "surrogatepass"))
+    data = _from_base64(payload, what) if as_base64 else payload
     if len(data) > limit:
         raise _too_large(limit, what)
-    return data
+    return DataUrl(media_type.lower() or "text/plain", data)
 
 
-def _base64(payload: str, limit: int, what: str) -> bytes:
-    if len(payload) - 2 * payload.count("%") > (limit + 2) // 3 * 4 + 4:
-        raise _too_large(limit, what)
-    if not payload.isascii():
-        raise FetchRefused("data-url", f"{what} is a data URL with bad base64")
-    digits = unquote_to_bytes(payload).rstrip(b"=")
+def _from_base64(payload: bytes, what: str) -> bytes:
+    digits = payload.rstrip(b"=")
     try:
-        data = base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
-    except (binascii.Error, ValueError):
+        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+    except ValueError:
         raise FetchRefused("data-url", f"{what} is a data URL with bad base64") from None
-    if len(data) > limit:
-        raise _too_large(limit, what)
-    return data
 
 
 def _too_large(limit: int, what: str) -> FetchRefused:

@@ -33,6 +33,7 @@ SERVICE_PORTS = frozenset(
 )
 """Ports of services that are no web servers: the blocked list of the Fetch standard above 1023, and databases."""
 
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>.*))?")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _STUDIO_ROUTE = re.compile(
     r"/graphics/api/(?:(?:workers|models|logs|events)(?:/|$)|jobs(?:/[^/]+(?:/(?:cancel|retry))?)?$)"
@@ -156,14 +157,17 @@ def _parse(url: str, what: str) -> URL:
         _refuse("scheme", f"{what} must start with https:// (got {shown(url)})")
     if "@" in parts.netloc:
         _refuse("credentials", f"{what} holds a user name or password; use a signed link instead")
-    host, port = _host(parts.netloc, what), _port(parts.netloc, parts.scheme, what)
+    authority = _AUTHORITY.fullmatch(parts.netloc)
+    if authority is None:
+        _refuse("bad-url", f"{what} has no usable host: {escape(parts.netloc, limit=80)!r}")
+    host = _host(authority["host"], what)
+    port = _port(authority["port"], what) if authority["port"] else DEFAULT_PORTS[parts.scheme]
     text = f"{parts.scheme}://{f'[{host}]' if ':' in host else host}"
     text += ("" if port == DEFAULT_PORTS[parts.scheme] else f":{port}") + (_ascii(parts.path) or "/")
     return URL(f"{text}?{_ascii(parts.query)}" if parts.query else text, encoded=True)
 
 
-def _host(netloc: str, what: str) -> str:
-    raw = netloc.rpartition("]")[0].removeprefix("[") if netloc.startswith("[") else netloc.partition(":")[0]
+def _host(raw: str, what: str) -> str:
     try:
         literal = parse_literal(raw)
     except ValueError:
@@ -180,11 +184,7 @@ def _host(netloc: str, what: str) -> str:
     return host
 
 
-def _port(netloc: str, scheme: str, what: str) -> int:
-    tail = netloc.rpartition("]")[2] if netloc.startswith("[") else netloc
-    _, colon, digits = tail.partition(":")
-    if not colon or not digits:
-        return DEFAULT_PORTS[scheme]
+def _port(digits: str, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", digits) or not 0 < int(digits) < 65_536:
         _refuse("port", f"{what} names a port that does not exist: {escape(digits, limit=20)}")
     return int(digits)

@@ -1,0 +1,132 @@
+"""Real listeners on loopback: a site whose answers a test sets, and one that nobody may visit."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trustme
+from aiohttp import web
+
+from studio_worker.fetch.guard import Guard
+from studio_worker.fetch.http import Fetcher
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Site:
+    """A web server; `answers` says what each path answers, `requests` what was asked."""
+
+    scheme: str
+    port: int = 0
+    answers: dict[str, Handler] = field(default_factory=dict)
+    requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    @property
+    def origin(self) -> str:
+        host = "localhost" if self.scheme == "https" else "127.0.0.1"
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def url(self, path: str) -> str:
+        return self.origin + path
+
+    def give(self, path: str, body: bytes, status: int = 200, **headers: str) -> None:
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(
+                body=body, status=status, headers={key.replace("_", "-"): value for key, value in headers.items()}
+            )
+
+        self.answers[path] = answer
+
+    def redirect(self, path: str, to: str, status: int = 302) -> None:
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(status=status, headers={"Location": to})
+
+        self.answers[path] = answer
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append((request.raw_path, dict(request.headers)))
+        handler = self.answers.get(request.path)
+        return web.Response(status=404) if handler is None else await handler(request)
+
+
+async def _serve(site: Site, tls: ssl.SSLContext | None) -> web.AppRunner:
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", site.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    listener = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    await listener.start()
+    site.port = runner.addresses[0][1]
+    return runner
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """The studio's own origin, plain http."""
+    site = Site("http")
+    runner = await _serve(site, None)
+    yield site
+    await runner.cleanup()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+async def tls_site(authority: trustme.CA) -> AsyncIterator[Site]:
+    """The studio's own origin, https, at the name localhost."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(tls)
+    site = Site("https")
+    runner = await _serve(site, tls)
+    yield site
+    await runner.cleanup()
+
+
+@pytest.fixture
+def trust(authority: trustme.CA) -> ssl.SSLContext:
+    """A client that trusts the authority of `tls_site`."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest.fixture
+async def tripwire() -> AsyncIterator[int]:
+    """The port of a listener on loopback that must never be visited."""
+    visits: list[object] = []
+
+    async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    server = await asyncio.start_server(visited, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    assert visits == []
+
+
+@pytest.fixture
+async def fetcher(site: Site) -> AsyncIterator[Fetcher]:
+    """A fetcher of which `site` is the own origin, with short times."""
+    async with Fetcher(
+        lambda: Guard(site.origin), user_agent="studio-worker/test", connect_secs=5, stall_secs=0.3
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def dest(tmp_path: Path) -> Path:
+    """Where a fetch goes: a folder with nothing else in it."""
+    folder = tmp_path / "inputs"
+    folder.mkdir()
+    return folder / "audio"
