@@ -33,9 +33,7 @@ class WorkDirs:
 
     async def remove(self, folder: Path) -> None:
         """Remove a folder and all that is in it; what can't be removed is swept at the next start."""
-        try:
-            folder.rmdir()
-        except OSError:
+        if not _is_removed(folder):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _sweep(self) -> None:
@@ -45,3 +43,12 @@ class WorkDirs:
                 shutil.rmtree(left, ignore_errors=True)
             else:
                 left.unlink(missing_ok=True)
+
+
+def _is_removed(folder: Path) -> bool:
+    """Remove a folder that is empty, as after most jobs with JSON results."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    return True

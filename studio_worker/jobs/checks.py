@@ -1,0 +1,122 @@
+"""The look at a result before it is kept: what fails here is run again, and never uploaded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic import ValidationError
+
+from studio_worker.engines.base import LlmResult, Result, TranscriptResult
+from studio_worker.errors import ResultRejected
+from studio_worker.jobs.results import Artifact
+from studio_worker.jobs.wav_header import BadWav, read_wav_header
+from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.results import ChatCompletion, Transcript, media_type, sniff_ext
+from studio_worker.wire.strict_json import dumps
+from studio_worker.wire.tasks import MAX_PIXELS
+
+MAX_JSON_BYTES = 8 * 1024 * 1024
+"""Half of what a frame may carry: the prompt and JSON's escapes have to fit as well."""
+
+_PICTURES = frozenset({"png", "webp", "gif", "jpg"})
+_EXTS = {
+    TaskKind.IMAGE: _PICTURES,
+    TaskKind.AUDIO_TTS: frozenset({"wav", "mp3", "ogg", "flac", "mp4", "webm"}),
+    TaskKind.VIDEO: frozenset({"mp4", "webm", "webp", "gif"}),
+}
+
+
+def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Mapping[str, Any]) -> Artifact:
+    """A JSON result, checked; cheap enough for the event loop.
+
+    Args:
+        kind: what was asked for.
+        result: finite JSON, as the host hands it on.
+        meta: the engine's own notes.
+
+    Raises:
+        ResultRejected: ``not-json``, ``too-large``, ``wrong-shape``.
+    """
+    try:
+        size = len(dumps(result.json).encode())
+    except (ValueError, TypeError, RecursionError):
+        raise ResultRejected("not-json", "the result holds what JSON cannot carry") from None
+    if size > MAX_JSON_BYTES:
+        raise ResultRejected("too-large", f"the result is {size:,} bytes of JSON, at most {MAX_JSON_BYTES:,} can go")
+    shape = ChatCompletion if kind is TaskKind.LLM else Transcript
+    try:
+        shape.model_validate(result.json)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "it"
+        raise ResultRejected("wrong-shape", f"the result is no {shape.__name__}: {place}: {first['msg']}") from None
+    return Artifact(kind=kind, size=size, json=result.json, meta=meta)
+
+
+def inspect(kind: TaskKind, result: Result, meta: Mapping[str, Any]) -> Artifact:
+    """A result of any kind, checked. Reads files and decodes pictures: for a thread.
+
+    Its bytes decide what it is: a file that is called otherwise gets the name of what it is.
+
+    Args:
+        kind: what was asked for.
+        result: what the engine returned, of the type that the kind asks for.
+        meta: the engine's own notes.
+
+    Raises:
+        ResultRejected: ``empty``, ``unreadable``, ``does-not-decode``, ``wrong-kind``, and those of `inspect_json`.
+    """
+    if isinstance(result, (LlmResult, TranscriptResult)):
+        return inspect_json(kind, result, meta)
+    try:
+        size = result.data.stat().st_size if isinstance(result.data, Path) else len(result.data)
+        with _opened(result.data) as file:
+            ext = _ext(kind, file.read(64), result.ext)
+            file.seek(0)
+            if ext in _PICTURES or ext == "jpeg":
+                _check_picture(file, ext)
+            elif ext == "wav":
+                _check_wav(file, size)
+    except OSError as error:
+        raise ResultRejected("unreadable", f"the result cannot be read: {error.strerror or error}") from None
+    return Artifact(kind=kind, size=size, ext=ext, data=result.data, meta=meta)
+
+
+def _opened(data: bytes | Path) -> BinaryIO:
+    return data.open("rb") if isinstance(data, Path) else io.BytesIO(data)
+
+
+def _ext(kind: TaskKind, head: bytes, declared: str) -> str:
+    if not head:
+        raise ResultRejected("empty", "the result is empty")
+    found = sniff_ext(head)
+    if found is None:
+        raise ResultRejected("does-not-decode", f"the result is called {declared} and is none of the known formats")
+    if found not in _EXTS[kind]:
+        raise ResultRejected("wrong-kind", f"the result of kind {kind.value} is a {found} file")
+    # jpg and jpeg are one format with two names: the engine's own stands.
+    return declared if media_type(declared) == media_type(found) else found
+
+
+def _check_picture(file: BinaryIO, ext: str) -> None:
+    from PIL import Image, UnidentifiedImageError  # a worker that makes no pictures never loads it
+
+    try:
+        with Image.open(file, formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
+            width, height = picture.size
+            if not 0 < width * height <= MAX_PIXELS:
+                raise ResultRejected("too-large", f"the picture has {width} x {height} pixels")
+            # Only PNG carries sums of its own; the others have to be decoded to be believed.
+            picture.verify() if ext == "png" else picture.load()
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError) as error:
+        raise ResultRejected("does-not-decode", f"the {ext} picture does not decode: {error}") from None
+
+
+def _check_wav(file: BinaryIO, size: int) -> None:
+    try:
+        read_wav_header(file, size)
+    except BadWav as error:
+        raise ResultRejected("does-not-decode", f"the wav file {error}") from None
