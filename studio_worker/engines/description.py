@@ -1,0 +1,242 @@
+"""What the worker knows of an engine: who made it, what it serves, whether it can run here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from studio_worker.engines.base import Isolation
+from studio_worker.engines.self_report import MAX_ENGINES, MAX_MODELS
+from studio_worker.text import escape
+from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.model_source import SourceId
+
+SYNTHETIC = "synthetic"
+"""The source id, and the name, that belong to the built-in engine alone."""
+
+API_VERSION = 1
+MAX_MODEL_ID = 512
+MAX_CONCURRENCY = 64
+
+Status: TypeAlias = Literal["available", "unavailable", "disabled", "broken"]
+
+_SOURCE_ID = TypeAdapter[str](SourceId)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineDescription:
+    """One engine, as it was described; no object of the engine is held.
+
+    Attributes:
+        name: how people call it; for a plugin that could not be described, the plugin's name.
+        distribution: the package that brought it; empty for an object that an embedder gave.
+        version: that package's version.
+        plugin: the entry point's name; empty for an object that an embedder gave.
+        entry_point: that entry point's value, ``package.module``.
+        sources: the ModelSource.engine ids that it serves.
+        isolation: where it asks to run.
+        concurrency: how many jobs it can run at once.
+        api_version: the plugin API that it was written for.
+        deterministic: the same job with the same seed gives the same bytes.
+        models: kind to advertised model ids.
+        status: only ``available`` engines are routed to and advertised.
+        reason: why it is not available; escaped.
+        remedy: what to do about it; escaped.
+        position: which of its plugin's engines it is, from 0.
+        hooks: the job hooks that its plugin implements.
+    """
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    plugin: str = ""
+    entry_point: str = ""
+    sources: tuple[str, ...] = ()
+    isolation: Isolation = "process"
+    concurrency: int = 1
+    api_version: int = API_VERSION
+    deterministic: bool = False
+    models: Mapping[TaskKind, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    status: Status = "available"
+    reason: str = ""
+    remedy: str = ""
+    position: int = 0
+    hooks: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells it from every other engine of this worker."""
+        return (self.distribution, self.plugin, self.position)
+
+    @property
+    def kinds(self) -> tuple[TaskKind, ...]:
+        """The kinds of job that it serves."""
+        return tuple(self.models)
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether it is the built-in engine that makes placeholder bytes."""
+        return SYNTHETIC in self.sources
+
+    @property
+    def label(self) -> str:
+        """The engine with its package, for sentences."""
+        package = f"{self.distribution} {self.version}".strip()
+        return f"{self.name!r} ({package})" if package else f"{self.name!r}"
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of ``engines list --json``."""
+        return {
+            "name": self.name,
+            "distribution": self.distribution,
+            "version": self.version,
+            "sources": list(self.sources),
+            "kinds": [kind.value for kind in self.kinds],
+            "isolation": self.isolation,
+            "status": self.status,
+            "reason": self.reason,
+            "certificate": None,
+        }
+
+
+class BadReport(ValueError):
+    """An engine's report breaks a rule; the message is the rule, for people."""
+
+
+def read_reports(
+    reports: Sequence[Any], owner: EngineDescription, *, is_builtin: bool = False
+) -> tuple[EngineDescription, ...]:
+    """The engines of one plugin. A report that breaks a rule gives a broken engine; the others stand.
+
+    Args:
+        reports: what `self_report.report_of` made, one an engine; believed in nothing.
+        owner: distribution, version, plugin and hooks, which every engine of the plugin shares.
+        is_builtin: whether it is our own plugin, which alone may serve ``synthetic``.
+    """
+    if len(reports) > MAX_ENGINES:
+        return (broken(owner, f"returned more than {MAX_ENGINES} engines"),)
+    found: list[EngineDescription] = []
+    for position, report in enumerate(reports):
+        here = replace(owner, position=position)
+        try:
+            engine = _read(report, here, is_builtin)
+            if any(engine.name == other.name for other in found):
+                raise BadReport(f"two engines of this plugin are called {engine.name!r}")
+        except BadReport as problem:
+            engine = broken(here, str(problem))
+        found.append(engine)
+    return tuple(found)
+
+
+def broken(owner: EngineDescription, reason: str) -> EngineDescription:
+    """`owner` as an engine that cannot be used because of a fault of its own."""
+    return replace(owner, status="broken", reason=escape(reason, limit=500), sources=(), models=MappingProxyType({}))
+
+
+def disable(descriptions: Iterable[EngineDescription], names: Collection[str]) -> tuple[EngineDescription, ...]:
+    """The same engines, with those disabled that the operator names by engine, plugin or distribution."""
+    return tuple(
+        replace(engine, status="disabled", reason="disabled_engines names it", remedy="")
+        if {engine.name, engine.plugin, engine.distribution} & set(names) - {""}
+        else engine
+        for engine in descriptions
+    )
+
+
+def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDescription:
+    if not isinstance(report, dict):
+        raise BadReport("its description is not an object")
+    name = _name(report.get("name"))
+    if report.get("api_version") != API_VERSION:
+        raise BadReport(
+            f"engine {name!r} is written for plugin API {report.get('api_version')!r}, this worker serves {API_VERSION}"
+        )
+    sources = _sources(name, report.get("sources"))
+    if not is_builtin and SYNTHETIC in (name, *sources):
+        raise BadReport(f"engine {name!r} claims 'synthetic', which belongs to the built-in engine")
+    concurrency = report.get("concurrency")
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= MAX_CONCURRENCY:
+        raise BadReport(f"engine {name!r} needs a concurrency from 1 to {MAX_CONCURRENCY}")
+    status, reason, remedy = _status(report.get("unavailable"))
+    return replace(
+        owner,
+        name=name,
+        sources=sources,
+        isolation=_isolation(name, report.get("isolation")),
+        concurrency=concurrency,
+        deterministic=report.get("deterministic") is True,
+        models=_models(name, report.get("models")),
+        status=status,
+        reason=reason,
+        remedy=remedy,
+    )
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise BadReport("an engine has no name")
+    if len(name) > 64 or escape(name) != name or name != name.strip():
+        raise BadReport(f"the engine name {name[:80]!r} is not plain text of at most 64 characters")
+    return name
+
+
+def _sources(name: str, sources: Any) -> tuple[str, ...]:
+    if not isinstance(sources, list) or len(sources) > MAX_ENGINES:
+        raise BadReport(f"engine {name!r} needs a short list of sources")
+    for source in sources or [name]:
+        try:
+            _SOURCE_ID.validate_python(source, strict=True)
+        except ValidationError:
+            raise BadReport(
+                f"engine {name!r} has the source id {source!r}; ASCII letters, digits and . _ - are allowed"
+            ) from None
+    return tuple(dict.fromkeys(sources or [name]))
+
+
+def _isolation(name: str, isolation: Any) -> Isolation:
+    match isolation:
+        case "process" | "thread" | "loop":
+            return cast("Isolation", isolation)
+        case _:
+            raise BadReport(f"engine {name!r} has isolation {isolation!r}; 'process', 'thread' or 'loop' is needed")
+
+
+def _models(name: str, models: Any) -> Mapping[TaskKind, tuple[str, ...]]:
+    if not isinstance(models, dict) or not all(isinstance(ids, list) for ids in models.values()):
+        raise BadReport(f"engine {name!r} does not say which models it serves")
+    if sum(map(len, models.values())) > MAX_MODELS:
+        raise BadReport(f"engine {name!r} advertises more than {MAX_MODELS:,} models")
+    found: dict[TaskKind, tuple[str, ...]] = {}
+    for kind, ids in models.items():
+        if kind not in TaskKind.__members__.values():
+            raise BadReport(f"engine {name!r} serves the kind {kind!r}; known are {', '.join(TaskKind)}")
+        for model in ids:
+            _check_model_id(name, model)
+        found[TaskKind(kind)] = tuple(dict.fromkeys(ids))
+    if not found:
+        raise BadReport(f"engine {name!r} serves no kind of job")
+    return MappingProxyType(found)
+
+
+def _check_model_id(name: str, model: Any) -> None:
+    if not isinstance(model, str) or not model.strip() or len(model) > MAX_MODEL_ID:
+        raise BadReport(f"engine {name!r} advertises a model id that is empty or over {MAX_MODEL_ID} characters")
+    if model.strip() == "*":
+        raise BadReport(f"engine {name!r} advertises '*'; a label such as '{name}:*' says who serves it")
+    if escape(model, limit=MAX_MODEL_ID) != model:
+        raise BadReport(f"engine {name!r} advertises {model[:80]!r}, which holds control or invisible characters")
+
+
+def _status(unavailable: Any) -> tuple[Status, str, str]:
+    if unavailable is None:
+        return "available", "", ""
+    words = unavailable if isinstance(unavailable, dict) else {}
+    return (
+        "unavailable",
+        escape(str(words.get("reason", "")) or "it gives no reason", limit=500),
+        escape(str(words.get("remedy", "")), limit=500),
+    )

@@ -1,0 +1,70 @@
+"""Engines that an embedder gives: objects, or ``"package.module:factory"``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+
+from studio_worker.engines.base import Engine
+from studio_worker.engines.description import EngineDescription, read_reports
+from studio_worker.engines.self_report import report_of, said
+from studio_worker.errors import PluginError
+from studio_worker.log import logger
+
+
+@dataclass(frozen=True)
+class GivenEngine:
+    """An engine of the embedder's with its description."""
+
+    description: EngineDescription
+    engine: Engine
+
+
+def take_given(engines: Sequence[Engine | str]) -> tuple[GivenEngine, ...]:
+    """Describe the embedder's engines, in this process: they are its own code.
+
+    An object that asks for a process runs in a thread, and a warning says so; give ``"package.module:factory"`` to
+    get one. A factory returns an engine, or several.
+
+    Raises:
+        PluginError: one of them cannot be imported, is no engine, or breaks a rule of descriptions.
+    """
+    objects: list[tuple[Engine, bool]] = []
+    for item in engines:
+        if isinstance(item, str):
+            objects += [(engine, True) for engine in _made(item)]
+        else:
+            objects.append((item, False))
+    return tuple(
+        GivenEngine(_described(engine, position, is_importable), engine)
+        for position, (engine, is_importable) in enumerate(objects)
+    )
+
+
+def _made(path: str) -> list[Engine]:
+    module, _, attribute = path.partition(":")
+    try:
+        if not attribute:
+            raise ValueError("'package.module:factory' is needed")
+        made = getattr(import_module(module), attribute)()
+    except Exception as error:
+        raise PluginError(f"the engine {path!r} cannot be made: {said(error)}") from error
+    return list(made) if isinstance(made, Iterable) else [made]
+
+
+def _described(engine: Engine, position: int, is_importable: bool) -> EngineDescription:
+    try:
+        report = report_of(engine)
+    except Exception as error:
+        raise PluginError(f"the engine {type(engine).__name__} cannot be described: {said(error)}") from error
+    is_builtin = type(engine).__module__.startswith("studio_worker.engines.synthetic")
+    (description,) = read_reports([report], EngineDescription(name=type(engine).__name__), is_builtin=is_builtin)
+    if description.status == "broken":
+        raise PluginError(f"the engine {type(engine).__name__} cannot be used: {description.reason}")
+    if description.isolation == "process" and not is_importable:
+        logger.bind(event="engine.given", engine=description.name).warning(
+            "An engine given as an object asks for a process; it runs in a thread"
+        )
+        description = replace(description, isolation="thread")
+    return replace(description, position=position)

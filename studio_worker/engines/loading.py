@@ -1,0 +1,95 @@
+"""From an entry point to its engines and hooks. Imports nothing heavy: the child that describes plugins uses it too."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from studio_worker.engines import hookspecs
+from studio_worker.engines.base import Engine, PluginConfig
+from studio_worker.engines.hookspecs import PROJECT
+from studio_worker.engines.self_report import MAX_ENGINES
+from studio_worker.errors import PluginError
+
+if TYPE_CHECKING:
+    from studio_worker.engines.description import EngineDescription
+
+JOB_HOOKS = ("studio_worker_job_started", "studio_worker_job_finished")
+
+
+class Plugin:
+    """One imported plugin: a module or an object that bears hookimpls.
+
+    Args:
+        value: the entry point's value, ``package.module`` or ``package.module:object``.
+
+    Raises:
+        PluginError: it implements no hook of ours; and whatever importing it raises.
+    """
+
+    def __init__(self, value: str) -> None:
+        self._manager = pluggy.PluginManager(PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._manager.register(EntryPoint("plugin", value, PROJECT).load())
+        self.hooks = tuple(name for name in JOB_HOOKS if getattr(self._manager.hook, name).get_hookimpls())
+        if not self.hooks and not self._manager.hook.studio_worker_engines.get_hookimpls():
+            raise PluginError(f"{value!r} implements none of studio_worker_engines, {', '.join(JOB_HOOKS)}")
+
+    def engines(self, table: Mapping[str, Any]) -> list[Engine]:
+        """The plugin's engines, one more than allowed at most; `table` is its own configuration."""
+        found: list[Engine] = []
+        for engines in self._manager.hook.studio_worker_engines(config=PluginConfig(plugin=table)):
+            if isinstance(engines, (str, bytes)) or not isinstance(engines, Iterable):
+                raise PluginError(
+                    f"studio_worker_engines returned {type(engines).__name__}, a list of engines is needed"
+                )
+            found += islice(engines, MAX_ENGINES + 1)
+        return found
+
+    def hook(self, name: str) -> Callable[..., Any]:
+        """The caller of a hook by its name; takes keyword arguments."""
+        caller: Callable[..., Any] = getattr(self._manager.hook, name)
+        return caller
+
+
+class PluginShelf:
+    """The plugins that this process has imported, each once, when it is first needed. For threads.
+
+    Args:
+        tables: plugin name to the operator's ``[plugins.<name>]`` table.
+    """
+
+    def __init__(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        self._tables = tables
+        self._lock = threading.Lock()
+        self._plugins: dict[tuple[str, str], Plugin] = {}
+        self._engines: dict[tuple[str, str], list[Engine]] = {}
+
+    def plugin(self, description: EngineDescription) -> Plugin:
+        """The plugin that brought this engine; imports it."""
+        key = (description.distribution, description.plugin)
+        with self._lock:
+            if key not in self._plugins:
+                self._plugins[key] = Plugin(description.entry_point)
+            return self._plugins[key]
+
+    def engine(self, description: EngineDescription) -> Engine:
+        """The engine itself; imports its plugin.
+
+        Raises:
+            PluginError: the plugin no longer brings the engine that was described.
+        """
+        plugin = self.plugin(description)
+        key = (description.distribution, description.plugin)
+        with self._lock:
+            if key not in self._engines:
+                self._engines[key] = plugin.engines(self._tables.get(description.plugin, {}))
+            engines = self._engines[key]
+        if description.position < len(engines) and engines[description.position].name == description.name:
+            return engines[description.position]
+        raise PluginError(f"the plugin {description.plugin!r} does not bring the engine {description.name!r} any more")

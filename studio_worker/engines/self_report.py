@@ -1,0 +1,85 @@
+"""What an engine says of itself, as plain JSON values, made where the engine lives. Imports nothing heavy.
+
+The report is only gathered and bounded here; `engines.description` decides what of it is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, TypeAlias
+
+from studio_worker.engines.base import Available, Engine, Unavailable
+
+MAX_ENGINES = 64
+"""Engines of one plugin."""
+
+MAX_MODELS = 10_000
+"""Model ids that one engine may advertise, over all kinds."""
+
+MAX_TEXT = 4_000
+"""Characters of any text of a report that is no model id."""
+
+Report: TypeAlias = dict[str, Any]
+"""One engine's own words: the keys of `report_of`."""
+
+
+def report_of(engine: object) -> Report:
+    """Everything that an engine says of itself.
+
+    `availability` that raises makes the engine unavailable with that reason; `capabilities` that raises raises.
+    One model id more than allowed is handed on, so that the reader sees that there are too many.
+    """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"studio_worker_engines returned a {type(engine).__name__}, an Engine is needed")
+    room = MAX_MODELS + 1
+    models: dict[str, list[Any]] = {}
+    for kind, ids in engine.capabilities().models.items():
+        models[str(kind)] = [_text(model_id) for model_id in islice(ids, room)]
+        room -= len(models[str(kind)])
+    return {
+        "name": _text(engine.name),
+        "sources": _list(engine.sources, MAX_ENGINES),
+        "isolation": _text(engine.isolation),
+        "concurrency": _number(engine.concurrency),
+        "api_version": _number(engine.api_version),
+        "deterministic": bool(engine.deterministic),
+        "models": models,
+        "unavailable": _unavailable(engine),
+    }
+
+
+def _unavailable(engine: Engine) -> dict[str, str] | None:
+    try:
+        answer: object = engine.availability()
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises here is its reason
+        return {"reason": f"availability() raised {said(error)}", "remedy": ""}
+    if isinstance(answer, Available):
+        return None
+    if isinstance(answer, Unavailable):
+        return {"reason": _text(answer.reason), "remedy": _text(answer.remedy)}
+    return {"reason": f"availability() returned a {type(answer).__name__}", "remedy": ""}
+
+
+def said(error: BaseException) -> str:
+    """An exception as `Type: message`, also where its own `__str__` fails."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - an exception of a stranger; its type still says something
+        message = "(its message cannot be read)"
+    name = type(error).__name__
+    return f"{name}: {message[:MAX_TEXT]}" if message else name
+
+
+def _text(value: object) -> str:
+    return value[:MAX_TEXT] if isinstance(value, str) else f"<{type(value).__name__}>"
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else -1
+
+
+def _list(value: object, limit: int) -> list[str]:
+    if isinstance(value, str):
+        return [_text(value)]
+    return [_text(item) for item in islice(value, limit + 1)] if isinstance(value, Iterable) else ["<not a list>"]
