@@ -70,6 +70,10 @@ class CredentialStore:
         file = self._read()
         return (file or self._import()).of(self._origin)
 
+    def peek(self) -> Credentials:
+        """As `load`, but nothing is written: for who only looks."""
+        return (self._read() or self._older()).of(self._origin)
+
     def save(self, credentials: Credentials) -> None:
         """Replace the set of this studio; the old file or the new one survives a crash, never neither.
 
@@ -143,15 +147,16 @@ class CredentialStore:
             return _File()
 
     def _import(self) -> _File:
-        older = None if self._legacy is None else read_older(self._legacy)
-        if older is None:
-            return _File()
-        file = _File(older)
-        self._write(file)
-        logger.bind(event="state.imported", studio=older.origin, registration=older.state).info(
-            "The older worker's registration was taken over from its config file."
-        )
+        file = self._older()
+        if (older := file.current) is not None:
+            self._write(file)
+            logger.bind(event="state.imported", studio=older.origin, registration=older.state).info(
+                "The older worker's registration was taken over from its config file."
+            )
         return file
+
+    def _older(self) -> _File:
+        return _File(None if self._legacy is None else read_older(self._legacy))
 
     def _write(self, file: _File) -> None:
         import json

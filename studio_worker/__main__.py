@@ -1,0 +1,42 @@
+"""The command `studio-worker`, also as ``python -m studio_worker``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from studio_worker.version import __version__
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C in a short command (128 + SIGINT)."""
+
+BROKEN_PIPE = 141
+"""Exit status when the reader of our output has left (128 + SIGPIPE)."""
+
+
+def main() -> int:
+    """Run the command line of this process; returns its exit status."""
+    try:
+        status = _run(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered would be written, and complained about, when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _run(args: list[str]) -> int:
+    if args == ["--version"]:
+        print(f"studio-worker {__version__}")
+        return 0
+    from studio_worker.cli.app import run
+
+    return run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""`studio-worker status`: what the worker on this machine is doing, or what it would start with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from studio_worker.cli import output
+from studio_worker.cli.invocation import Invocation, pass_invocation
+from studio_worker.local_api.client import DaemonClient, NoDaemon
+
+
+@click.command(
+    short_help="Show what the worker on this machine is doing.", epilog="Example: studio-worker status --json"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@pass_invocation
+def status(invocation: Invocation, as_json: bool) -> None:
+    """Show what the worker on this machine is doing.
+
+    Asks the running worker. Where none runs, shows what is known from its files, says so and exits 1.
+    """
+    try:
+        answer = DaemonClient(invocation.discovery_file).status()
+    except NoDaemon:
+        output.record({"running": False} | dict(_at_rest(invocation)), as_json=as_json)
+        raise
+    output.record({"running": True} | dict(answer), as_json=as_json)
+
+
+def _at_rest(invocation: Invocation) -> Mapping[str, Any]:
+    from studio_worker.cli.register import registration
+
+    source = invocation.settings()
+    settings = source.current
+    return {
+        "configPath": str(source.path),
+        "apiBaseUrl": settings.api_base_url,
+        **registration(source),
+        "vramThresholdGb": settings.vram_threshold_gb,
+        "modelsRoot": str(settings.models_path),
+        "stateDir": str(settings.state_path),
+        "autoUpdate": settings.auto_update_enabled,
+    }
