@@ -1,0 +1,151 @@
+"""A Piper voice, loaded once: its network, its speakers, its language, and its text cut into pieces fit to speak."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnxruntime import InferenceSession, SessionOptions
+from piper import PiperConfig, PiperVoice, SynthesisConfig
+
+from studio_worker import BadInput, EngineError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_PIECE = 200
+"""Phonemes spoken at once. The network's memory grows with the square of them: 1,000 took 0.8 GB, 3,000 took 3 GB."""
+
+_MIN_PIECE = 40
+_FULL_SCALE = 32_767
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """What `load` makes and `run` speaks with.
+
+    Attributes:
+        name: the voice's own name, from its file.
+        piper: the loaded voice.
+        language: its language as a tag (``en_US``), empty where the config does not say.
+        rate: its sample rate in Hz.
+    """
+
+    name: str
+    piper: PiperVoice
+    language: str
+    rate: int
+
+    @property
+    def speakers(self) -> Mapping[str, int]:
+        """Speaker names to ids, in the config's order; numbers as names where the config has none."""
+        config = self.piper.config
+        if config.num_speakers <= 1:
+            return {}
+        return config.speaker_id_map or {str(number): number for number in range(config.num_speakers)}
+
+    def speaker(self, wanted: str) -> int | None:
+        """The id of a speaker; None for a voice with one speaker, or for its default.
+
+        Args:
+            wanted: ``default``, the voice's own name, or a speaker's name or id.
+
+        Raises:
+            BadInput: there is no such voice; the sentence names those that there are.
+        """
+        if wanted in ("default", self.name):
+            return None
+        if wanted in self.speakers:
+            return self.speakers[wanted]
+        if wanted.isdecimal() and int(wanted) in self.speakers.values():
+            return int(wanted)
+        names = ["default", self.name, *self.speakers]
+        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        raise BadInput(f"task.voice: {wanted!r} is no voice of {self.name}; it has {', '.join(names[:20])}{more}")
+
+    def check_language(self, wanted: str | None) -> None:
+        """Refuse a text in another language than the voice's.
+
+        Raises:
+            BadInput: names both languages.
+        """
+        if wanted and self.language and _primary(wanted) != _primary(self.language):
+            raise BadInput(f"task.language: the voice {self.name} speaks {self.language}, the task asks for {wanted}")
+
+    def pieces(self, text: str, length_scale: float) -> list[list[int]]:
+        """A text as phoneme ids, sentence by sentence; a sentence too long to speak at once is cut at its spaces."""
+        known = self.piper.config.phoneme_id_map
+        limit = max(_MIN_PIECE, int(MAX_PIECE / max(1.0, length_scale)))
+        return [
+            self.piper.phonemes_to_ids(piece)
+            for sentence in self.piper.phonemize(text.replace("\0", " "))
+            for piece in _cut([phoneme for phoneme in sentence if phoneme in known], limit)
+            if any(phoneme.isalnum() for phoneme in piece)
+        ]
+
+    def speak(self, piece: list[int], settings: SynthesisConfig) -> NDArray[np.int16]:
+        """One piece as 16-bit mono samples, its loudest sample at full scale."""
+        samples = self.piper.phoneme_ids_to_audio(piece, settings)
+        audio = np.atleast_1d(np.asarray(samples[0] if isinstance(samples, tuple) else samples, dtype=np.float32))
+        peak = float(np.max(np.abs(audio), initial=0.0))
+        if not np.isfinite(peak):
+            raise EngineError(f"the voice {self.name} made samples that are no numbers", retryable=False)
+        return (audio * (_FULL_SCALE / peak if peak > 1e-8 else 0.0)).astype("<i2")
+
+
+def load_voice(model: Path, config: Path, *, threads: int | None) -> Voice:
+    """Load a voice on the CPU.
+
+    Args:
+        model: the ``.onnx`` file.
+        config: the ``.onnx.json`` that belongs to it.
+        threads: CPU threads, None for one a core.
+
+    Raises:
+        EngineError: a file is no Piper voice; another try cannot help.
+    """
+    try:
+        raw: dict[str, Any] = json.loads(config.read_bytes())
+        parsed = PiperConfig.from_dict(raw)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise EngineError(f"{config.name} is no config of a Piper voice: {error!r}", retryable=False) from error
+    options = SessionOptions()
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        session = InferenceSession(str(model), sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        if "alloc" in str(error).lower():
+            raise
+        raise EngineError(f"{model.name} is no Piper voice: {error}", retryable=False) from error
+    return Voice(
+        name=model.name.removesuffix(".onnx"),
+        piper=PiperVoice(session=session, config=parsed),
+        language=_language(raw),
+        rate=parsed.sample_rate,
+    )
+
+
+def _language(raw: Mapping[str, Any]) -> str:
+    language = raw.get("language")
+    code = language.get("code") if isinstance(language, Mapping) else None
+    return str(code or raw["espeak"]["voice"] or "")
+
+
+def _primary(tag: str) -> str:
+    return tag.replace("_", "-").split("-", 1)[0].lower()
+
+
+def _cut(phonemes: list[str], limit: int) -> Iterator[list[str]]:
+    """Pieces of at most `limit` phonemes, cut at the last space where there is one."""
+    while len(phonemes) > limit:
+        at = next((at for at in range(limit, limit // 2, -1) if phonemes[at - 1] == " "), limit)
+        yield phonemes[:at]
+        phonemes = phonemes[at:]
+    if phonemes:
+        yield phonemes

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from studio_worker import BadInput, EngineError, ModelFiles
+
+pytest.importorskip("piper")
+
+from studio_worker_piper.voice import Voice, load_voice
+
+
+@pytest.fixture
+def crowd(voice: Voice) -> Voice:
+    """The voice as if it had three speakers."""
+    config = replace(voice.piper.config, num_speakers=3, speaker_id_map={"anna": 0, "bert": 2, "7": 1})
+    return replace(voice, piper=replace(voice.piper, config=config))
+
+
+def test_a_voice_knows_its_name_language_and_rate(voice: Voice) -> None:
+    assert (voice.name, voice.language, voice.rate) == ("en_US-joe-medium", "en_US", 22_050)
+    assert voice.speakers == {}
+
+
+@pytest.mark.parametrize(("wanted", "speaker"), [("default", None), ("bert", 2), ("2", 2), ("7", 1), ("0", 0)])
+def test_a_speaker_is_found_by_name_or_id(crowd: Voice, wanted: str, speaker: int | None) -> None:
+    assert crowd.speaker(wanted) == speaker
+
+
+@pytest.mark.parametrize("wanted", ["carl", "9", "-1", "²"])
+def test_an_unknown_speaker_is_refused_with_the_names(crowd: Voice, wanted: str) -> None:
+    with pytest.raises(BadInput, match="it has default, en_US-joe-medium, anna, bert, 7"):
+        crowd.speaker(wanted)
+
+
+def test_a_crowd_of_names_is_cut_short(voice: Voice) -> None:
+    config = replace(voice.piper.config, num_speakers=900)
+    many = replace(voice, piper=replace(voice.piper, config=config))
+    assert many.speaker("899") == 899
+    with pytest.raises(BadInput, match=r"and 882 more$"):
+        many.speaker("carl")
+
+
+def test_a_text_is_cut_at_its_sentences(voice: Voice) -> None:
+    assert len(voice.pieces("One. Two! Three?", 1.0)) == 3
+
+
+@pytest.mark.parametrize("text", ["and so on " * 300, "a" * 3_000, "word " * 500])
+def test_no_piece_is_too_long_to_speak_at_once(voice: Voice, text: str) -> None:
+    pieces = voice.pieces(text, 1.0)
+    assert len(pieces) > 1
+    assert max(len(piece) for piece in pieces) <= 2 * 200 + 3
+
+
+def test_slow_speech_is_cut_into_shorter_pieces(voice: Voice) -> None:
+    text = "and so on " * 100
+    assert len(voice.pieces(text, 4.0)) > len(voice.pieces(text, 1.0))
+
+
+def test_a_piece_is_spoken_at_full_scale(voice: Voice) -> None:
+    from piper import SynthesisConfig
+
+    (piece,) = voice.pieces("Hello.", 1.0)
+    sound = voice.speak(piece, SynthesisConfig())
+    assert sound.dtype == np.int16
+    assert np.abs(sound).max() == 32_767
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"not json", b"[]", b"{}", b'{"audio": {}}', b"\xff", b"[" * 100_000, b'{"num_symbols": null, "audio": 5}'],
+)
+def test_a_config_that_is_none_is_refused_by_name(model: ModelFiles, tmp_path: Path, raw: bytes) -> None:
+    config = tmp_path / "voice.onnx.json"
+    config.write_bytes(raw)
+    with pytest.raises(EngineError, match=r"voice\.onnx\.json is no config") as error:
+        load_voice(model.files["model"][0], config, threads=1)
+    assert not error.value.retryable
+
+
+@pytest.mark.parametrize("raw", [b"", b"not a network", b"\x08\x07"])
+def test_a_network_that_is_none_is_refused_by_name(model: ModelFiles, tmp_path: Path, raw: bytes) -> None:
+    network = tmp_path / "voice.onnx"
+    network.write_bytes(raw)
+    with pytest.raises(EngineError, match=r"voice\.onnx is no Piper voice") as error:
+        load_voice(network, model.files["config"][0], threads=1)
+    assert not error.value.retryable
+
+
+def test_a_voice_without_a_language_takes_that_of_its_phonemes(model: ModelFiles, tmp_path: Path) -> None:
+    raw: dict[str, Any] = json.loads(model.files["config"][0].read_bytes())
+    del raw["language"]
+    config = tmp_path / "voice.onnx.json"
+    config.write_text(json.dumps(raw))
+    assert load_voice(model.files["model"][0], config, threads=None).language == "en-us"
