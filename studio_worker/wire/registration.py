@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from studio_worker.wire.base import WireModel, bounded_text, matching
 from studio_worker.wire.capabilities import Capabilities
@@ -54,5 +54,7 @@ class Rejected(WireModel):
 
 PollAnswer: TypeAlias = Annotated[Pending | Approved | Rejected, Field(discriminator="status")]
 
-POLL_ANSWER: TypeAdapter[Pending | Approved | Rejected] = TypeAdapter(PollAnswer)
-"""Validates the answer of a poll."""
+POLL_ANSWER: TypeAdapter[Pending | Approved | Rejected] = TypeAdapter(
+    PollAnswer, config=ConfigDict(hide_input_in_errors=True)
+)
+"""Validates the answer of a poll; its errors repeat no token."""
