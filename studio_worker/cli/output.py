@@ -82,7 +82,7 @@ def _cell(value: Any, *, limit: int = CELL_CHARS) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return "true" if value else "false"
     if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         return escape(", ".join(value), limit=limit)
     if isinstance(value, (dict, list, tuple)):

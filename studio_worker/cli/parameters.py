@@ -1,32 +1,28 @@
-"""Option types that take ASCII digits only and say what is allowed."""
+"""Option values that take ASCII digits only and say what is allowed."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
 
 import click
 
 _INTEGER = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
-class WholeNumber(click.ParamType):
-    """A whole number from `low` to `high`. Python's `int` takes other scripts' digits and underscores too."""
+def whole_number(low: int, high: int) -> Callable[[click.Context, click.Parameter, str], int]:
+    """A click callback: a whole number from `low` to `high`.
 
-    name = "integer"
+    Click's own integers are Python's, which take other scripts' digits and underscores too.
+    """
 
-    def __init__(self, low: int, high: int) -> None:
-        self._low = low
-        self._high = high
+    def convert(_context: click.Context, _parameter: click.Parameter, text: str) -> int:
+        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
+            raise click.BadParameter(f"must be a whole number from {low} to {high}")
+        return int(text)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number; a usage error otherwise."""
-        if isinstance(value, str) and _INTEGER.fullmatch(value):
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not self._low <= value <= self._high:
-            self.fail(f"must be a whole number from {self._low} to {self._high}", param, ctx)
-        return value
+    return convert
 
 
-PORT = WholeNumber(0, 65_535)
-"""A TCP port; 0: any free one."""
+port = whole_number(0, 65_535)
+"""For a TCP port; 0: any free one."""

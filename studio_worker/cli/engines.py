@@ -1,0 +1,77 @@
+"""`studio-worker engines`: what is installed, what it serves, and why something cannot run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from studio_worker.cli import output
+from studio_worker.cli.invocation import Invocation, pass_invocation
+
+if TYPE_CHECKING:
+    from studio_worker.engines.description import EngineDescription
+
+COLUMNS = ("name", "kinds", "sources", "status", "distribution", "version", "reason")
+
+
+@click.group(
+    invoke_without_command=True,
+    short_help="Show the engines that are installed.",
+    epilog="Example: studio-worker engines info synthetic",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--strict", is_flag=True, help="Fail if a plugin is broken.")
+@click.pass_context
+def engines(context: click.Context, as_json: bool, strict: bool) -> None:
+    """Show the engines that are installed.
+
+    Each plugin is described in a process of its own, so that a broken one is named and the others work. Without a
+    command: the list.
+    """
+    if context.invoked_subcommand is None:
+        _list(context.ensure_object(Invocation), as_json=as_json, strict=strict)
+
+
+@engines.command("list", short_help="List the engines.", epilog="Example: studio-worker engines list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--strict", is_flag=True, help="Fail if a plugin is broken.")
+@pass_invocation
+def list_(invocation: Invocation, as_json: bool, strict: bool) -> None:
+    """List the engines: what they serve, where they come from, and whether they can run here."""
+    _list(invocation, as_json=as_json, strict=strict)
+
+
+@engines.command("info", short_help="Show one engine.", epilog="Example: studio-worker engines info synthetic")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_invocation
+def info(invocation: Invocation, name: str, as_json: bool) -> None:
+    """Show one engine with its models."""
+    described = _described(invocation, strict=False)
+    found = [engine for engine in described if engine.name == name]
+    if not found:
+        names = ", ".join(sorted({engine.name for engine in described}))
+        raise click.BadParameter(f"there is no such engine; installed: {names or 'none'}", param_hint="NAME")
+    for engine in found:
+        more = {
+            "models": {kind.value: list(models) for kind, models in engine.models.items()},
+            "remedy": engine.remedy,
+            "plugin": engine.plugin,
+            "concurrency": engine.concurrency,
+            "deterministic": engine.deterministic,
+        }
+        output.record(engine.to_json() | more, as_json=as_json)
+
+
+def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
+    found = [engine.to_json() for engine in _described(invocation, strict=strict)]
+    output.rows(found, as_json=as_json, columns=COLUMNS, empty="no engines are installed")
+
+
+def _described(invocation: Invocation, *, strict: bool) -> tuple[EngineDescription, ...]:
+    from studio_worker.engines.plugins import discover, list_plugins
+
+    settings = invocation.settings().current
+    return asyncio.run(discover(list_plugins(), settings.plugins, disabled=settings.disabled_engines, strict=strict))

@@ -1,0 +1,75 @@
+"""Reading a jobs file (one JSON object a line), a line at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from studio_worker.errors import BadClaim, StudioWorkerError
+from studio_worker.private_file import reason
+from studio_worker.text import escape
+from studio_worker.wire.model_source import parse_model_source
+from studio_worker.wire.strict_json import NotJson, loads
+from studio_worker.wire.tasks import parse_task
+
+MAX_LINE_BYTES = 33_554_432
+"""The longest line: a task may carry its inputs as data URLs."""
+
+
+class BadJobsFile(StudioWorkerError):
+    """A jobs file, or one line of it, cannot be used."""
+
+    exit_code = 2
+
+
+def job_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The jobs of a file with their line numbers, checked one by one; blank lines are skipped, memory stays bounded.
+
+    Args:
+        file: read to its end.
+        name: what messages call it.
+
+    Raises:
+        BadJobsFile: a line is no job, or there is none; names the line and its field.
+    """
+    number = found = 0
+    while line := _line(file, name):
+        number += 1
+        if line.isspace():
+            continue
+        if len(line) > MAX_LINE_BYTES:
+            raise _bad(name, number, f"has more than {MAX_LINE_BYTES:,} bytes")
+        found += 1
+        yield number, _job(line, name, number)
+    if not found:
+        raise BadJobsFile(f"{escape(name)} holds no job: write one JSON object a line")
+
+
+def _line(file: BinaryIO, name: str) -> bytes:
+    try:
+        return file.readline(MAX_LINE_BYTES + 1)
+    except OSError as error:
+        raise BadJobsFile(f"{escape(name)} cannot be read: {reason(error)}") from None
+
+
+def _job(line: bytes, name: str, number: int) -> dict[str, Any]:
+    try:
+        job = loads(line)
+    except NotJson as error:
+        raise _bad(name, number, str(error)) from None
+    if not isinstance(job, dict):
+        raise _bad(name, number, "is no JSON object")
+    if not isinstance(job.get("model"), str) or not job["model"]:
+        raise _bad(name, number, "model: is required")
+    for field, parse in (("task", parse_task), ("modelSource", parse_model_source)):
+        try:
+            if job.get(field) is None:
+                raise BadClaim(field, "is required")
+            parse(job[field])
+        except BadClaim as error:
+            raise _bad(name, number, str(error)) from None
+    return job
+
+
+def _bad(name: str, number: int, problem: str) -> BadJobsFile:
+    return BadJobsFile(f"{escape(name)}, line {number}: {escape(problem, limit=500)}")
