@@ -95,8 +95,7 @@ class MemoryJournal:
 
     def drop(self, entry: Entry) -> None:
         """Forget the job."""
-        if self._open.get(entry.job_id) is entry:
-            del self._open[entry.job_id]
+        self._open.pop(entry.job_id, None)
 
     def close(self, kept: Kept, settlement: Settlement) -> None:
         """Forget the job and remove its file."""

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from studio_worker.errors import EngineError, JobError, LinkClosed
 from studio_worker.jobs.results import Artifact, Kept
+from studio_worker.log import logger
 from studio_worker.text import escape
 from studio_worker.wire.frames import Accept, CompleteJson, Fail, Progress, Reject, RejectCode, WorkerFrame
 
@@ -215,3 +216,11 @@ class LocalLink:
         """Tell the caller how far the job is."""
         if self._on_progress is not None:
             self._on_progress(step, total, stage, preview)
+
+
+def tell_failure(link: Link, error: JobError, job_id: str) -> None:
+    """Send a failure; where the connection is gone the studio has noticed by itself, and nothing is sent."""
+    try:
+        link.fail(error)
+    except LinkClosed:
+        logger.bind(event="jobs.fail", job_id=job_id).debug("The connection of a failed job is gone")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from studio_worker.events import EventSink, JobProgress
-from studio_worker.jobs.links import Link
 from studio_worker.jobs.previews import is_small, shrunk
+from studio_worker.jobs.ticket import Ticket
 
 INTERVAL_SECS = 0.5
 """The studio takes two frames a second (protocol section 7)."""
@@ -19,17 +18,13 @@ class ProgressRelay:
     Called on the event loop, by a host that has made the numbers sane and the pace bearable already.
 
     Args:
-        job_id: the job.
-        link: the job's link of this moment; an adopted job gets another one.
+        ticket: the job; its link of the moment is asked each time, since an adopted job gets another one.
         events: takes every report.
         interval_secs: the least time between two frames of a studio.
     """
 
-    def __init__(
-        self, job_id: str, link: Callable[[], Link], events: EventSink, *, interval_secs: float = INTERVAL_SECS
-    ) -> None:
-        self._job_id = job_id
-        self._link = link
+    def __init__(self, ticket: Ticket, events: EventSink, *, interval_secs: float = INTERVAL_SECS) -> None:
+        self._ticket = ticket
         self._events = events
         self._interval_secs = interval_secs
         self._loop = asyncio.get_running_loop()
@@ -38,16 +33,15 @@ class ProgressRelay:
         self._not_before = 0.0
         self._shrinking = False
         self._is_closed = False
-        self.latest: JobProgress | None = None
 
     def __call__(self, step: int, total: int, stage: str, preview: bytes | None) -> None:
         """Take a report."""
         if self._is_closed:
             return
-        report = JobProgress(self._job_id, step, total, stage, preview)
-        self.latest = report
+        report = JobProgress(self._ticket.job_id, step, total, stage, preview)
+        self._ticket.latest = report
         self._events.emit(report)
-        link = self._link()
+        link = self._ticket.link
         if link.origin == "local":
             link.progress(step, total, stage, preview)
         elif link.wants_progress:
@@ -93,4 +87,4 @@ class ProgressRelay:
 
     def _forward(self, report: JobProgress, preview: bytes | None) -> None:
         self._not_before = self._loop.time() + self._interval_secs
-        self._link().progress(report.step, report.total, report.stage, preview)
+        self._ticket.link.progress(report.step, report.total, report.stage, preview)

@@ -9,11 +9,14 @@ import asyncio
 import os
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
+
+_T = TypeVar("_T")
 
 _BLOCK = 1024 * 1024
 _SLICE = 64 * 1024
@@ -25,6 +28,7 @@ class FilePayload(payload.Payload):
     Attributes:
         is_written: whether all of it was handed to the connection.
         size_bytes: the size of the file.
+        problem: why the file could not be read; None while all is well.
 
     Args:
         file: what to send; it must not change meanwhile.
@@ -41,6 +45,7 @@ class FilePayload(payload.Payload):
         self._written = 0
         self._transport: asyncio.WriteTransport | None = None
         self.is_written = False
+        self.problem: str | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The file as text; aiohttp asks for it only where a body has to be signed, which nobody does here."""
@@ -54,18 +59,30 @@ class FilePayload(payload.Payload):
         """Send the file, or its first `content_length` bytes."""
         self._transport = getattr(writer, "transport", None)
         left = self.size_bytes if content_length is None else min(content_length, self.size_bytes)
-        file, block = await asyncio.to_thread(_open, self._file)
+        file, block = await self._read(_open, self._file)
         try:
-            while left and block:
+            while left:
                 view = memoryview(block)[:left]
                 for start in range(0, len(view), _SLICE):
                     await writer.write(view[start : start + _SLICE])
                     self._written += len(view[start : start + _SLICE])
                 left -= len(view)
-                block = await asyncio.to_thread(file.read, _BLOCK) if left else b""
+                if left:
+                    file, block = await self._read(_read_on, file)
         finally:
             file.close()
         self.is_written = True
+
+    async def _read(self, read: Callable[[_T], tuple[BinaryIO, bytes]], source: _T) -> tuple[BinaryIO, bytes]:
+        try:
+            file, block = await asyncio.to_thread(read, source)
+            if not block:
+                file.close()
+                raise OSError("the file is shorter than it was")
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            raise
+        return file, block
 
     def position(self) -> tuple[int, int, int]:
         """How far the bytes are: handed on, still in our buffer, still in the kernel's. A change means progress."""
@@ -83,6 +100,10 @@ def _open(path: Path) -> tuple[BinaryIO, bytes]:
     except BaseException:
         file.close()
         raise
+
+
+def _read_on(file: BinaryIO) -> tuple[BinaryIO, bytes]:
+    return file, file.read(_BLOCK)
 
 
 def _unsent(transport: asyncio.WriteTransport) -> int:

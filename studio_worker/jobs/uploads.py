@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from studio_worker.errors import ResultRejected
 from studio_worker.jobs.results import Kept
 from studio_worker.jobs.settlement import Answer
 from studio_worker.jobs.upload_body import FilePayload
@@ -64,6 +65,9 @@ class Uploader:
 
         Returns:
             What the studio said; an answer without a status where none came. A missing token counts as a 401.
+
+        Raises:
+            ResultRejected: ``spool-lost``: the file is not there any more, so that the job has to run again.
         """
         credentials = self._credentials()
         if credentials is None:
@@ -86,6 +90,8 @@ class Uploader:
         except TimeoutError:
             return Answer(status=None, text="no byte moved for too long" if not body.is_written else "no answer came")
         except (aiohttp.ClientError, OSError) as error:
+            if body.problem is not None:
+                raise ResultRejected("spool-lost", f"the kept result cannot be read: {body.problem}") from None
             return Answer(status=None, text=escape(str(error) or type(error).__name__, limit=300))
 
     async def _answer(self, response: aiohttp.ClientResponse) -> Answer:
@@ -145,13 +151,16 @@ class _Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop()
 
     def end(self) -> None:
         """The answer is there: what is left of it has a bound of its own."""
-        self.__exit__()
+        self._stop()
         self._deadline.reschedule(None)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _look_later(self) -> None:
         self._timer = self._loop.call_later(self._limits.stall_secs / 8, self._look)

@@ -1,0 +1,138 @@
+"""Everything about jobs, put together: the one object that a worker makes of this room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from studio_worker.clock import Clock
+from studio_worker.engines.host import Host
+from studio_worker.engines.router import Routes
+from studio_worker.events import EventSink
+from studio_worker.jobs.chronicle import Chronicle
+from studio_worker.jobs.delivery import Bounds, Delivery, Uploads
+from studio_worker.jobs.desk import Desk, DeskSettings
+from studio_worker.jobs.execution import Execution, ModelStore
+from studio_worker.jobs.inputs import InputFetcher
+from studio_worker.jobs.journal import Journal
+from studio_worker.jobs.progress import INTERVAL_SECS
+from studio_worker.jobs.work_dirs import WorkDirs
+from studio_worker.log import LogSink
+
+
+class Jobs:
+    """The jobs of one worker.
+
+    Attributes:
+        desk: takes offers and local orders.
+        delivery: told of acknowledgements and welcomes.
+
+    Args:
+        settings: the operator's settings of this moment.
+        routes: the engines of this moment.
+        host: where engines run.
+        store: where models lie.
+        fetcher: how inputs come.
+        journal: what is owed; opened and closed by `run`.
+        upload: sends one binary result once.
+        events: takes what happens.
+        logs: takes the lines that the studio sees.
+        clock: time.
+        rng: seeds and jitter.
+        state_dir: the worker's state folder; jobs work in ``work`` under it.
+        signed_out: called when an upload finds the token refused, for the session to ask.
+        bounds: how much may wait for its delivery.
+        progress_secs: the least time between two progress frames of a job.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Callable[[], DeskSettings],
+        routes: Callable[[], Routes],
+        host: Host,
+        store: ModelStore,
+        fetcher: InputFetcher,
+        journal: Journal,
+        upload: Uploads,
+        events: EventSink,
+        logs: LogSink,
+        clock: Clock,
+        rng: Random,
+        state_dir: Path,
+        signed_out: Callable[[], None] = lambda: None,
+        bounds: Bounds | None = None,
+        progress_secs: float = INTERVAL_SECS,
+    ) -> None:
+        chronicle = Chronicle(events, logs, clock)
+        self._journal = journal
+        self._work_dirs = WorkDirs(state_dir / "work")
+        self._group: asyncio.TaskGroup | None = None
+        self._ready = asyncio.Event()
+        self.delivery = Delivery(
+            journal=journal,
+            uploads=upload,
+            start=self._start,
+            chronicle=chronicle,
+            clock=clock,
+            rng=rng,
+            signed_out=signed_out,
+            bounds=bounds,
+        )
+        execution = Execution(
+            host=host,
+            store=store,
+            fetcher=fetcher,
+            journal=journal,
+            delivery=self.delivery,
+            chronicle=chronicle,
+            events=events,
+            work_dirs=self._work_dirs,
+            clock=clock,
+            progress_secs=progress_secs,
+        )
+        self.desk = Desk(
+            settings=settings,
+            routes=routes,
+            execution=execution,
+            delivery=self.delivery,
+            journal=journal,
+            chronicle=chronicle,
+            start=self._start,
+            clock=clock,
+            rng=rng,
+        )
+
+    async def ready(self) -> None:
+        """Return once `run` has made the folders ready; offers and orders may come from then on."""
+        await self._ready.wait()
+
+    async def run(self) -> None:
+        """Own the tasks of all jobs and deliveries until cancelled; then end them, and clean up.
+
+        Raises:
+            OSError: the state folder cannot be used.
+        """
+        await self._work_dirs.sweep()
+        await self._journal.open()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._ready.set()
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    self.desk.close()
+        finally:
+            self._group = None
+            await self._work_dirs.sweep()
+            await self._journal.aclose()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        if self._group is None:
+            work.close()
+            raise RuntimeError("jobs can start only while Jobs.run is running")
+        return self._group.create_task(work, name=name)

@@ -1,0 +1,319 @@
+"""The way of kept results to the studio: sent, uploaded, tried again, kept until somebody has them (section 5).
+
+One entry a job: JSON results go out on their claim's link and are forgotten at `completeAck`; binary ones are
+uploaded by a task each, until the studio's answer is final. A lost session ends neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from random import Random
+from typing import Any, Protocol
+
+from studio_worker.clock import Clock
+from studio_worker.errors import JobError, LinkClosed, ResultRejected
+from studio_worker.jobs.backoff import full_jitter
+from studio_worker.jobs.chronicle import Chronicle
+from studio_worker.jobs.journal import Journal
+from studio_worker.jobs.links import Link, tell_failure
+from studio_worker.jobs.results import Kept
+from studio_worker.jobs.settlement import Again, Answer, Done, Gone, NotOurs, Refused, Settlement, SignedOut, settle
+from studio_worker.log import logger
+
+
+class Uploads(Protocol):
+    """What delivery asks of `studio_worker.jobs.uploads.Uploader`."""
+
+    async def upload(self, kept: Kept) -> Answer:
+        """Send one result once. Raises ResultRejected where it is lost."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What may wait for a delivery; beyond it the oldest result that nobody is sending goes.
+
+    Attributes:
+        results: how many.
+        total_bytes: of how many bytes together.
+        age_secs: for how long.
+    """
+
+    results: int = 1_000
+    total_bytes: int = 4 * 1024**3
+    age_secs: float = 7 * 24 * 3600.0
+
+
+class _State(Enum):
+    WRITING = auto()
+    """JSON: the frame is on its way to the socket."""
+    SENT = auto()
+    """JSON: written, not acknowledged."""
+    UPLOADING = auto()
+    """Binary: a task is at it, or waits for its next try."""
+    SHELVED = auto()
+    """Kept until the studio offers the job again."""
+
+
+@dataclass(slots=True, eq=False)
+class _Owed:
+    kept: Kept
+    link: Link
+    state: _State | None = None
+    accepts: int = 1
+    """How often the job was accepted: an upload that began before the latest accept says nothing about it."""
+    task: asyncio.Task[None] | None = None
+    writing: asyncio.Future[None] | None = None
+
+
+class Delivery:
+    """Delivers kept results. A plain object of the loop.
+
+    Args:
+        journal: told when a result is settled.
+        uploads: sends one binary result once.
+        start: starts a task that somebody owns.
+        chronicle: told what became of each result.
+        clock: time, for backoff and age.
+        rng: jitter.
+        signed_out: called when an upload finds the token refused; uploads then wait for `resume`.
+        bounds: how much may wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        uploads: Uploads,
+        start: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
+        chronicle: Chronicle,
+        clock: Clock,
+        rng: Random,
+        signed_out: Callable[[], None],
+        bounds: Bounds | None = None,
+    ) -> None:
+        self._journal = journal
+        self._uploads = uploads
+        self._start = start
+        self._chronicle = chronicle
+        self._clock = clock
+        self._rng = rng
+        self._signed_out = signed_out
+        self._bounds = bounds or Bounds()
+        self._owed: dict[str, _Owed] = {}
+        self._counts: Counter[_State] = Counter()
+        self._bytes = 0
+        self._welcomes = 0
+        self._welcome = asyncio.Event()
+        self._moved = asyncio.Event()
+
+    @property
+    def pending(self) -> int:
+        """Deliveries that are going on: uploads, and JSON results until their frame is written."""
+        return self._counts[_State.WRITING] + self._counts[_State.UPLOADING]
+
+    @property
+    def waiting(self) -> int:
+        """Results that wait: for an acknowledgement, or for the studio to offer their job again."""
+        return self._counts[_State.SENT] + self._counts[_State.SHELVED]
+
+    @property
+    def uploading(self) -> tuple[str, ...]:
+        """Ids of the jobs whose results are being uploaded, oldest first."""
+        return tuple(job_id for job_id, owed in self._owed.items() if owed.state is _State.UPLOADING)
+
+    def post(self, kept: Kept, link: Link) -> None:
+        """Deliver a result: a JSON one goes out here and now, a binary one by a task of its own."""
+        self._drop(kept.job_id)
+        owed = _Owed(kept, link)
+        self._owed[kept.job_id] = owed
+        self._bytes += kept.artifact.size
+        self._send(owed)
+        self._keep_within_bounds()
+
+    def adopt(self, job_id: str, fingerprint: str | None, link: Link) -> bool:
+        """Answer an offer from what is kept; an offer of another task under the same id drops what is kept.
+
+        Returns:
+            Whether the offer was accepted here.
+
+        Raises:
+            LinkClosed: the offer's connection is gone; what is kept stays.
+        """
+        owed = self._owed.get(job_id)
+        if owed is None:
+            return False
+        if owed.kept.entry.fingerprint != fingerprint:
+            logger.bind(event="jobs.superseded", job_id=job_id).info("A kept result gave way to another task")
+            self._drop(job_id)
+            return False
+        link.accept()
+        owed.link = link
+        owed.accepts += 1
+        owed.kept = replace(owed.kept, entry=replace(owed.kept.entry, attempt=link.attempt))
+        if owed.state is not _State.UPLOADING:
+            self._send(owed)
+        return True
+
+    def acknowledge(self, job_id: str) -> None:
+        """The studio has stored a JSON result (`completeAck`)."""
+        owed = self._owed.get(job_id)
+        if owed is None or owed.kept.artifact.json is None:
+            logger.bind(event="jobs.ack", job_id=job_id).info("An acknowledgement of nothing that waits for one")
+            return
+        self._forget(owed, Done())
+        self._chronicle.delivered(owed.kept)
+
+    def resume(self) -> None:
+        """A session is welcome: uploads that found the token refused go on; what the old one sent waits again."""
+        self._welcomes += 1
+        welcome, self._welcome = self._welcome, asyncio.Event()
+        welcome.set()
+        for owed in self._owed.values():
+            if owed.state is _State.SENT:
+                self._move(owed, _State.SHELVED)
+
+    async def flushed(self) -> None:
+        """Return once no upload is under way and no written JSON result lacks its acknowledgement."""
+        while self.pending or self._counts[_State.SENT]:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _send(self, owed: _Owed) -> None:
+        if owed.kept.artifact.json is None:
+            self._move(owed, _State.UPLOADING)
+            owed.task = self._start(self._deliver(owed), f"upload-{owed.kept.job_id}")
+            return
+        try:
+            written = owed.link.complete(owed.kept)
+        except LinkClosed:
+            self._shelve(owed, "the connection is gone")
+            return
+        self._move(owed, _State.WRITING)
+        owed.writing = written
+        written.add_done_callback(lambda done: self._written(owed, done))
+
+    def _written(self, owed: _Owed, done: asyncio.Future[None]) -> None:
+        if owed.writing is not done or owed.state is not _State.WRITING:
+            return
+        if done.cancelled() or done.exception() is not None:
+            self._shelve(owed, "the connection ended before it was written")
+        else:
+            self._move(owed, _State.SENT)
+
+    async def _deliver(self, owed: _Owed) -> None:
+        try:
+            settlement = await self._upload_until_final(owed)
+        except JobError as error:
+            self._fail(owed, error)
+        except Exception as error:  # noqa: BLE001 - one result's mishap must not end every job
+            logger.bind(event="jobs.delivery", job_id=owed.kept.job_id).opt(exception=error).error("A delivery broke")
+            self._fail(owed, ResultRejected("delivery-broke", f"the result could not be delivered: {error}"))
+        else:
+            self._settle(owed, settlement)
+
+    async def _upload_until_final(self, owed: _Owed) -> Done | Gone | NotOurs | Refused:
+        tries = refusals = 0
+        while True:
+            accepts, welcomes = owed.accepts, self._welcomes
+            answer = await self._uploads.upload(owed.kept)
+            tries += 1
+            match settle(answer, tries, now=self._clock.now(), rng=self._rng):
+                case Again(after_secs, why):
+                    self._check_age(owed.kept, why)
+                    if tries == 1:
+                        self._chronicle.waits(owed.kept, why)
+                    await self._clock.sleep(after_secs)
+                case SignedOut():
+                    refusals += 1
+                    await self._signed_in(owed.kept, welcomes, refusals)
+                    tries = 0
+                case Done() | Gone() | NotOurs() | Refused() as final:
+                    if owed.accepts == accepts:
+                        return final
+                    tries = 0
+
+    async def _signed_in(self, kept: Kept, welcomes: int, refusals: int) -> None:
+        """Wait for a welcome that is younger than the refused upload."""
+        self._check_age(kept, "the studio does not accept this worker's token (401)")
+        if self._welcomes == welcomes:
+            welcome = self._welcome
+            self._chronicle.waits(kept, "the studio does not accept this worker's token (401)")
+            self._signed_out()
+            await welcome.wait()
+        if refusals > 1:
+            # The session is welcome and uploads are not: no reason to ask in a tight loop.
+            await self._clock.sleep(full_jitter(refusals, self._rng))
+
+    def _check_age(self, kept: Kept, why: str) -> None:
+        age = self._clock.monotonic() - kept.kept_at
+        if age > self._bounds.age_secs:
+            raise ResultRejected("too-old", f"the result was not taken for {age / 3600:.0f} hours: {why}")
+
+    def _settle(self, owed: _Owed, settlement: Done | Gone | NotOurs | Refused) -> None:
+        owed.task = None
+        match settlement:
+            case Done():
+                self._forget(owed, settlement)
+                self._chronicle.delivered(owed.kept)
+            case Gone(is_done=True):
+                self._forget(owed, settlement)
+                self._chronicle.delivered(owed.kept, "delivered before")
+            case Gone(why=why):
+                self._forget(owed, settlement)
+                self._chronicle.failed(owed.kept.job_id, JobError(why), owed.kept.entry.accepted_at)
+            case NotOurs(why):
+                self._shelve(owed, why)
+            case Refused(error):
+                self._fail(owed, JobError(error), settlement)
+
+    def _fail(self, owed: _Owed, error: JobError, settlement: Settlement | None = None) -> None:
+        self._forget(owed, settlement or Refused(str(error)))
+        tell_failure(owed.link, error, owed.kept.job_id)
+        self._chronicle.failed(owed.kept.job_id, error, owed.kept.entry.accepted_at)
+
+    def _shelve(self, owed: _Owed, why: str) -> None:
+        self._move(owed, _State.SHELVED)
+        self._chronicle.waits(owed.kept, why)
+
+    def _drop(self, job_id: str) -> None:
+        owed = self._owed.get(job_id)
+        if owed is None:
+            return
+        if owed.task is not None:
+            owed.task.cancel()
+        self._forget(owed, Gone(False, "another task came under the same id"))
+
+    def _forget(self, owed: _Owed, settlement: Settlement) -> None:
+        if self._owed.get(owed.kept.job_id) is not owed:
+            return
+        del self._owed[owed.kept.job_id]
+        self._bytes -= owed.kept.artifact.size
+        self._move(owed, None)
+        self._journal.close(owed.kept, settlement)
+
+    def _move(self, owed: _Owed, state: _State | None) -> None:
+        if owed.state is not None:
+            self._counts[owed.state] -= 1
+        if state is not None:
+            self._counts[state] += 1
+        owed.state = state
+        self._moved.set()
+
+    def _keep_within_bounds(self) -> None:
+        bounds, now = self._bounds, self._clock.monotonic()
+        for owed in list(self._owed.values()) if self._is_over(now) else ():
+            if owed.state in (_State.SHELVED, _State.SENT) and self._is_over(now, owed):
+                logger.bind(event="jobs.bounds", job_id=owed.kept.job_id, results=bounds.results).error(
+                    "A result that nobody asked for was given up: too many, too large or too old"
+                )
+                self._forget(owed, Refused("given up: too many results wait"))
+
+    def _is_over(self, now: float, owed: _Owed | None = None) -> bool:
+        owed = owed or next(iter(self._owed.values()), None)
+        is_old = owed is not None and now - owed.kept.kept_at > self._bounds.age_secs
+        return is_old or len(self._owed) > self._bounds.results or self._bytes > self._bounds.total_bytes

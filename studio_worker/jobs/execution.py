@@ -1,0 +1,217 @@
+"""One job from its ticket to its end: the work in a task that can be cancelled, the report in one that can't.
+
+The job task owns the work task. A cancel for a reason ends the work alone, and the job task reports it; at abort both
+end without a word, and what the job still owes is in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from studio_worker.clock import Clock
+from studio_worker.engines.base import LlmResult, Outcome, TranscriptResult
+from studio_worker.engines.host import EngineCall, Host
+from studio_worker.errors import JobCancelled
+from studio_worker.events import EventSink
+from studio_worker.jobs.checks import inspect, inspect_json
+from studio_worker.jobs.chronicle import Chronicle
+from studio_worker.jobs.delivery import Delivery
+from studio_worker.jobs.failures import as_job_error
+from studio_worker.jobs.inputs import InputFetcher, fetch_inputs
+from studio_worker.jobs.journal import Journal
+from studio_worker.jobs.links import tell_failure
+from studio_worker.jobs.plan import Plan
+from studio_worker.jobs.progress import INTERVAL_SECS, ProgressRelay
+from studio_worker.jobs.results import Artifact, Kept
+from studio_worker.jobs.ticket import Ticket
+from studio_worker.jobs.work_dirs import WorkDirs
+from studio_worker.log import logger
+from studio_worker.models.files import LoadOptions, ModelFiles
+from studio_worker.wire.model_source import ModelSource
+from studio_worker.wire.strict_json import dumps_lossy
+
+MAX_META_CHARS = 64 * 1024
+
+
+class ModelStore(Protocol):
+    """What a job asks of `studio_worker.models.store.Store`."""
+
+    async def provision(self, model: str, source: ModelSource, options: LoadOptions) -> ModelFiles:
+        """The model's files, present and checked. Raises ModelUnavailable."""
+        ...
+
+
+class Execution:
+    """Runs tickets.
+
+    Args:
+        host: where engines run.
+        store: where models lie.
+        fetcher: how inputs come.
+        journal: what is owed.
+        delivery: takes results that are kept.
+        chronicle: told how jobs end.
+        events: takes progress.
+        work_dirs: the jobs' private folders.
+        clock: time.
+        progress_secs: the least time between two progress frames of a job.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: Host,
+        store: ModelStore,
+        fetcher: InputFetcher,
+        journal: Journal,
+        delivery: Delivery,
+        chronicle: Chronicle,
+        events: EventSink,
+        work_dirs: WorkDirs,
+        clock: Clock,
+        progress_secs: float = INTERVAL_SECS,
+    ) -> None:
+        self._host = host
+        self._store = store
+        self._fetcher = fetcher
+        self._journal = journal
+        self._delivery = delivery
+        self._chronicle = chronicle
+        self._events = events
+        self._work_dirs = work_dirs
+        self._clock = clock
+        self._progress_secs = progress_secs
+
+    async def run(self, ticket: Ticket, on_end: Callable[[Ticket], None]) -> None:
+        """The job task.
+
+        Args:
+            ticket: an accepted job with a seat, which is given back here: when the result is kept or handed over;
+                after a failure, once the engine has let go.
+            on_end: called in the moment in which the job's end is told, before the seat is free.
+        """
+        work_dir: Path | None = None
+        try:
+            work_dir = self._work_dirs.make()
+            self._host.job_started(ticket.plan.info)
+            kept = await self._kept(ticket, await self._worked(ticket, work_dir))
+        except Exception as error:  # noqa: BLE001 - any error of a job ends this job, and no other
+            on_end(ticket)
+            self.report(ticket, error)
+            await self._host.settled(ticket.job_id)
+        else:
+            on_end(ticket)
+            self._hand_over(ticket, kept)
+        if work_dir is not None:
+            await self._work_dirs.remove(work_dir)
+        ticket.seat.leave()
+
+    def report(self, ticket: Ticket, error: BaseException) -> None:
+        """Tell a job's failure: the one place where errors become frames. Nothing is sent on a dead link."""
+        ticket.is_ended = True
+        problem = as_job_error(error, ticket.job_id)
+        if isinstance(problem, JobCancelled) and ticket.cancellation is not None:
+            problem = ticket.cancellation
+        if ticket.plan.origin == "studio":
+            self._journal.drop(ticket.entry)
+        tell_failure(ticket.link, problem, ticket.job_id)
+        self._chronicle.failed(ticket.job_id, problem, ticket.entry.accepted_at, origin=ticket.plan.origin)
+        seconds = self._clock.monotonic() - ticket.entry.accepted_at
+        outcome = Outcome("failed", seconds, str(problem), problem.retryable)
+        if isinstance(problem, JobCancelled):
+            outcome = replace(outcome, status="cancelled")
+        self._host.job_finished(ticket.plan.info, outcome)
+
+    async def _worked(self, ticket: Ticket, work_dir: Path) -> Artifact:
+        """What the work task made. A cancel of the work becomes its reason; one of this task goes on up."""
+        if ticket.cancellation is not None:
+            raise ticket.cancellation
+        me = asyncio.current_task()
+        relay = ProgressRelay(ticket, self._events, interval_secs=self._progress_secs)
+        work = asyncio.create_task(self._work(ticket, work_dir, relay), name=f"work-{ticket.job_id}")
+        ticket.work = work
+        try:
+            artifact = await work
+        except asyncio.CancelledError:
+            if me is None or me.cancelling():
+                raise
+            raise ticket.cancellation or JobCancelled("the work was ended", retryable=True) from None
+        finally:
+            relay.close()
+        if me is not None and me.cancelling():
+            raise asyncio.CancelledError
+        return artifact
+
+    async def _work(self, ticket: Ticket, work_dir: Path, relay: ProgressRelay) -> Artifact:
+        """The work task: materials, engine, check."""
+        plan = ticket.plan
+        files, inputs = await self._materials(plan, work_dir)
+        await self._journal.committed(ticket.entry)
+        begin = self._clock.monotonic()
+        output = await self._host.run(
+            EngineCall(
+                job_id=plan.job_id,
+                route=plan.route,
+                task=plan.task,
+                model=files,
+                inputs=inputs,
+                seed=plan.seed,
+                work_dir=work_dir,
+                on_progress=relay,
+            )
+        )
+        if isinstance(output.result, (LlmResult, TranscriptResult)):
+            return inspect_json(plan.kind, output.result, {})
+        meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
+        return await asyncio.to_thread(inspect, plan.kind, output.result, meta)
+
+    async def _materials(self, plan: Plan, work_dir: Path) -> tuple[ModelFiles, Mapping[str, Path]]:
+        """Model and inputs side by side; the first failure ends the other."""
+        if not plan.inputs:
+            return await self._model(plan), {}
+        async with asyncio.TaskGroup() as group:
+            files = group.create_task(self._model(plan), name=f"model-{plan.job_id}")
+            inputs = group.create_task(fetch_inputs(plan.inputs, self._fetcher, work_dir), name=f"inputs-{plan.job_id}")
+        return files.result(), inputs.result()
+
+    async def _model(self, plan: Plan) -> ModelFiles:
+        if plan.source is None:
+            return ModelFiles(id=plan.model, options=plan.options)
+        return await self._store.provision(plan.model, plan.source, plan.options)
+
+    async def _kept(self, ticket: Ticket, artifact: Artifact) -> Kept:
+        """The result, safe from the end of the job's folder: in the spool, or with its bytes for a local caller."""
+        if ticket.plan.origin == "studio":
+            return await self._journal.keep(ticket.entry, artifact)
+        if isinstance(artifact.data, Path):
+            artifact = replace(artifact, data=await asyncio.to_thread(artifact.data.read_bytes))
+        return Kept(entry=ticket.entry, artifact=artifact, kept_at=self._clock.monotonic())
+
+    def _hand_over(self, ticket: Ticket, kept: Kept) -> None:
+        ticket.is_ended = True
+        # The studio's next offer may come as soon as it reads the result, so the seat is free before that is sent.
+        ticket.seat.leave()
+        if ticket.plan.origin == "studio":
+            # The job may have been adopted with another attempt while its result was being kept.
+            entry = replace(kept.entry, attempt=ticket.link.attempt)
+            self._delivery.post(replace(kept, entry=entry), ticket.link)
+        else:
+            ticket.link.complete(kept)
+            self._chronicle.delivered(kept)
+        seconds = self._clock.monotonic() - ticket.entry.accepted_at
+        self._host.job_finished(ticket.plan.info, Outcome("done", seconds))
+
+
+def generation_meta(plan: Plan, engines: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """What goes with a binary result as `generationMeta`; the engine's own notes are left out where they are huge."""
+    core = {"seed": plan.seed, "engine": plan.route.engine.name, "model": plan.model, "seconds": round(seconds, 3)}
+    if engines and len(dumps_lossy(engines)) > MAX_META_CHARS:
+        logger.bind(event="jobs.meta", job_id=plan.job_id, engine=core["engine"]).warning(
+            "An engine's meta is too large to go with its result"
+        )
+        return core
+    return {**engines, **core}
