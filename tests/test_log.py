@@ -168,6 +168,7 @@ def test_a_closed_stream_is_no_trouble(capfd):
 
 
 def test_a_library_that_nobody_asked_is_silent():
-    code = "from studio_worker.log import logger\nexec('logger.error(1)', {'logger': logger, '__name__': 'studio_worker.x'})"
+    call = "exec('logger.error(1)', {'logger': logger, '__name__': 'studio_worker.x'})"
+    code = f"from studio_worker.log import logger\n{call}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert (done.stdout, done.stderr) == ("", "")
