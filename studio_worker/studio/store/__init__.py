@@ -1,0 +1,1 @@
+"""What the studio keeps: a narrow port, and SQLite behind it."""
