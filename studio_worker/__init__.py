@@ -49,10 +49,11 @@ if TYPE_CHECKING:
         SessionOpened,
     )
     from studio_worker.models.files import LoadOptions, ModelFiles
+    from studio_worker.orders import Job
     from studio_worker.wire.kinds import TaskKind
     from studio_worker.wire.model_source import ModelSource
     from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, TtsTask, VideoTask
-    from studio_worker.worker import Job, Worker
+    from studio_worker.worker import Worker
 
 API_VERSION = 1
 """The plugin API that this release serves; an engine that asks for another is named and skipped."""
@@ -96,10 +97,11 @@ _HOMES = {
         "SessionOpened",
     ),
     "studio_worker.models.files": ("LoadOptions", "ModelFiles"),
+    "studio_worker.orders": ("Job",),
     "studio_worker.wire.kinds": ("TaskKind",),
     "studio_worker.wire.model_source": ("ModelSource",),
     "studio_worker.wire.tasks": ("ImageTask", "LlmTask", "SttTask", "TtsTask", "VideoTask"),
-    "studio_worker.worker": ("Job", "Worker"),
+    "studio_worker.worker": ("Worker",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import platform
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +76,7 @@ def _amd(drm: Path = Path("/sys/class/drm")) -> tuple[float, ...]:
 
 
 def _apple() -> tuple[float, ...]:
-    if sys.platform != "darwin" or platform.machine() != "arm64":
+    if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
         return ()
     import psutil
 

@@ -55,13 +55,11 @@ def run_worker(invocation: Invocation) -> None:
     source = invocation.settings(log_level="info")
 
     from studio_worker.config.folders import prepare_folders
-    from studio_worker.state import StateLock
     from studio_worker.worker import Worker
 
     prepare_folders(source.current)
-    with StateLock(source.current.state_path):
-        worker = Worker(source.current, config_source=source, announce=output.note)
-        asyncio.run(serve(worker, port=source.current.local_api_port, discovery=invocation.discovery_file))
+    worker = Worker(source.current, config_source=source, announce=output.note)
+    asyncio.run(serve(worker, port=source.current.local_api_port, discovery=invocation.discovery_file))
 
 
 async def serve(worker: RunnableWorker, *, port: int, discovery: Path, end: Callable[[], None] = end_at_once) -> None:

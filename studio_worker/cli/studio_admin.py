@@ -95,6 +95,15 @@ class StudioAdmin:
         """Queue a job anew; raises as `jobs` does."""
         return self._object("POST", f"/jobs/{quote(job_id, safe='')}/retry")
 
+    def result(self, job_id: str) -> bytes:
+        """The bytes of a job's result; raises as `jobs` does."""
+        status, raw = self._exchange("GET", f"/jobs/{quote(job_id, safe='')}/result", None)
+        if status != 200:
+            raise StudioWorkerError(
+                f"the studio at {self.home} answered {status} when asked for the result of {job_id}"
+            )
+        return raw
+
     def _object(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
         answer = self._ask(method, path, body)
         if not isinstance(answer, dict):

@@ -1,0 +1,211 @@
+"""The rooms of a running worker: who is made of what, who owns which task, and the order in which all of it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from random import Random
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from studio_worker.clock import Clock
+from studio_worker.config import Config
+from studio_worker.engines.host import Host
+from studio_worker.engines.router import Routes
+from studio_worker.events import EventSink
+from studio_worker.fetch.guard import Guard
+from studio_worker.fetch.http import Fetcher
+from studio_worker.jobs.crew import Jobs
+from studio_worker.jobs.journal import MemoryJournal
+from studio_worker.jobs.uploads import Uploader
+from studio_worker.log import logger
+from studio_worker.models.store import Store
+from studio_worker.session.keeper import SessionKeeper
+from studio_worker.session.log_shipping import LogShipper
+from studio_worker.session.registrar import Registrar
+from studio_worker.session.studio_http import USER_AGENT, open_http
+from studio_worker.state import Credentials, CredentialStore
+from studio_worker.wire.capabilities import Capabilities
+
+CLOSE_SECS = 5.0
+"""How long the closing of the session may take at the end of a drain."""
+
+
+class Rooms:
+    """``async with Rooms(...)``: everything runs; at the end everything has stopped.
+
+    An error of the session (the studio refuses the worker) or of the jobs' bookkeeping ends the block that it
+    surrounds, as a task group does.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Callable[[], Config],
+        routes: Callable[[], Routes],
+        host: Host,
+        capabilities: Callable[[], Capabilities],
+        logs: LogShipper,
+        events: EventSink,
+        announce: Callable[[str], None],
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        self._config = config
+        self._routes = routes
+        self._host = host
+        self._capabilities = capabilities
+        self._logs = logs
+        self._events = events
+        self._announce = announce
+        self._clock = clock
+        self._rng = rng
+        self._stack = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.registrar: Registrar | None = None
+        self.keeper: SessionKeeper | None = None
+
+    async def __aenter__(self) -> Self:
+        config = self._config()
+        urls = config.urls if config.api_base_url is not None else None
+        http = await self._stack.enter_async_context(open_http(urls) if urls else aiohttp.ClientSession())
+        await self._host.start()
+        self._stack.push_async_callback(self._host.aclose)
+        fetcher = Fetcher(self._guard, user_agent=USER_AGENT)
+        self._stack.push_async_callback(fetcher.aclose)
+        self.jobs = Jobs(
+            settings=self._config,
+            routes=self._routes,
+            host=self._host,
+            store=Store(lambda: self._config().models_path),
+            fetcher=fetcher,
+            journal=MemoryJournal(config.state_path / "spool", self._clock),
+            upload=Uploader(http, lambda: self._config().urls, self._token),
+            events=self._events,
+            logs=self._logs,
+            clock=self._clock,
+            rng=self._rng,
+            state_dir=config.state_path,
+            signed_out=self._signed_out,
+        )
+        group = await self._stack.enter_async_context(asyncio.TaskGroup())
+        self._tasks.append(group.create_task(self.jobs.run(), name="jobs"))
+        await self.jobs.ready()
+        if urls is not None:
+            self.registrar = Registrar(
+                urls=urls,
+                store=CredentialStore(config.state_path, urls.origin, legacy_config=config.config_path),
+                capabilities=self._capabilities,
+                http=http,
+                clock=self._clock,
+                rng=self._rng,
+                poll_secs=config.register_poll_secs,
+                events=self._events,
+                logs=self._logs,
+                announce=self._announce,
+            )
+            self.keeper = SessionKeeper(
+                urls=urls,
+                credentials=lambda: self.credentials,
+                http=http,
+                desk=self.jobs.desk,
+                delivery=self.jobs.delivery,
+                capabilities=self._capabilities,
+                logs=self._logs,
+                events=self._events,
+                clock=self._clock,
+                rng=self._rng,
+                reconnect_attempts=config.ws_reconnect_attempts,
+                reconnect_base_secs=config.reconnect_base_secs,
+            )
+            self._tasks.append(group.create_task(self._hold_session(self.registrar, self.keeper), name="session"))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        for task in reversed(self._tasks):
+            task.cancel()
+        return await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def credentials(self) -> Credentials:
+        """Who the worker is at its studio, as far as that is known; empty without a studio."""
+        return self.registrar.credentials if self.registrar is not None else Credentials(origin="")
+
+    def secrets(self) -> tuple[str | None, ...]:
+        """What must never be shipped in a log line."""
+        return (self.credentials.auth_token, self.credentials.registration_secret)
+
+    def pause(self) -> None:
+        """Reject offers, and say so in a heartbeat at once."""
+        self.jobs.desk.pause()
+        self._nudge()
+
+    def resume(self) -> None:
+        """Take offers again, and say so in a heartbeat at once."""
+        self.jobs.desk.resume()
+        self._nudge()
+
+    async def wind_down(self, abandon: asyncio.Event, *, drain_secs: float, abandon_secs: float) -> None:
+        """Stop in order: the desk closes, jobs empty, deliveries flush, the session closes.
+
+        Args:
+            abandon: when it is set, running jobs are cancelled at once.
+            drain_secs: how long running jobs and deliveries may take.
+            abandon_secs: how long cancelled jobs may take to be reported.
+        """
+        self.jobs.desk.close()
+        self._nudge()
+        if not await _within(drain_secs, self._emptied(), abandon):
+            why = "the operator stopped the worker" if abandon.is_set() else "the worker stops and its time is over"
+            self.jobs.desk.abandon(why)
+            await _within(abandon_secs, self.jobs.desk.drained())
+        if self.jobs.delivery.pending:
+            logger.bind(event="worker.left", results=self.jobs.delivery.pending).warning(
+                "Results that nobody has acknowledged are left behind"
+            )
+        if self.keeper is not None:
+            await _within(CLOSE_SECS, self.keeper.close())
+
+    async def _emptied(self) -> None:
+        await self.jobs.desk.drained()
+        await self.jobs.delivery.flushed()
+
+    async def _hold_session(self, registrar: Registrar, keeper: SessionKeeper) -> None:
+        await registrar.ensure()
+        await keeper.run()
+
+    def _token(self) -> tuple[str, str] | None:
+        known = self.credentials
+        return (known.worker_id, known.auth_token) if known.worker_id and known.auth_token else None
+
+    def _guard(self) -> Guard:
+        config = self._config()
+        own = config.urls.origin if config.api_base_url is not None else None
+        return Guard(own_origin=own, allow_private=config.allow_private_urls)
+
+    def _nudge(self) -> None:
+        if self.keeper is not None:
+            self.keeper.nudge()
+
+    def _signed_out(self) -> None:
+        if self.keeper is not None:
+            self.keeper.signed_out()
+
+
+async def _within(secs: float, work: Coroutine[object, object, None], unless: asyncio.Event | None = None) -> bool:
+    """Whether `work` was done within `secs` and before `unless` was set; it is cancelled otherwise."""
+    doing = asyncio.create_task(work)
+    waiting: list[asyncio.Task[object]] = [asyncio.create_task(unless.wait())] if unless is not None else []
+    waiting.append(doing)
+    try:
+        await asyncio.wait(waiting, timeout=secs, return_when=asyncio.FIRST_COMPLETED)
+        return doing.done() and not doing.cancelled() and doing.exception() is None
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.wait(waiting)

@@ -1,0 +1,84 @@
+"""What a running worker is doing, as JSON values without secrets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from studio_worker.config import Config
+from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.router import Routes
+from studio_worker.jobs.ticket import JobSnapshot
+from studio_worker.machine import Machine
+from studio_worker.rooms import Rooms
+from studio_worker.version import __version__
+
+
+def snapshot(
+    config: Config,
+    machine: Machine,
+    engines: Sequence[EngineDescription],
+    routes: Routes,
+    rooms: Rooms | None,
+) -> dict[str, Any]:
+    """One look at the worker, as ``GET /daemon/status`` answers it.
+
+    Args:
+        config: the settings of this moment.
+        machine: what was found at the start.
+        engines: every engine that was found.
+        routes: what is served.
+        rooms: the running rooms; None before the start and after the end.
+    """
+    out: dict[str, Any] = {
+        "version": __version__,
+        "pid": os.getpid(),
+        "configPath": str(config.config_path) if config.config_path else None,
+        "stateDir": str(config.state_path),
+        "apiBaseUrl": config.api_base_url,
+        "vramTotalGb": round(machine.vram_total_gb, 3),
+        "vramThresholdGb": config.vram_threshold_gb,
+        "kinds": [kind.value for kind in routes.task_kinds],
+        "engines": [{"name": each.name, "status": each.status, "reason": each.reason} for each in engines],
+    }
+    if rooms is None:
+        return out
+    jobs = rooms.jobs.desk.jobs()
+    return out | {
+        "paused": rooms.jobs.desk.is_paused,
+        "draining": rooms.jobs.desk.is_closed,
+        "busy": bool(jobs),
+        "registration": _registration(rooms),
+        "session": rooms.keeper.snapshot().to_json() if rooms.keeper else {"state": "local_only"},
+        "currentJobId": rooms.jobs.desk.current_job_id,
+        "activeJobs": [_job(job) for job in jobs],
+        "deliveries": {"pending": rooms.jobs.delivery.pending, "waiting": rooms.jobs.delivery.waiting},
+    }
+
+
+def _registration(rooms: Rooms) -> dict[str, Any]:
+    if rooms.registrar is None:
+        return {"state": "local_only"}
+    standing = rooms.registrar.registration
+    known = standing.credentials
+    return {
+        "state": standing.phase,
+        "requestId": known.registration_request_id,
+        "since": known.registration_requested_at,
+        "workerId": known.worker_id,
+        "detail": standing.detail,
+    }
+
+
+def _job(job: JobSnapshot) -> dict[str, Any]:
+    progress = job.progress
+    return {
+        "jobId": job.job_id,
+        "kind": job.kind.value,
+        "model": job.model,
+        "engine": job.engine,
+        "origin": job.origin,
+        "seconds": round(job.seconds, 3),
+        "progress": {"step": progress.step, "total": progress.total, "stage": progress.stage} if progress else None,
+    }

@@ -1,0 +1,292 @@
+"""The worker: wires the rooms together; what the command line and embedders start, pause, drain and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from random import Random
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from studio_worker.advert import capabilities
+from studio_worker.clock import Clock, SystemClock
+from studio_worker.config import Config
+from studio_worker.engines.base import Engine
+from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.host import Host
+from studio_worker.engines.plugins import discover, list_plugins
+from studio_worker.engines.router import Routes
+from studio_worker.errors import StudioWorkerError
+from studio_worker.event_bus import EventBus, EventReader
+from studio_worker.jobs.plan import LocalOrder
+from studio_worker.log import logger
+from studio_worker.machine import Machine, probe
+from studio_worker.orders import Job
+from studio_worker.rooms import Rooms
+from studio_worker.session.log_shipping import LogShipper
+from studio_worker.state import StateLock
+from studio_worker.status import snapshot
+from studio_worker.wire.capabilities import Capabilities
+from studio_worker.wire.model_source import ModelSource
+from studio_worker.wire.tasks import Task
+
+PROBE_SECS = 5.0
+"""How long the look at the machine may take; a driver that hangs must not hold up the start."""
+
+ABANDON_SECS = 10.0
+"""How long cancelled jobs may take to be reported before the worker ends without them."""
+
+
+class FollowedConfig(Protocol):
+    """Settings that may change while the worker runs."""
+
+    def refresh(self) -> Config:
+        """The settings of this moment; cheap."""
+        ...
+
+
+class Worker:
+    """A generation node: registers, holds a session, runs jobs, delivers results.
+
+    ``async with Worker(Config(...)) as worker`` starts it and, at the end of the block, lets running jobs finish
+    (`drain`); after an error in the block it stops at once. It installs no signal handler, sets up no logging and
+    keeps no global state: several workers with a `state_dir` each live in one process.
+
+    Args:
+        config: the settings. ``api_base_url=None``: local jobs only, nothing is sent anywhere.
+        engines: engines beside those of installed plugins: objects, or ``"package.module:factory"``.
+        config_source: follows a config file; its changes take effect by the next heartbeat.
+        announce: takes sentences that a person should see at the start ("waiting for approval: …").
+        clock: time, for tests.
+        rng: seeds and jitter, for tests.
+
+    Raises:
+        AlreadyRunning: (at start) another worker holds the state folder.
+        ConfigError: (at start) a folder or the credentials cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        engines: Sequence[Engine | str] = (),
+        config_source: FollowedConfig | None = None,
+        announce: Callable[[str], None] | None = None,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+    ) -> None:
+        self._config = config
+        self._source = config_source
+        self._given = engines
+        self._announce = announce or _announce
+        self._clock = clock or SystemClock()
+        self._rng = rng or Random(secrets.randbits(64))  # noqa: S311  # jitter and seeds, no secrets
+        self._bus = EventBus()
+        self._logs = LogShipper(self._clock, lambda: self._rooms.secrets() if self._rooms else ())
+        self._lock = StateLock(config.state_path)
+        self._machine = Machine("unknown-host", "unknown-user")
+        self._descriptions: tuple[EngineDescription, ...] = ()
+        self._routes = Routes.build(())
+        self._rooms: Rooms | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._drain_wanted = asyncio.Event()
+        self._abandon_wanted = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._lock.acquire)
+        try:
+            await self._look_around()
+            ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._main = asyncio.create_task(self._live(ready), name="worker")
+            self._main.add_done_callback(lambda main: _hand_on(main, ready))
+            await ready
+        except BaseException:
+            await self._stop_now()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self._main is not None and not self._main.done():
+                await self.drain()
+        finally:
+            await self._stop_now()
+
+    async def run(self) -> None:
+        """Work until `drain` or `abandon` has ended the worker, or the studio refuses it.
+
+        Raises:
+            StudioRefused: the studio does not want this worker; the sentence says what to do.
+            ReconnectBudgetSpent: `ws_reconnect_attempts` is used up.
+        """
+        await asyncio.shield(self._task)
+
+    async def drain(self) -> None:
+        """Take no new jobs, let those that run finish and deliver, then end; at most `drain_timeout_secs`.
+
+        What still runs then is cancelled and reported as retryable; results that nobody has acknowledged stay kept.
+        """
+        self._drain_wanted.set()
+        await asyncio.wait([self._task])
+
+    async def abandon(self) -> None:
+        """Cancel what runs, report it as retryable, then end."""
+        self._abandon_wanted.set()
+        await self.drain()
+
+    def pause(self) -> None:
+        """Reject offers from now on; what runs goes on. A restart takes jobs again."""
+        self._live_rooms.pause()
+
+    def resume(self) -> None:
+        """Take offers again."""
+        self._live_rooms.resume()
+
+    def submit(self, task: Task, *, model: str, source: ModelSource | None = None) -> Job:
+        """Run a job of this process.
+
+        Args:
+            task: what to make.
+            model: the model id.
+            source: which engine and files; None routes by the exact pair of kind and model.
+
+        Returns:
+            The job: it waits for a seat in turn, and everything that goes wrong is raised by awaiting it.
+        """
+        desk = self._live_rooms.jobs.desk
+        job = Job(f"local-{secrets.token_hex(8)}", desk.cancel)
+        desk.submit(LocalOrder(job_id=job.id, model=model, task=task, source=source), job.link)
+        return job
+
+    def events(self) -> EventReader:
+        """What happens from this call on, as an async iterator that ends with the worker; it never holds it up."""
+        return self._bus.events()
+
+    def status(self) -> dict[str, Any]:
+        """What the worker is doing, as JSON values without secrets."""
+        return snapshot(self._config, self._machine, self._descriptions, self._routes, self._rooms)
+
+    @property
+    def routes(self) -> Routes:
+        """Which engine serves what, at this moment."""
+        return self._routes
+
+    @property
+    def engines(self) -> tuple[EngineDescription, ...]:
+        """Every engine that was found, those that cannot run included."""
+        return self._descriptions
+
+    @property
+    def _task(self) -> asyncio.Task[None]:
+        if self._main is None:
+            raise RuntimeError("the worker is not started: use `async with Worker(...) as worker`")
+        return self._main
+
+    @property
+    def _live_rooms(self) -> Rooms:
+        if self._rooms is None:
+            raise RuntimeError("the worker is not started: use `async with Worker(...) as worker`")
+        return self._rooms
+
+    async def _look_around(self) -> None:
+        try:
+            async with asyncio.timeout(PROBE_SECS):
+                self._machine = await asyncio.to_thread(probe)
+        except TimeoutError:
+            logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
+        found = await discover(list_plugins(), self._config.plugins, disabled=self._config.disabled_engines)
+        for broken in (each for each in found if each.status == "broken"):
+            logger.bind(
+                event="worker.plugin_broken",
+                plugin=broken.plugin,
+                distribution=broken.distribution,
+                version=broken.version,
+                reason=broken.reason,
+            ).warning("A plugin is broken; its engines are left out")
+        self._host = Host(
+            found,
+            given=self._given,
+            tables=self._config.plugins,
+            clock=self._clock,
+            engine_idle_secs=self._config.engine_idle_secs,
+        )
+        self._descriptions = self._host.descriptions
+        self._routes = self._draw_routes()
+
+    def _draw_routes(self) -> Routes:
+        disabled = set(self._config.disabled_engines)
+        return Routes.build(
+            [each for each in self._descriptions if each.name not in disabled], self._config.engine_preferences
+        )
+
+    async def _live(self, ready: asyncio.Future[None]) -> None:
+        try:
+            async with Rooms(
+                config=lambda: self._config,
+                routes=lambda: self._routes,
+                host=self._host,
+                capabilities=self._capabilities,
+                logs=self._logs,
+                events=self._bus,
+                announce=self._announce,
+                clock=self._clock,
+                rng=self._rng,
+            ) as rooms:
+                self._rooms = rooms
+                ready.set_result(None)
+                await self._drain_wanted.wait()
+                await rooms.wind_down(
+                    self._abandon_wanted, drain_secs=self._config.drain_timeout_secs, abandon_secs=ABANDON_SECS
+                )
+        except* StudioWorkerError as group:
+            raise _first(group.exceptions) from None
+        finally:
+            self._bus.close()
+
+    def _capabilities(self) -> Capabilities:
+        """The capabilities of this moment; a changed config file takes effect here, before each heartbeat."""
+        if self._source is not None and (config := self._source.refresh()) is not self._config:
+            before, self._config = self._config, config
+            if (before.disabled_engines, before.engine_preferences) != (
+                config.disabled_engines,
+                config.engine_preferences,
+            ):
+                self._routes = self._draw_routes()
+            logger.bind(event="worker.config").info("The settings have changed and are in force")
+        rooms = self._rooms
+        return capabilities(
+            self._config,
+            self._routes,
+            self._machine,
+            is_paused=rooms is not None and (rooms.jobs.desk.is_paused or rooms.jobs.desk.is_closed),
+            install_id=rooms.credentials.install_id if rooms is not None else None,
+        )
+
+    async def _stop_now(self) -> None:
+        if self._main is not None and not self._main.done():
+            self._main.cancel()
+            await asyncio.wait([self._main])
+        await asyncio.to_thread(self._lock.release)
+
+
+def _hand_on(main: asyncio.Task[None], ready: asyncio.Future[None]) -> None:
+    """End a start that is still waited for with what ended the worker; mark its error as seen."""
+    error = None if main.cancelled() else main.exception()
+    if not ready.done():
+        if error is None:
+            ready.cancel()
+        else:
+            ready.set_exception(error)
+
+
+def _first(errors: Iterable[BaseException]) -> BaseException:
+    for error in errors:
+        return _first(error.exceptions) if isinstance(error, BaseExceptionGroup) else error
+    raise ValueError("an exception group is never empty")
+
+
+def _announce(sentence: str) -> None:
+    logger.bind(event="worker.announce", sentence=sentence).info("Something for the operator")
