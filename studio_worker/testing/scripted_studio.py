@@ -251,8 +251,9 @@ class ScriptedStudio(Record):
             return await respond(answer, request)
         if self.check_token and seen.get("bearer") != self.token:
             return web.json_response({"error": "wrong token"}, status=401)
-        socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_UPLOAD_BYTES, autoclose=True, timeout=0.5)
-        if self.subprotocol is not None:
+        spoken = (SUBPROTOCOL,) if self.subprotocol == SUBPROTOCOL else ()
+        socket = web.WebSocketResponse(protocols=spoken, compress=False, max_msg_size=MAX_UPLOAD_BYTES, timeout=0.5)
+        if self.subprotocol is not None and not spoken:
             socket.headers["Sec-WebSocket-Protocol"] = self.subprotocol
         await socket.prepare(request)
         session = ScriptedSession(self, request, socket, len(self.sessions) + 1)

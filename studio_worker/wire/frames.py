@@ -261,7 +261,8 @@ def read_studio_frame(text: str) -> StudioFrame:
             raise Unreadable("an offer without a readable jobId")
     elif raw["type"] == "welcome":
         raw = {**raw, "extensions": _names(raw.get("extensions"))}
-        if not isinstance(raw.get("serverTime"), str):
+        server_time = raw.get("serverTime")
+        if not isinstance(server_time, str) or len(server_time) > 256:
             raw.pop("serverTime", None)
     return _validate(raw, STUDIO_FRAMES)
 
