@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; print("$(name)") if sys.version_info >= (3, 11) else None' 2>/dev/null)) python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --prefer-binary
 PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
 EDITABLE := $(foreach project,./ $(PLUGINS),--editable $(project))
 PROJECTS := pyproject.toml $(addsuffix pyproject.toml,$(PLUGINS))

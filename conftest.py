@@ -1,0 +1,39 @@
+"""What holds for every test: where the real engines are required, a test of theirs that skips is a failure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+REQUIRED = os.environ.get("STUDIO_WORKER_REQUIRE_REAL", "") not in ("", "0")
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+def _explain(report: pytest.CollectReport | pytest.TestReport) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"{report.nodeid} may not be skipped while STUDIO_WORKER_REQUIRE_REAL is set: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module of an engine's tests that cannot be imported here has failed."""
+    report = yield
+    if REQUIRED and report.skipped and PLUGINS in collector.path.parents:
+        _explain(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """An engine's test that skips itself here has failed."""
+    report = yield
+    real = PLUGINS in item.path.parents or item.get_closest_marker("real") is not None
+    if REQUIRED and real and report.skipped and not hasattr(report, "wasxfail"):
+        _explain(report)
+    return report
