@@ -116,7 +116,7 @@ class Jobs:
         Raises:
             OSError: the state folder cannot be used.
         """
-        await self._work_dirs.sweep()
+        await self._work_dirs.open()
         await self._journal.open()
         try:
             async with asyncio.TaskGroup() as group:
@@ -128,7 +128,7 @@ class Jobs:
                     self.desk.close()
         finally:
             self._group = None
-            await self._work_dirs.sweep()
+            await self._work_dirs.aclose()
             await self._journal.aclose()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -104,10 +104,17 @@ class Execution:
             self.report(ticket, error)
             await self._host.settled(ticket.job_id)
         else:
+            if ticket.plan.origin == "local":
+                # A caller may look at once whether its files are gone; a studio can't.
+                await self._work_dirs.remove(work_dir)
+                work_dir = None
             on_end(ticket)
             self._hand_over(ticket, kept)
+            if work_dir is not None and ticket.plan.is_light:
+                self._work_dirs.give_back(work_dir)
+                work_dir = None
         if work_dir is not None:
-            await self._work_dirs.remove(work_dir)
+            self._work_dirs.discard(work_dir)
         ticket.seat.leave()
 
     def report(self, ticket: Ticket, error: BaseException) -> None:

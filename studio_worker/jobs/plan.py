@@ -87,6 +87,11 @@ class Plan:
         return self.task.kind
 
     @property
+    def is_light(self) -> bool:
+        """Whether the job runs on the loop, without input files, to a JSON result: then microseconds count."""
+        return self.route.engine.isolation == "loop" and not self.inputs and not self.kind.is_binary
+
+    @property
     def info(self) -> JobInfo:
         """The job as hooks see it."""
         return JobInfo(

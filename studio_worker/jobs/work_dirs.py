@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
+
+GATHER_SECS = 0.02
+"""How long folders gather before one thread removes them all: a hop for each would cost more than a small job."""
+
+MAX_SPARE = 16
 
 
 class WorkDirs:
     """Folders under one root, which belongs to this worker alone.
-
-    Making and removing an empty folder costs some ten microseconds and is done where it stands; everything
-    slower goes to a thread.
 
     Args:
         root: ``<state folder>/work``.
@@ -20,21 +23,64 @@ class WorkDirs:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._discarded: list[Path] = []
+        self._spare: list[Path] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._removing: asyncio.Future[None] | None = None
 
-    async def sweep(self) -> None:
-        """Make the root (0700) and remove what earlier jobs left there."""
+    async def open(self) -> None:
+        """Make the root (0700) and remove what earlier jobs left there. Raises OSError."""
+        await asyncio.to_thread(self._sweep)
+
+    async def aclose(self) -> None:
+        """Remove every folder that is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._removing is not None:
+            await asyncio.wait([self._removing])
         await asyncio.to_thread(self._sweep)
 
     def make(self) -> Path:
-        """A new, empty, private folder. Its name is random: nothing of the claim becomes part of a path."""
+        """An empty, private folder; its name is random: nothing of the claim becomes part of a path. Raises OSError."""
+        if self._spare:
+            return self._spare.pop()
         folder = self._root / token_hex(8)
         folder.mkdir(mode=0o700)
         return folder
 
     async def remove(self, folder: Path) -> None:
-        """Remove a folder and all that is in it; what can't be removed is swept at the next start."""
-        if not _is_removed(folder):
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        """Remove a folder with all that is in it; what can't be removed is swept at the next start."""
+        await asyncio.to_thread(_remove, (folder,))
+
+    def give_back(self, folder: Path) -> None:
+        """Let the next job have a folder that nobody put anything into; one that was used is discarded.
+
+        For jobs that hardly ever use theirs and have let go of it: a look costs a tenth of removing and making.
+        """
+        if len(self._spare) < MAX_SPARE and _is_empty(folder):
+            self._spare.append(folder)
+        else:
+            self.discard(folder)
+
+    def discard(self, folder: Path) -> None:
+        """Have a folder removed soon, without waiting for it."""
+        self._discarded.append(folder)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER_SECS, self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        if self._removing is not None:
+            # The thread is still at the last batch; its end looks here again.
+            return
+        folders, self._discarded = self._discarded, []
+        self._removing = asyncio.get_running_loop().run_in_executor(None, _remove, folders)
+        self._removing.add_done_callback(self._flushed)
+
+    def _flushed(self, _: asyncio.Future[None]) -> None:
+        self._removing = None
+        if self._discarded and self._timer is None:
+            self._flush()
 
     def _sweep(self) -> None:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,10 +91,13 @@ class WorkDirs:
                 left.unlink(missing_ok=True)
 
 
-def _is_removed(folder: Path) -> bool:
-    """Remove a folder that is empty, as after most jobs with JSON results."""
+def _is_empty(folder: Path) -> bool:
     try:
-        folder.rmdir()
+        return next(folder.iterdir(), None) is None
     except OSError:
         return False
-    return True
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
