@@ -67,7 +67,8 @@ class Edit:
             table = tomllib.loads(text)
         except (TOMLKitError, ValueError, RecursionError):
             table, text = {}, ""
-        if self._read_back(table) != _plain(self.value):
+        # By their text, because a NaN is not equal to itself.
+        if repr(self._read_back(table)) != repr(_plain(self.value)):
             raise ConfigError(f"{shown(file.path)} cannot be changed in place: set {'.'.join(self.path)} by hand")
         return replace(file, text=text, table=table)
 

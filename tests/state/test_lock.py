@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from studio_worker.errors import AlreadyRunning, ConfigError
+from studio_worker.state import StateLock
+
+HOLD = """
+import sys
+from pathlib import Path
+from studio_worker.state import StateLock
+with StateLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(state_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the state folder."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(state_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        yield child
+        child.kill()
+
+
+def test_a_second_worker_is_refused_and_the_first_is_named(state_dir: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(AlreadyRunning, match=rf"another worker \(process {holder.pid}\) uses {state_dir}") as caught:
+        StateLock(state_dir).acquire()
+    assert caught.value.exit_code == 75
+
+
+def test_a_refused_worker_leaves_the_holders_files_alone(state_dir: Path, holder: subprocess.Popen[str]) -> None:
+    for _ in range(2):
+        with pytest.raises(AlreadyRunning, match=str(holder.pid)):
+            StateLock(state_dir).acquire()
+
+
+def test_the_lock_of_a_killed_worker_is_taken_over(state_dir: Path, holder: subprocess.Popen[str]) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with StateLock(state_dir):
+        assert (state_dir / "worker.pid").read_text() == f"{os.getpid()}\n"
+
+
+def test_the_lock_of_a_pid_that_lives_again_as_another_process_is_taken_over(state_dir: Path) -> None:
+    state_dir.mkdir()
+    (state_dir / "worker.lock").write_text("")
+    (state_dir / "worker.pid").write_text("1\n")
+    with StateLock(state_dir):
+        assert (state_dir / "worker.pid").read_text() != "1\n"
+
+
+def test_two_workers_of_one_process_cannot_share_a_folder(state_dir: Path) -> None:
+    with StateLock(state_dir), pytest.raises(AlreadyRunning, match=str(os.getpid())):
+        StateLock(state_dir).acquire()
+
+
+def test_two_workers_of_one_process_have_a_folder_each(tmp_path: Path) -> None:
+    with StateLock(tmp_path / "a"), StateLock(tmp_path / "b"):
+        assert (tmp_path / "b" / "worker.pid").exists()
+
+
+def test_a_released_folder_is_free_and_without_a_pid(state_dir: Path) -> None:
+    with StateLock(state_dir):
+        pass
+    assert not (state_dir / "worker.pid").exists()
+    with StateLock(state_dir):
+        pass
+
+
+def test_releasing_what_is_not_held_is_harmless(state_dir: Path) -> None:
+    StateLock(state_dir).release()
+    assert not state_dir.exists()
+
+
+@pytest.mark.parametrize("text", ["", "not a pid", "12 34", "\x1b[2J"])
+def test_a_pid_file_that_holds_none_is_not_quoted(text: str, state_dir: Path) -> None:
+    with StateLock(state_dir):
+        (state_dir / "worker.pid").write_text(text)
+        with pytest.raises(AlreadyRunning, match="another worker uses"):
+            StateLock(state_dir).acquire()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_with_path_and_remedy() -> None:
+    with pytest.raises(ConfigError, match=r"/proc/nowhere cannot be used: .*; make it writable or set state_dir"):
+        StateLock(Path("/proc/nowhere")).acquire()
+
+
+def test_a_state_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        StateLock(tmp_path / "file").acquire()

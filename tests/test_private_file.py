@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from studio_worker.errors import ConfigError
+from studio_worker.private_file import read_private, sweep, write_atomically
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "secret.json"
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_private(path, limit_bytes=100)
+    return str(caught.value)
+
+
+def test_what_was_written_is_read(path: Path) -> None:
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert read_private(path, limit_bytes=100) == b"two"
+
+
+def test_a_written_file_is_its_owners_alone_whatever_the_umask(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_atomically(path, b"x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_missing_file_is_told_apart(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_private(path, limit_bytes=100)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660, 0o610])
+def test_a_file_that_others_may_open_is_refused_with_the_chmod_line(mode: int, path: Path) -> None:
+    path.write_bytes(b"x")
+    path.chmod(mode)
+    assert refusal(path) == (f"{path} holds secrets and is open to other users (mode {mode:04o}): `chmod 600 '{path}'`")
+
+
+def test_a_symbolic_link_is_refused(path: Path, tmp_path: Path) -> None:
+    write_atomically(tmp_path / "real", b"x")
+    path.symlink_to(tmp_path / "real")
+    assert "is a symbolic link" in refusal(path)
+
+
+def test_a_dangling_link_is_refused_and_not_taken_for_a_missing_file(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path / "nowhere")
+    assert "is a symbolic link" in refusal(path)
+
+
+def test_a_named_pipe_is_refused_without_waiting(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+    assert "is no regular file" in refusal(path)
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    assert "is no regular file" in refusal(tmp_path)
+
+
+def test_a_file_over_the_limit_is_refused_by_its_size(path: Path) -> None:
+    write_atomically(path, b"x" * 101)
+    assert "101 bytes, more than the 100" in refusal(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_another_users_file_is_refused_with_the_chown_line(path: Path) -> None:
+    write_atomically(path, b"x")
+    os.chown(path, 12345, -1)
+    assert "belongs to the user with id 12345" in refusal(path)
+    assert f"chown {os.geteuid()}" in refusal(path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_leftover(path: Path, tmp_path: Path) -> None:
+    path.mkdir()
+    (path / "kept").write_text("")
+    with pytest.raises(OSError, match="directory"):
+        write_atomically(path, b"x")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["secret.json"]
+
+
+def test_sweeping_removes_only_this_files_leftovers(path: Path, tmp_path: Path) -> None:
+    for name in (".secret.json.abc.new", ".other.json.abc.new", "secret.json"):
+        (tmp_path / name).write_text("")
+    sweep(path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".other.json.abc.new", "secret.json"]
