@@ -246,6 +246,9 @@ class Events:
     def of(self, kind: type) -> list:
         return [event for event in self.events if isinstance(event, kind)]
 
+    async def until_true(self, holds: Callable[[], object]) -> None:
+        await self._changes.until(holds)
+
     async def until(self, kind: type, count: int = 1):
         await self._changes.until(lambda: len(self.of(kind)) >= count)
         return self.of(kind)[count - 1]
@@ -272,6 +275,10 @@ class Room:
     @property
     def delivery(self):
         return self.jobs.delivery
+
+    async def no_uploads(self) -> None:
+        """Return once no upload is under way."""
+        await self.events.until_true(lambda: not self.delivery.uploading)
 
     def offer(self, wire: Wire, claim: dict) -> None:
         offer = Offer(claim=claim)
