@@ -1,0 +1,116 @@
+"""What plugins said of themselves, remembered between commands that only list them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio_worker.engines.framing import MAX_FRAME_BYTES
+from studio_worker.log import logger
+from studio_worker.version import __version__
+
+if TYPE_CHECKING:
+    from studio_worker.engines.plugins import PluginRef
+
+_INSTALLED_INTO = ("site-packages", "dist-packages")
+
+
+class DescriptionCache:
+    """Descriptions by what they follow from; a plugin that could not be described is never remembered.
+
+    The key is made of distribution, version, entry point, the plugin's table, the time of the entry module's file
+    (so that a plugin under development is seen anew) and the times of the folders that packages are installed into
+    (so that `availability` is asked again after an install). A damaged or missing file is an empty cache.
+
+    Args:
+        path: the file; it and its folder are made when something is remembered.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[str, Any] | None = None
+        self._used: dict[str, Any] = {}
+
+    def key(self, ref: PluginRef, table: Mapping[str, Any]) -> str:
+        """The key of a plugin as it is now; reads folders, imports nothing."""
+        parts = [
+            __version__,
+            sys.version,
+            ref.distribution,
+            ref.version,
+            ref.name,
+            ref.value,
+            json.dumps(table, sort_keys=True, default=str),
+            str(_changed(_entry_file(ref.value))),
+            *(f"{entry}:{_changed(Path(entry))}" for entry in sys.path if entry.endswith(_INSTALLED_INTO)),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The child's message that was put under this key; None where there is none."""
+        if self._found is None:
+            self._found = self._read()
+        answer = self._found.get(key)
+        if not isinstance(answer, dict):
+            return None
+        self._used[key] = answer
+        return answer
+
+    def put(self, key: str, answer: Mapping[str, Any]) -> None:
+        """Remember a child's message, once `save` is called."""
+        self._used[key] = dict(answer)
+
+    def save(self) -> None:
+        """Write what was used since the start, and nothing else; a folder that can't be written is logged only."""
+        if self._used == self._found:
+            return
+        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.write_text(json.dumps(self._used), encoding="utf-8")
+            fresh.replace(self._path)
+        except OSError as error:
+            logger.bind(event="engine.cache", path=str(self._path), reason=str(error)).debug(
+                "The descriptions of plugins could not be remembered"
+            )
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            if self._path.stat().st_size > 4 * MAX_FRAME_BYTES:
+                return {}
+            found = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def _entry_file(value: str) -> Path | None:
+    """The file of an entry point's module, found from its top package without importing that."""
+    top, *below = value.partition(":")[0].strip().split(".")
+    try:
+        spec = PathFinder.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not below:
+        return Path(spec.origin) if spec.origin else None
+    for folder in spec.submodule_search_locations or ():
+        module = Path(folder, *below)
+        for file in (module.with_name(f"{module.name}.py"), module / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
+
+
+def _changed(path: Path | None) -> int:
+    try:
+        return 0 if path is None else path.stat().st_mtime_ns
+    except OSError:
+        return 0

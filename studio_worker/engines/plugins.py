@@ -1,0 +1,177 @@
+"""Finding plugins, and having each described in a child of its own, so that a broken one harms nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+from studio_worker.engines import describing
+from studio_worker.engines.description import EngineDescription, broken, disable, read_reports
+from studio_worker.engines.description_cache import DescriptionCache
+from studio_worker.engines.hookspecs import PROJECT
+from studio_worker.engines.loading import JOB_HOOKS
+from studio_worker.engines.self_report import report_of, said
+from studio_worker.errors import PluginError
+from studio_worker.log import logger
+from studio_worker.text import escape
+
+__all__ = ["DescriptionCache", "PluginRef", "discover", "list_plugins"]
+
+TIMEOUT_SECS = 10.0
+"""How long a plugin may take to describe itself."""
+
+_BUILTIN = ("studio-worker", "studio_worker.engines.synthetic")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRef:
+    """An entry point of the group ``studio_worker``; nothing of it is imported.
+
+    Attributes:
+        name: the entry point's name, and that of its configuration table.
+        value: ``package.module`` or ``package.module:object``.
+        distribution: the package that brings it.
+        version: that package's version.
+    """
+
+    name: str
+    value: str
+    distribution: str
+    version: str
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is the synthetic engine of this package."""
+        return (self.distribution.replace("_", "-").lower(), self.value) == _BUILTIN
+
+
+def list_plugins() -> tuple[PluginRef, ...]:
+    """The installed plugins, by distribution and name; no plugin is imported."""
+    found = {_ref(entry) for entry in metadata.entry_points(group=PROJECT)}
+    return tuple(sorted(found, key=lambda ref: (ref.distribution, ref.name, ref.value)))
+
+
+async def discover(
+    plugins: Sequence[PluginRef],
+    tables: Mapping[str, Mapping[str, Any]],
+    *,
+    disabled: Collection[str] = (),
+    strict: bool = False,
+    timeout_secs: float = TIMEOUT_SECS,
+    cache: DescriptionCache | None = None,
+) -> tuple[EngineDescription, ...]:
+    """What every plugin's engines are, each plugin asked in a child, as many side by side as there are cores.
+
+    A plugin that cannot be described becomes one engine of status ``broken``, named after the plugin, and a warning.
+    A plugin whose name or distribution is in `disabled` is not run at all.
+
+    Args:
+        plugins: what `list_plugins` found.
+        tables: plugin name to the operator's ``[plugins.<name>]`` table.
+        disabled: names of engines, plugins or distributions that are not to be used.
+        strict: raise instead of leaving a broken plugin out.
+        timeout_secs: for each plugin.
+        cache: for commands that only list: what is unchanged since is taken from there.
+
+    Raises:
+        PluginError: with `strict`, naming every broken plugin with distribution, version and reason.
+    """
+    cores = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def one(ref: PluginRef) -> tuple[EngineDescription, ...]:
+        if {ref.name, ref.distribution} & set(disabled):
+            return (_owner(ref),)
+        async with cores:
+            return await _describe(ref, tables.get(ref.name, {}), timeout_secs, cache)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(ref)) for ref in plugins]
+    engines = disable((engine for task in tasks for engine in task.result()), disabled)
+    if cache is not None:
+        await asyncio.to_thread(cache.save)
+    _report_broken([engine for engine in engines if engine.status == "broken"], strict=strict)
+    return engines
+
+
+async def _describe(
+    ref: PluginRef, table: Mapping[str, Any], timeout_secs: float, cache: DescriptionCache | None
+) -> tuple[EngineDescription, ...]:
+    owner = _owner(ref)
+    try:
+        if ref.is_builtin:
+            answer = _describe_builtin()
+        else:
+            key = None if cache is None else await asyncio.to_thread(cache.key, ref, table)
+            answer = (cache.get(key) if cache and key else None) or await describing.describe(
+                ref.value, table, timeout_secs=timeout_secs
+            )
+            if cache and key:
+                cache.put(key, answer)
+        return _read(answer, owner, is_builtin=ref.is_builtin)
+    except PluginError as problem:
+        return (broken(owner, str(problem)),)
+    except OSError as error:
+        return (broken(owner, f"its process could not be started: {said(error)}"),)
+
+
+def _read(answer: Mapping[str, Any], owner: EngineDescription, *, is_builtin: bool) -> tuple[EngineDescription, ...]:
+    """The engines of a ``described`` message. A plugin without engines is one entry, so that it is seen."""
+    said_hooks, reports = answer.get("hooks"), answer.get("engines")
+    if not isinstance(said_hooks, list) or not isinstance(reports, list):
+        raise PluginError("its description is not what the worker understands")
+    hooks = tuple(hook for hook in JOB_HOOKS if hook in said_hooks)
+    owner = replace(owner, hooks=hooks)
+    if reports:
+        return read_reports(reports, owner, is_builtin=is_builtin)
+    if hooks:
+        return (replace(owner, reason="it brings job hooks and no engine"),)
+    return (replace(owner, status="unavailable", reason="it brings no engine"),)
+
+
+def _describe_builtin() -> dict[str, Any]:
+    """Our own engine needs no child: it is not foreign, and imports nothing heavy."""
+    from studio_worker.engines.synthetic import SyntheticEngine
+
+    return {"engines": [report_of(SyntheticEngine())], "hooks": []}
+
+
+def _owner(ref: PluginRef) -> EngineDescription:
+    return EngineDescription(
+        name=escape(ref.name, limit=64),
+        distribution=ref.distribution,
+        version=ref.version,
+        plugin=ref.name,
+        entry_point=ref.value,
+    )
+
+
+def _ref(entry: metadata.EntryPoint) -> PluginRef:
+    package = entry.dist
+    return PluginRef(
+        name=entry.name,
+        value=entry.value,
+        distribution=escape(str(package.name), limit=200) if package else "unknown",
+        version=escape(str(package.version), limit=64) if package else "unknown",
+    )
+
+
+def _report_broken(engines: Sequence[EngineDescription], *, strict: bool) -> None:
+    if strict and engines:
+        raise PluginError(
+            "; ".join(
+                f"plugin {engine.plugin!r} of {engine.distribution} {engine.version} cannot be used: {engine.reason}"
+                for engine in engines
+            )
+        )
+    for engine in engines:
+        logger.bind(
+            event="engine.plugin",
+            plugin=engine.plugin,
+            distribution=engine.distribution,
+            version=engine.version,
+            reason=engine.reason,
+        ).warning("A plugin cannot be used and is left out")
