@@ -54,7 +54,7 @@ docs: $(VENV)/ready-docs ## Build the documentation into site/, every link check
 
 .PHONY: reference
 reference: $(VENV)/ready-demo ## Write the reference pages that follow the code
-	@$(BIN)/python docs/generate_reference.py
+	@$(BIN)/python tools/reference.py
 
 .PHONY: bench
 bench: $(VENV)/ready-test ## Measure overhead, routing and start-up against their floors
