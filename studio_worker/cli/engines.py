@@ -54,15 +54,17 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
     if not found:
         names = ", ".join(sorted({engine.name for engine in described}))
         raise click.BadParameter(f"there is no such engine; installed: {names or 'none'}", param_hint="NAME")
-    for engine in found:
-        more = {
-            "models": {kind.value: list(models) for kind, models in engine.models.items()},
-            "remedy": engine.remedy,
-            "plugin": engine.plugin,
-            "concurrency": engine.concurrency,
-            "deterministic": engine.deterministic,
-        }
-        output.record(engine.to_json() | more, as_json=as_json)
+    engine, *others = sorted(found, key=lambda engine: engine.status != "available")
+    more = {
+        "models": {kind.value: list(models) for kind, models in engine.models.items()},
+        "remedy": engine.remedy,
+        "plugin": engine.plugin,
+        "concurrency": engine.concurrency,
+        "deterministic": engine.deterministic,
+    }
+    output.record(engine.to_json() | more, as_json=as_json)
+    for other in others:
+        output.note(f"another engine has this name: {other.label}")
 
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
@@ -71,7 +73,11 @@ def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
 
 
 def _described(invocation: Invocation, *, strict: bool) -> tuple[EngineDescription, ...]:
+    from studio_worker.engines.description_cache import DescriptionCache
     from studio_worker.engines.plugins import discover, list_plugins
 
     settings = invocation.settings().current
-    return asyncio.run(discover(list_plugins(), settings.plugins, disabled=settings.disabled_engines, strict=strict))
+    cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
+    return asyncio.run(
+        discover(list_plugins(), settings.plugins, disabled=settings.disabled_engines, strict=strict, cache=cache)
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -57,9 +56,10 @@ def run_worker(invocation: Invocation) -> None:
     from studio_worker.config.folders import prepare_folders
     from studio_worker.worker import Worker
 
-    prepare_folders(source.current)
-    worker = Worker(source.current, config_source=source, announce=output.note)
-    asyncio.run(serve(worker, port=source.current.local_api_port, discovery=invocation.discovery_file))
+    settings = source.current
+    prepare_folders(settings)
+    worker = Worker(settings, config_source=source, announce=output.note)
+    asyncio.run(serve(worker, port=settings.local_api_port, discovery=invocation.discovery_file))
 
 
 async def serve(worker: RunnableWorker, *, port: int, discovery: Path, end: Callable[[], None] = end_at_once) -> None:
@@ -73,17 +73,23 @@ async def serve(worker: RunnableWorker, *, port: int, discovery: Path, end: Call
     """
     from studio_worker.local_api.server import LocalApi
 
+    started = asyncio.Event()
     steps: set[asyncio.Task[None]] = set()
 
     def step(action: Callable[[], Awaitable[None]]) -> Callable[[], None]:
         async def taken() -> None:
+            await started.wait()
             await action()
 
         return lambda: steps.add(asyncio.create_task(taken()))
 
-    with SignalLadder(step(worker.drain), step(worker.abandon), end):
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(worker)
-            await stack.enter_async_context(LocalApi(worker, port=port, discovery=discovery))
-            await worker.run()
-            await asyncio.gather(*steps)
+    try:
+        with SignalLadder(step(worker.drain), step(worker.abandon), end):
+            async with worker:
+                started.set()
+                async with LocalApi(worker, port=port, discovery=discovery):
+                    await worker.run()
+    finally:
+        for task in steps:
+            task.cancel()
+        await asyncio.gather(*steps, return_exceptions=True)
