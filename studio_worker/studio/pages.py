@@ -1,23 +1,137 @@
-"""The dashboard: server-rendered pages and their partials."""
+"""The dashboard's routes: a frame, its parts, and the door (sign-in link, token form, cookie)."""
 
 from __future__ import annotations
 
-from aiohttp import web
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
 
-from studio_worker.clock import Clock
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from studio_worker.studio.access import Access
-from studio_worker.studio.peer import Roster
-from studio_worker.studio.store.port import Store
+from studio_worker.studio.answers import NotFound, Refusal
+from studio_worker.studio.guard import is_same_origin, own_origin
+from studio_worker.studio.page_views import PageViews
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not "no-referrer": with it, browsers send the page's own forms with `Origin: null`.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+STATIC = {"studio.css": "text/css", "studio.js": "text/javascript", "icon.svg": "image/svg+xml"}
+PARTS = ("summary", "pending", "queue", "results", "workers", "models", "logs")
+MAX_SECRET = 512
 
 
 class Pages:
-    """`/` and what belongs to it."""
+    """`/`, `/login`, `/logout`, `/parts/*` and `/static/*`. Everything shown is escaped by the templates."""
 
-    def __init__(self, store: Store, roster: Roster, access: Access, clock: Clock) -> None:
-        self._store = store
-        self._roster = roster
+    def __init__(self, views: PageViews, access: Access) -> None:
+        self._views = views
         self._access = access
-        self._clock = clock
+        self._templates = Environment(
+            loader=PackageLoader("studio_worker.studio"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        folder = files("studio_worker.studio").joinpath("static")
+        self._static = {name: folder.joinpath(name).read_bytes() for name in STATIC}
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
+        app.add_routes(
+            [
+                web.get("/", self.home),
+                web.post("/login", self.login),
+                web.post("/logout", self.logout),
+                web.get("/parts/{name}", self.part),
+                web.get("/static/{name}", self.static),
+            ]
+        )
+
+    async def home(self, request: web.Request) -> web.Response:
+        """Handle `GET /`: the dashboard, the sign-in form, or, with a good `?token=`, the way in."""
+        secret = request.query.get("token")
+        if secret is not None:
+            return self._enter(request, secret)
+        if not self._may_look(request):
+            return self._page("login.html", 401, problem="")
+        values: dict[str, Any] = {"address": own_origin(request)}
+        for name in PARTS:
+            values |= await self._view(name)()
+        return self._page("dashboard.html", **values)
+
+    async def login(self, request: web.Request) -> web.Response:
+        """Handle `POST /login`: the token form."""
+        form = await request.post()
+        secret = form.get("token")
+        return self._enter(request, secret.strip() if isinstance(secret, str) else "")
+
+    async def logout(self, request: web.Request) -> web.Response:
+        """Handle `POST /logout`."""
+        if not is_same_origin(request):
+            raise Refusal(403, "a change needs to come from the studio's own pages")
+        response = self._to_home()
+        response.del_cookie(self._access.cookie, path="/")
+        return response
+
+    async def part(self, request: web.Request) -> web.Response:
+        """Handle `GET /parts/{name}`: one part of the dashboard, as it is now."""
+        self._access.require_admin(request)
+        name = request.match_info["name"]
+        if name not in PARTS:
+            raise NotFound("there is no such part")
+        return self._page(f"parts/{name}.html", **await self._view(name)(), address=own_origin(request))
+
+    async def static(self, request: web.Request) -> web.Response:
+        """Handle `GET /static/{name}`: one of our own few files."""
+        name = request.match_info["name"]
+        if name not in self._static:
+            raise NotFound("there is no such file")
+        headers = PAGE_HEADERS | {"Cache-Control": "no-cache"}
+        return web.Response(body=self._static[name], content_type=STATIC[name], charset="utf-8", headers=headers)
+
+    def _view(self, name: str) -> Callable[[], Awaitable[dict[str, Any]]]:
+        views: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+            "summary": self._views.summary,
+            "pending": self._views.pending,
+            "queue": self._views.queue,
+            "results": self._views.results,
+            "workers": self._views.workers,
+            "models": self._views.models,
+            "logs": self._views.logs,
+        }
+        return views[name]
+
+    def _may_look(self, request: web.Request) -> bool:
+        try:
+            self._access.require_admin(request)
+        except Refusal:
+            return False
+        return True
+
+    def _enter(self, request: web.Request, secret: str) -> web.Response:
+        """Change a good secret for a cookie and lead to the bare address, so that no history keeps the secret."""
+        if len(secret) > MAX_SECRET or not self._access.opens(secret):
+            problem = "That is not the admin token, or the sign-in link was used before."
+            return self._page("login.html", 403, problem=problem)
+        response = self._to_home()
+        self._access.sign_in(request, response)
+        return response
+
+    def _to_home(self) -> web.Response:
+        return web.Response(status=303, headers=PAGE_HEADERS | {"Location": "/"})
+
+    def _page(self, template: str, status: int = 200, **values: Any) -> web.Response:
+        text = self._templates.get_template(template).render(values)
+        return web.Response(text=text, status=status, content_type="text/html", headers=PAGE_HEADERS)

@@ -13,6 +13,7 @@ from studio_worker.studio.job_routes import JobRoutes
 from studio_worker.studio.links import ResultLinks
 from studio_worker.studio.model_routes import ModelRoutes
 from studio_worker.studio.offers import Offers
+from studio_worker.studio.page_views import PageViews
 from studio_worker.studio.pages import Pages
 from studio_worker.studio.peer import Roster
 from studio_worker.studio.presence import Presence
@@ -87,5 +88,5 @@ def build(
         worker_routes=WorkerRoutes(store, roster, hub, registrar, access, clock, timings, limits),
         model_routes=ModelRoutes(store, hub, access, clock, timings, limits),
         view_routes=ViewRoutes(store, hub, access, timings, limits),
-        pages=Pages(store, roster, access, clock),
+        pages=Pages(PageViews(store, roster, clock), access),
     )

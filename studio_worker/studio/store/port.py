@@ -49,6 +49,14 @@ class JobQueue(Protocol):
         """Jobs, newest first; `after` names the last one already seen."""
         ...
 
+    async def waiting(self, limit: int) -> list[Job]:
+        """What is claimed, then what is queued, oldest first."""
+        ...
+
+    async def finished(self, limit: int) -> list[Job]:
+        """What is done, failed or cancelled, the latest first."""
+        ...
+
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
         ...

@@ -47,8 +47,15 @@ class SqliteJobs(OnDatabase):
 
     async def jobs(self, state: JobState | None, limit: int, after: str | None) -> list[Job]:
         """Jobs, newest first."""
-        values = {"state": state, "limit": limit, "after": after}
-        return await self._database.run(lambda db: [_job(row) for row in db.execute(_SQL["list"], values).fetchall()])
+        return await self._many("list", state=state, limit=limit, after=after)
+
+    async def waiting(self, limit: int) -> list[Job]:
+        """What is claimed, then what is queued, oldest first."""
+        return await self._many("waiting", limit=limit)
+
+    async def finished(self, limit: int) -> list[Job]:
+        """What is done, failed or cancelled, the latest first."""
+        return await self._many("finished", limit=limit)
 
     async def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -160,6 +167,9 @@ class SqliteJobs(OnDatabase):
             return _job(rows[0]) if rows else None
 
         return await self._database.run(work)
+
+    async def _many(self, name: str, **values: Any) -> list[Job]:
+        return await self._database.run(lambda db: [_job(row) for row in db.execute(_SQL[name], values).fetchall()])
 
     async def _ids(self, name: str, **values: Any) -> list[str]:
         return await self._database.run(lambda db: [row["id"] for row in db.execute(_SQL[name], values).fetchall()])

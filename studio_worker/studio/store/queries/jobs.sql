@@ -16,6 +16,12 @@ WHERE (:state IS NULL OR state = :state)
 ORDER BY seq DESC
 LIMIT :limit
 
+-- name: waiting
+SELECT * FROM jobs WHERE state IN ('claimed', 'queued') ORDER BY state, seq LIMIT :limit
+
+-- name: finished
+SELECT * FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC, seq DESC LIMIT :limit
+
 -- name: counts
 SELECT state, count(*) AS n FROM jobs GROUP BY state
 
