@@ -8,6 +8,7 @@ environment, no compression, which could make much of little.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
@@ -32,6 +33,10 @@ from studio_worker.text import escape
 MAX_REDIRECTS = 5
 CONNECT_SECS = 15.0
 STALL_SECS = 30.0
+PATIENCE_SECS = 60.0
+
+MIN_PACE = 1024
+"""Bytes a second that a body must reach on average once patience is over: a byte now and then never stalls."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({408, 425, 429})
@@ -60,7 +65,8 @@ class Fetcher:
         guard: the rules of this moment; asked once for each fetch.
         user_agent: the User-Agent header.
         connect_secs: the longest that name look-up, connection and TLS may take, for each hop.
-        stall_secs: the longest without a byte.
+        stall_secs: the longest without a byte, and the longest that an answer may take to begin.
+        patience_secs: how long a body may come slower than `MIN_PACE`.
         resolver: names to addresses; the machine's own by default, in a thread.
         tls: trust of certificates; the machine's own by default.
     """
@@ -72,6 +78,7 @@ class Fetcher:
         user_agent: str,
         connect_secs: float = CONNECT_SECS,
         stall_secs: float = STALL_SECS,
+        patience_secs: float = PATIENCE_SECS,
         resolver: AbstractResolver | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -80,6 +87,8 @@ class Fetcher:
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=connect_secs, sock_connect=connect_secs, sock_read=stall_secs
         )
+        self._answer_secs = connect_secs + stall_secs
+        self._patience_secs = patience_secs
         self._resolver = resolver
         self._tls = tls
         self._closed = False
@@ -153,25 +162,37 @@ class Fetcher:
             force_close=True,
             ssl=self._tls or True,
         )
-        async with (
-            aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=self._timeout,
-                trust_env=False,
-                auto_decompress=False,
-                requote_redirect_url=False,
-            ) as session,
-            session.get(hop.url, headers=self._headers, allow_redirects=False) as response,
-        ):
-            if response.status in _REDIRECTS:
-                return _next_hop(hop, response)
-            _check_answer(response, hop, limit_bytes)
-            async for chunk in response.content.iter_any():
-                if part.size + len(chunk) > limit_bytes:
-                    raise _too_large(hop.what, hop.url, limit_bytes)
-                await part.write(chunk)
-            return response.content_type.lower() if "Content-Type" in response.headers else ""
+        async with aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            trust_env=False,
+            auto_decompress=False,
+            requote_redirect_url=False,
+        ) as session:
+            async with asyncio.timeout(self._answer_secs):
+                response = await session.get(hop.url, headers=self._headers, allow_redirects=False)
+            async with response:
+                if response.status in _REDIRECTS:
+                    return _next_hop(hop, response)
+                _check_answer(response, hop, limit_bytes)
+                await self._take(response, hop, part, limit_bytes)
+                return response.content_type.lower() if "Content-Type" in response.headers else ""
+
+    async def _take(self, response: aiohttp.ClientResponse, hop: _Hop, part: PartFile, limit_bytes: int) -> None:
+        """The body into `part`: no more than the limit, no slower than the pace."""
+        now = asyncio.get_running_loop().time
+        begun = now()
+        async for chunk in response.content.iter_any():
+            if part.size + len(chunk) > limit_bytes:
+                raise _too_large(hop.what, hop.url, limit_bytes)
+            await part.write(chunk)
+            taken = now() - begun
+            if taken > self._patience_secs and part.size < MIN_PACE * taken:
+                raise FetchFailed(
+                    f"{hop.what} could not be fetched from {shown(hop.url)}: "
+                    f"it came slower than {MIN_PACE:,} bytes a second"
+                )
 
 
 class _Hop(AbstractResolver):

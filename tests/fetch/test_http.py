@@ -296,6 +296,35 @@ async def test_a_stalled_body_is_given_up(site: Any, fetcher: Fetcher, dest: Pat
     assert "no byte came" in str(error)
 
 
+async def test_a_body_that_drips_is_given_up(site: Any, dest: Path) -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x")
+            await asyncio.sleep(0.01)
+
+    site.answers["/a"] = drip
+    async with Fetcher(lambda: Guard(site.origin), user_agent="t", patience_secs=0.1) as fetcher:
+        error = await failed(fetcher, site.url("/a"), dest)
+    assert error.retryable
+    assert "slower than 1,024 bytes a second" in str(error)
+
+
+async def test_an_answer_that_drips_its_headers_is_given_up(dest: Path) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not writer.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Fetcher(lambda: Guard(origin), user_agent="t", connect_secs=0.2, stall_secs=0.2) as fetcher:
+            error = await failed(fetcher, f"{origin}/a", dest)
+    assert error.retryable
+
+
 async def test_a_body_that_ends_early_is_retryable(site: Any, fetcher: Fetcher, dest: Path) -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import faster_whisper
 
@@ -114,7 +113,7 @@ def _folder(folder: Path | None, named: Mapping[str, Path], made: Path) -> Path:
     return made
 
 
-def _lend(path: Path, name: Path) -> Any:
+def _lend(path: Path, name: Path) -> None:
     try:
         name.symlink_to(path)
     except OSError:
