@@ -64,6 +64,6 @@ async def _serve(folder: Path, *, host: str, port: int, auto_approve: bool, as_j
                 )
             else:
                 output.say(f"studio: {server.url}")
-                output.note(f"dashboard: {server.login_url}")
+                output.note(f"dashboard: {server.login_url()}")
                 output.note(f"a worker joins by: STUDIO_WORKER_API_BASE_URL={server.url} studio-worker run")
             await stop.wait()
