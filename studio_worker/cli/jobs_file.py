@@ -12,8 +12,8 @@ from studio_worker.wire.model_source import parse_model_source
 from studio_worker.wire.strict_json import NotJson, loads
 from studio_worker.wire.tasks import parse_task
 
-MAX_LINE_BYTES = 33_554_432
-"""The longest line: a task may carry its inputs as data URLs."""
+MAX_LINE_BYTES = 16_777_216
+"""The longest line: a task may carry its inputs as data URLs, and its offer is one frame of at most 16 MiB."""
 
 
 class BadJobsFile(StudioWorkerError):
@@ -38,7 +38,7 @@ def job_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, dict[str, Any]]]
         if line.isspace():
             continue
         if len(line) > MAX_LINE_BYTES:
-            raise _bad(name, number, f"has more than {MAX_LINE_BYTES:,} bytes")
+            raise bad_line(name, number, f"has more than {MAX_LINE_BYTES:,} bytes")
         found += 1
         yield number, _job(line, name, number)
     if not found:
@@ -56,20 +56,23 @@ def _job(line: bytes, name: str, number: int) -> dict[str, Any]:
     try:
         job = loads(line)
     except NotJson as error:
-        raise _bad(name, number, str(error)) from None
+        raise bad_line(name, number, str(error)) from None
     if not isinstance(job, dict):
-        raise _bad(name, number, "is no JSON object")
+        raise bad_line(name, number, "is no JSON object")
     if not isinstance(job.get("model"), str) or not job["model"]:
-        raise _bad(name, number, "model: is required")
-    for field, parse in (("task", parse_task), ("modelSource", parse_model_source)):
-        try:
-            if job.get(field) is None:
-                raise BadClaim(field, "is required")
-            parse(job[field])
-        except BadClaim as error:
-            raise _bad(name, number, str(error)) from None
+        raise bad_line(name, number, "model: is required")
+    if job.get("task") is None:
+        raise bad_line(name, number, "task: is required")
+    try:
+        parse_task(job["task"])
+        # Without one the studio takes that of its model registry.
+        if job.get("modelSource") is not None:
+            parse_model_source(job["modelSource"])
+    except BadClaim as error:
+        raise bad_line(name, number, str(error)) from None
     return job
 
 
-def _bad(name: str, number: int, problem: str) -> BadJobsFile:
+def bad_line(name: str, number: int, problem: str) -> BadJobsFile:
+    """The error that names a line, from 1, and what is wrong with it."""
     return BadJobsFile(f"{escape(name)}, line {number}: {escape(problem, limit=500)}")

@@ -13,8 +13,8 @@ ENDED = frozenset({"done", "failed", "cancelled"})
 class JobLister(Protocol):
     """Who knows the jobs."""
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """All jobs."""
+    def jobs(self, job_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """These jobs, or all that there are."""
         ...
 
 
@@ -37,12 +37,12 @@ def follow_to_end(
     """
     seen: dict[str, Any] = {}
     while True:
-        found = [job for job in admin.jobs() if job_ids is None or job.get("jobId") in job_ids]
+        found = admin.jobs(job_ids)
         for job in found:
             job_id, state = str(job.get("jobId")), job.get("state")
             if job_id not in seen or seen[job_id] != state:
                 seen[job_id] = state
                 tell(job)
-        if all(job.get("state") in ENDED for job in found) and len(found) >= len(set(job_ids or ())):
+        if all(job.get("state") in ENDED for job in found):
             return all(job.get("state") == "done" for job in found)
         pause(interval_secs)

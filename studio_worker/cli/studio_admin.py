@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,21 @@ from studio_worker.wire.strict_json import NotJson, dumps, loads
 from studio_worker.wire.urls import StudioUrls
 
 MAX_ANSWER_BYTES = 268_435_456
+PAGE = 100
+"""Jobs that one answer of a list may hold; each may carry its inputs."""
+
+
+class StudioSaysNo(StudioWorkerError):
+    """A studio answered with an error.
+
+    Args:
+        status: the HTTP status.
+        message: the sentence for people.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StudioAdmin:
@@ -63,17 +79,29 @@ class StudioAdmin:
         """The studio's front page."""
         return self._urls.home
 
-    def jobs(self) -> list[dict[str, Any]]:
-        """All jobs that the studio knows.
+    def jobs(self, job_ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """The studio's jobs, newest first.
+
+        Args:
+            job_ids: only these; None: all that there are.
 
         Raises:
             StudioUnreachable: no usable answer.
-            StudioWorkerError: the studio says no; the sentence has its reason.
+            StudioSaysNo: the studio refuses; the sentence has its reason.
         """
-        answer = self._ask("GET", "/jobs")
-        found = answer.get("jobs") if isinstance(answer, dict) else answer
-        if not isinstance(found, list) or not all(isinstance(job, dict) for job in found):
-            raise self._no_studio()
+        found: list[dict[str, Any]] = []
+        missing = None if job_ids is None else set(job_ids)
+        after = ""
+        while missing is None or missing:
+            page = self._ask("GET", f"/jobs?limit={PAGE}{after}")
+            if not isinstance(page, list) or not all(isinstance(job, dict) and "jobId" in job for job in page):
+                raise self._no_studio()
+            found += [job for job in page if missing is None or job["jobId"] in missing]
+            if missing is not None:
+                missing -= {str(job["jobId"]) for job in page}
+            if len(page) < PAGE:
+                break
+            after = f"&after={quote(str(page[-1]['jobId']), safe='')}"
         return found
 
     def job(self, job_id: str) -> dict[str, Any]:
@@ -122,7 +150,7 @@ class StudioAdmin:
         if isinstance(answer, dict):
             said = ": " + escape(str(answer.get("message") or answer.get("reason") or answer.get("error")), limit=500)
         hint = " (is the admin token right?)" if status in (401, 403) else ""
-        raise StudioWorkerError(f"the studio at {self.home} answered {status}{said}{hint}")
+        raise StudioSaysNo(status, f"the studio at {self.home} answered {status}{said}{hint}")
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         parts = urlsplit(self._urls.api)
