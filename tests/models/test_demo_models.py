@@ -31,6 +31,8 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: ModuleType
         (site / inside).parent.joinpath("__init__.py").write_text("raise RuntimeError('imported')")
         for name in files:
             (site / inside / name).write_text(f"this is {name}")
+    for name in script.PACKAGES:
+        monkeypatch.delitem(sys.modules, name.replace("-", "_"), raising=False)
     monkeypatch.syspath_prepend(site)
     return site
 
