@@ -67,6 +67,7 @@ class MemoryJournal:
         self._spool = spool
         self._clock = clock
         self._open: dict[str, Entry] = {}
+        self._is_closed = False
         self._files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
     @property
@@ -105,8 +106,10 @@ class MemoryJournal:
 
     async def aclose(self) -> None:
         """Wait for the file work that is on its way, and empty the spool."""
-        await asyncio.get_running_loop().run_in_executor(self._files, self._sweep)
-        self._files.shutdown(wait=False)
+        if not self._is_closed:
+            self._is_closed = True
+            await asyncio.get_running_loop().run_in_executor(self._files, self._sweep)
+            self._files.shutdown(wait=False)
 
     def _sweep(self) -> None:
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -347,8 +347,8 @@ def _entry(job_id: str = "job-1", kind: TaskKind = TaskKind.IMAGE, **fields) -> 
     return Entry(job_id=job_id, kind=kind, **defaults | fields)
 
 
-def _kept_json(job_id: str = "job-1", **fields) -> Kept:
-    artifact = Artifact(kind=TaskKind.LLM, size=10, json=COMPLETION)
+def _kept_json(job_id: str = "job-1", *, json: dict | None = None, size: int = 10, **fields) -> Kept:
+    artifact = Artifact(kind=TaskKind.LLM, size=size, json=json or COMPLETION)
     return Kept(entry=_entry(job_id, TaskKind.LLM, **fields), artifact=artifact, kept_at=1_000.0)
 
 

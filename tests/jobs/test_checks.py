@@ -1,0 +1,148 @@
+"""The look at results before they are kept."""
+
+import io
+import random
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from studio_worker.engines.base import AudioResult, ImageResult, LlmResult, TranscriptResult, VideoResult
+from studio_worker.errors import ResultRejected
+from studio_worker.jobs.checks import MAX_JSON_BYTES, inspect
+from studio_worker.testing.claims import silence
+from studio_worker.wire.kinds import TaskKind
+
+COMPLETION = {
+    "object": "chat.completion",
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+}
+
+
+def refusal(kind, result):
+    with pytest.raises(ResultRejected) as caught:
+        inspect(kind, result, {})
+    assert caught.value.retryable
+    return caught.value.rule
+
+
+class TestPictures:
+    @pytest.mark.parametrize(("fmt", "ext"), [("PNG", "png"), ("WEBP", "webp"), ("GIF", "gif"), ("JPEG", "jpg")])
+    def test_that_decode_pass_as_what_they_are(self, make_picture, fmt, ext):
+        artifact = inspect(TaskKind.IMAGE, ImageResult(make_picture(ext=fmt), ext), {"seed": 1})
+        assert (artifact.ext, artifact.kind, artifact.meta) == (ext, TaskKind.IMAGE, {"seed": 1})
+        assert artifact.size == len(artifact.data)
+
+    def test_that_are_called_otherwise_get_the_name_of_their_bytes(self, make_picture):
+        assert inspect(TaskKind.IMAGE, ImageResult(make_picture(), "webp"), {}).ext == "png"
+
+    def test_may_be_called_jpeg(self, make_picture):
+        assert inspect(TaskKind.IMAGE, ImageResult(make_picture(ext="JPEG"), "jpeg"), {}).ext == "jpeg"
+
+    def test_in_a_file_stay_in_the_file(self, make_picture, tmp_path):
+        file = tmp_path / "out.png"
+        file.write_bytes(make_picture())
+        artifact = inspect(TaskKind.IMAGE, ImageResult(file, "png"), {})
+        assert artifact.data == file
+        assert artifact.size == file.stat().st_size
+
+    def test_that_are_empty_are_refused(self):
+        assert refusal(TaskKind.IMAGE, ImageResult(b"", "png")) == "empty"
+
+    def test_that_are_missing_are_refused(self, tmp_path):
+        assert refusal(TaskKind.IMAGE, ImageResult(tmp_path / "no.png", "png")) == "unreadable"
+
+    @pytest.mark.parametrize("fmt", ["PNG", "WEBP", "JPEG", "GIF"])
+    def test_that_are_cut_short_are_refused(self, fmt):
+        noise = Image.frombytes("RGB", (64, 64), random.Random(1).randbytes(64 * 64 * 3))
+        out = io.BytesIO()
+        noise.save(out, fmt)
+        cut = out.getvalue()[: out.tell() // 2]
+        assert refusal(TaskKind.IMAGE, ImageResult(cut, fmt.lower())) == "does-not-decode"
+
+    @pytest.mark.parametrize("data", [b"<html>", b"\x89PNG\r\n\x1a\n garbage", b"BM" + bytes(60), bytes(64)])
+    def test_that_are_no_pictures_are_refused(self, data):
+        assert refusal(TaskKind.IMAGE, ImageResult(data, "png")) == "does-not-decode"
+
+    def test_that_are_sound_are_refused(self):
+        assert refusal(TaskKind.IMAGE, ImageResult(silence(), "png")) == "wrong-kind"
+
+    def test_with_too_many_pixels_are_refused_before_they_are_decoded(self):
+        head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+        chunk = struct.pack(">I", len(head)) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
+        assert refusal(TaskKind.IMAGE, ImageResult(b"\x89PNG\r\n\x1a\n" + chunk + bytes(100), "png")) in (
+            "too-large",
+            "does-not-decode",
+        )
+
+    @given(st.binary(max_size=200))
+    def test_that_only_begin_as_pictures_are_refused(self, data):
+        assert refusal(TaskKind.IMAGE, ImageResult(b"\x89PNG\r\n\x1a\n" + data, "png")) == "does-not-decode"
+
+
+class TestSound:
+    def test_that_has_a_header_and_a_sample_passes(self):
+        assert inspect(TaskKind.AUDIO_TTS, AudioResult(silence(), "wav"), {}).ext == "wav"
+
+    @pytest.mark.parametrize(
+        ("head", "ext"), [(b"OggS", "ogg"), (b"fLaC", "flac"), (b"ID3\x04", "mp3"), (b"\xff\xfb\x90\x00", "mp3")]
+    )
+    def test_of_other_formats_is_known_by_its_first_bytes(self, head, ext):
+        assert inspect(TaskKind.AUDIO_TTS, AudioResult(head + bytes(100), ext), {}).ext == ext
+
+    def test_without_a_sample_is_refused(self):
+        assert refusal(TaskKind.AUDIO_TTS, AudioResult(silence(secs=0), "wav")) == "does-not-decode"
+
+    def test_that_is_a_picture_is_refused(self, make_picture):
+        assert refusal(TaskKind.AUDIO_TTS, AudioResult(make_picture(), "wav")) == "wrong-kind"
+
+
+class TestVideos:
+    @pytest.mark.parametrize(("head", "ext"), [(b"\x00\x00\x00\x18ftypmp42", "mp4"), (b"\x1a\x45\xdf\xa3", "webm")])
+    def test_are_known_by_their_first_bytes(self, head, ext):
+        assert inspect(TaskKind.VIDEO, VideoResult(head + bytes(100), ext), {}).ext == ext
+
+    def test_may_be_moving_pictures(self, make_picture):
+        assert inspect(TaskKind.VIDEO, VideoResult(make_picture(ext="GIF"), "mp4"), {}).ext == "gif"
+
+    def test_that_are_a_still_format_are_refused(self, make_picture):
+        assert refusal(TaskKind.VIDEO, VideoResult(make_picture(), "mp4")) == "wrong-kind"
+
+
+class TestJson:
+    def test_in_the_shape_of_a_completion_passes(self):
+        artifact = inspect(TaskKind.LLM, LlmResult(COMPLETION), {})
+        assert artifact.json == COMPLETION
+        assert artifact.data is None
+
+    def test_of_a_completion_keeps_what_else_is_in_it(self):
+        assert inspect(TaskKind.LLM, LlmResult(COMPLETION | {"extra": None}), {}).json["extra"] is None
+
+    @pytest.mark.parametrize("missing", ["model", "choices", "usage"])
+    def test_of_a_completion_without_a_part_is_refused(self, missing):
+        result = LlmResult({key: value for key, value in COMPLETION.items() if key != missing})
+        assert refusal(TaskKind.LLM, result) == "wrong-shape"
+
+    def test_of_a_transcript_passes(self):
+        result = {
+            "text": "hi",
+            "language": "en",
+            "duration": 1.0,
+            "segments": [{"start": 0.0, "end": 1.0, "text": "hi"}],
+        }
+        assert inspect(TaskKind.AUDIO_STT, TranscriptResult(result), {}).json == result
+
+    def test_of_a_transcript_without_text_is_refused(self):
+        assert refusal(TaskKind.AUDIO_STT, TranscriptResult({"duration": 1.0})) == "wrong-shape"
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", {1, 2}])
+    def test_that_json_cannot_carry_is_refused(self, value):
+        assert refusal(TaskKind.LLM, LlmResult(COMPLETION | {"extra": value})) == "not-json"
+
+    def test_that_does_not_fit_into_a_frame_is_refused(self):
+        assert refusal(TaskKind.LLM, LlmResult(COMPLETION | {"extra": "x" * MAX_JSON_BYTES})) == "too-large"

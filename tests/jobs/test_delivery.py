@@ -1,0 +1,406 @@
+"""Deliveries: results on their way, until somebody has them."""
+
+import asyncio
+import random
+
+import pytest
+
+from studio_worker.errors import LinkClosed, ResultRejected
+from studio_worker.events import JobDelivered, JobFailed
+from studio_worker.jobs.chronicle import Chronicle
+from studio_worker.jobs.delivery import Bounds, Delivery
+from studio_worker.jobs.journal import MemoryJournal
+from studio_worker.jobs.links import ClaimLink
+from studio_worker.jobs.settlement import Answer
+
+
+class Desk:
+    """A delivery with what it reports to."""
+
+    def __init__(self, group, uploads, events, clock, spool, bounds=None):
+        self.journal = MemoryJournal(spool, clock)
+        self.uploads, self.events, self.clock = uploads, events, clock
+        self.signed_out = 0
+        self.delivery = Delivery(
+            journal=self.journal,
+            uploads=uploads,
+            start=lambda work, name: group.create_task(work, name=name),
+            chronicle=Chronicle(events, events, clock),
+            clock=clock,
+            rng=random.Random(3),
+            signed_out=self.sign_out,
+            bounds=bounds,
+        )
+
+    def sign_out(self):
+        self.signed_out += 1
+
+    def post(self, kept, wire):
+        self.journal.accept(kept.entry)
+        self.delivery.post(kept, ClaimLink(wire, kept.job_id, kept.entry.attempt))
+
+    def adopt(self, job_id, wire, attempt=None, fingerprint="f"):
+        return self.delivery.adopt(job_id, fingerprint, ClaimLink(wire, job_id, attempt))
+
+
+@pytest.fixture
+async def desk(uploads, events, clock, tmp_path):
+    async with asyncio.TaskGroup() as group:
+        found = Desk(group, uploads, events, clock, tmp_path / "spool")
+        await found.journal.open()
+        yield found
+        for task in list(group._tasks):
+            task.cancel()
+        await found.journal.aclose()
+
+
+@pytest.fixture
+def picture_file(tmp_path):
+    file = tmp_path / "result.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    return file
+
+
+class TestAJsonResult:
+    async def test_is_sent_and_forgotten_when_acknowledged(self, desk, wire, kept_json):
+        desk.post(kept_json(), wire)
+        assert wire.types == ["completeJson"]
+        await asyncio.sleep(0)
+        assert (desk.delivery.pending, desk.delivery.waiting) == (0, 1)
+        desk.delivery.acknowledge("job-1")
+        assert (desk.delivery.waiting, desk.journal.owed) == (0, ())
+        assert desk.events.of(JobDelivered)[0].seconds == 0
+
+    async def test_counts_as_pending_until_its_frame_is_written(self, desk, make_wire, kept_json):
+        wire = make_wire(holds_writes=True)
+        desk.post(kept_json(), wire)
+        assert desk.delivery.pending == 1
+        wire.write()
+        await asyncio.sleep(0)
+        assert desk.delivery.pending == 0
+
+    async def test_stays_kept_where_the_connection_is_gone(self, desk, wire, kept_json):
+        wire.cut()
+        desk.post(kept_json(), wire)
+        assert (desk.delivery.pending, desk.delivery.waiting) == (0, 1)
+        assert desk.journal.owed == ("job-1",)
+
+    async def test_stays_kept_where_the_connection_ends_before_it_was_written(self, desk, make_wire, kept_json):
+        wire = make_wire(holds_writes=True)
+        desk.post(kept_json(), wire)
+        wire.cut()
+        await asyncio.sleep(0)
+        assert (desk.delivery.pending, desk.delivery.waiting) == (0, 1)
+
+    async def test_goes_out_again_on_the_connection_of_the_next_offer(self, desk, wire, make_wire, kept_json):
+        desk.post(kept_json(), wire)
+        second = make_wire()
+        assert desk.adopt("job-1", second, attempt=2)
+        assert second.types == ["accept", "completeJson"]
+        assert second.frames[1].attempt == 2
+
+    async def test_acknowledged_twice_is_delivered_once(self, desk, wire, kept_json):
+        desk.post(kept_json(), wire)
+        desk.delivery.acknowledge("job-1")
+        desk.delivery.acknowledge("job-1")
+        assert len(desk.events.of(JobDelivered)) == 1
+
+    async def test_is_not_adopted_for_another_task(self, desk, wire, kept_json):
+        desk.post(kept_json(), wire)
+        assert not desk.adopt("job-1", wire, fingerprint="another")
+        assert desk.delivery.waiting == 0
+        assert "accept" not in wire.types
+
+    async def test_is_not_adopted_for_a_claim_without_a_fingerprint(self, desk, wire, kept_json):
+        desk.post(kept_json(), wire)
+        assert not desk.adopt("job-1", wire, fingerprint=None)
+
+    async def test_that_was_written_late_on_a_dead_link_does_not_shelve_the_new_one(self, desk, make_wire, kept_json):
+        first, second = make_wire(holds_writes=True), make_wire()
+        desk.post(kept_json(), first)
+        desk.adopt("job-1", second)
+        first.cut()
+        await asyncio.sleep(0)
+        assert desk.delivery.waiting == 1
+        desk.delivery.acknowledge("job-1")
+        assert desk.delivery.waiting == 0
+
+
+async def test_an_acknowledgement_of_nothing_is_ignored(desk):
+    desk.delivery.acknowledge("nobody")
+    assert desk.events.events == []
+
+
+async def test_a_job_that_nobody_keeps_is_not_adopted(desk, wire):
+    assert not desk.adopt("job-1", wire)
+    assert wire.types == []
+
+
+class TestABinaryResult:
+    async def test_is_uploaded_and_forgotten(self, desk, wire, kept_file, picture_file):
+        desk.post(kept_file(picture_file), wire)
+        await desk.events.until(JobDelivered)
+        assert wire.types == []
+        assert desk.journal.owed == ()
+        await desk.journal.aclose()
+        assert not picture_file.exists()
+
+    async def test_is_tried_again_until_the_studio_takes_it(self, desk, wire, clock, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=status) for status in (503, None, 302, 429)]
+        desk.post(kept_file(picture_file), wire)
+        for number in range(1, 5):
+            await clock.asleep(number)
+            clock.advance(clock.slept[-1])
+        await desk.events.until(JobDelivered)
+        assert len(desk.uploads.seen) == 5
+        assert wire.types == []
+
+    async def test_waits_as_long_as_the_studio_asks(self, desk, wire, clock, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=429, retry_after="120")]
+        desk.post(kept_file(picture_file), wire)
+        await clock.asleep()
+        assert clock.slept == [120]
+
+    async def test_survives_ten_minutes_of_503_and_is_delivered_once(self, desk, wire, clock, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=503)] * 60
+        desk.post(kept_file(picture_file), wire)
+        for number in range(1, 61):
+            await clock.asleep(number)
+            clock.advance(30)
+        await desk.events.until(JobDelivered)
+        assert len(desk.events.of(JobDelivered)) == 1
+
+    @pytest.mark.parametrize(
+        "answer", [Answer(status=404), Answer(status=409, reason="cancelled"), Answer(status=409, reason="done")]
+    )
+    async def test_that_is_not_ours_any_more_is_forgotten_without_a_fail(
+        self, desk, wire, kept_file, picture_file, answer
+    ):
+        desk.uploads.answers = [answer]
+        desk.post(kept_file(picture_file), wire)
+        await desk.delivery.flushed()
+        assert wire.types == []
+        assert desk.journal.owed == ()
+        assert desk.delivery.waiting == 0
+
+    async def test_that_the_studio_had_already_counts_as_delivered(self, desk, wire, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=409, reason="done")]
+        desk.post(kept_file(picture_file), wire)
+        await desk.events.until(JobDelivered)
+        assert not desk.events.of(JobFailed)
+
+    async def test_answered_409_without_a_reason_stays_kept_and_is_not_sent_again_unasked(
+        self, desk, wire, kept_file, picture_file
+    ):
+        desk.uploads.answers = [Answer(status=409)]
+        desk.post(kept_file(picture_file), wire)
+        await desk.delivery.flushed()
+        desk.delivery.resume()
+        assert (desk.delivery.waiting, len(desk.uploads.seen)) == (1, 1)
+        assert wire.types == []
+        assert picture_file.exists()
+
+    async def test_that_waits_is_uploaded_when_its_job_is_offered_again(self, desk, wire, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=409)]
+        desk.post(kept_file(picture_file), wire)
+        await desk.delivery.flushed()
+        assert desk.adopt("job-1", wire, attempt=5)
+        await desk.events.until(JobDelivered)
+        assert wire.types == ["accept"]
+        assert [kept.entry.attempt for kept in desk.uploads.seen] == [None, 5]
+
+    async def test_that_is_refused_fails_the_job_for_good(self, desk, wire, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=413, text="too large")]
+        desk.post(kept_file(picture_file, attempt=3), wire)
+        failure = await wire.until("fail")
+        assert "413" in failure.error
+        assert "too large" in failure.error
+        assert (failure.retryable, failure.attempt) == (False, 3)
+        assert desk.journal.owed == ()
+
+    async def test_that_is_refused_on_a_dead_link_sends_nothing(self, desk, wire, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=413)]
+        wire.cut()
+        desk.post(kept_file(picture_file), wire)
+        await desk.events.until(JobFailed)
+        assert wire.types == []
+
+    async def test_is_uploaded_once_more_where_its_job_was_accepted_meanwhile(
+        self, desk, wire, kept_file, picture_file
+    ):
+        desk.uploads.gate.clear()
+        desk.post(kept_file(picture_file), wire)
+        await desk.uploads.started()
+        desk.adopt("job-1", wire)
+        desk.uploads.gate.set()
+        await desk.events.until(JobDelivered)
+        assert len(desk.uploads.seen) == 2
+        assert len(desk.events.of(JobDelivered)) == 1
+
+    async def test_gives_way_to_another_task_under_its_id(self, desk, wire, kept_file, picture_file):
+        desk.uploads.gate.clear()
+        desk.post(kept_file(picture_file), wire)
+        await desk.uploads.started()
+        assert not desk.adopt("job-1", wire, fingerprint="another")
+        desk.uploads.gate.set()
+        await desk.delivery.flushed()
+        assert desk.events.events == []
+        assert wire.types == []
+
+    async def test_goes_on_while_the_session_is_lost(self, desk, wire, kept_file, picture_file):
+        desk.uploads.gate.clear()
+        desk.post(kept_file(picture_file), wire)
+        await desk.uploads.started()
+        wire.cut()
+        desk.uploads.gate.set()
+        await desk.events.until(JobDelivered)
+
+    async def test_that_nobody_takes_is_given_up_at_its_age(self, desk, wire, clock, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=503)] * 5
+        desk.post(kept_file(picture_file), wire)
+        await clock.asleep()
+        clock.advance(8 * 24 * 3600)
+        failed = await desk.events.until(JobFailed)
+        assert "too-old" in failed.error
+
+    async def test_whose_file_is_lost_fails_so_that_it_runs_again(self, desk, wire, kept_file, picture_file):
+        async def lost(kept):
+            raise ResultRejected("spool-lost", "the kept result cannot be read")
+
+        desk.uploads.upload = lost
+        desk.post(kept_file(picture_file), wire)
+        assert (await wire.until("fail")).retryable is True
+
+    async def test_that_meets_a_flaw_of_ours_fails_alone(self, desk, wire, kept_file, kept_json, picture_file):
+        async def broken(kept):
+            raise ZeroDivisionError("a flaw")
+
+        desk.uploads.upload = broken
+        desk.post(kept_file(picture_file), wire)
+        assert (await wire.until("fail")).retryable is True
+        desk.post(kept_json("job-2"), wire)
+        await wire.until("completeJson")
+
+
+class TestASignedOutUpload:
+    async def test_tells_the_session_and_waits_for_its_welcome(self, desk, wire, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=401)]
+        desk.post(kept_file(picture_file), wire)
+        await desk.uploads.started()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert (desk.signed_out, len(desk.uploads.seen), desk.delivery.pending) == (1, 1, 1)
+        desk.delivery.resume()
+        await desk.events.until(JobDelivered)
+        assert len(desk.uploads.seen) == 2
+
+    async def test_goes_on_at_once_where_a_welcome_came_meanwhile(self, desk, wire, kept_file, picture_file):
+        desk.uploads.answers = [Answer(status=401)]
+        desk.uploads.gate.clear()
+        desk.post(kept_file(picture_file), wire)
+        await desk.uploads.started()
+        desk.delivery.resume()
+        desk.uploads.gate.set()
+        await desk.events.until(JobDelivered)
+        assert desk.signed_out == 0
+
+    async def test_backs_off_where_sessions_are_welcome_and_uploads_are_not(
+        self, desk, wire, clock, kept_file, picture_file
+    ):
+        desk.uploads.answers = [Answer(status=401)] * 2
+        desk.post(kept_file(picture_file), wire)
+        for number in (1, 2):
+            await desk.uploads.started(number)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            desk.delivery.resume()
+        await clock.asleep()
+        assert len(desk.uploads.seen) == 2
+        clock.advance(60)
+        await desk.events.until(JobDelivered)
+
+
+class TestFlushing:
+    async def test_an_idle_delivery_is_over_at_once(self, desk):
+        await desk.delivery.flushed()
+
+    async def test_waits_for_the_acknowledgement_of_what_was_sent(self, desk, wire, kept_json):
+        desk.post(kept_json(), wire)
+        flushing = asyncio.create_task(desk.delivery.flushed())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not flushing.done()
+        desk.delivery.acknowledge("job-1")
+        await flushing
+
+    async def test_waits_for_uploads(self, desk, wire, kept_file, picture_file):
+        desk.uploads.gate.clear()
+        desk.post(kept_file(picture_file), wire)
+        flushing = asyncio.create_task(desk.delivery.flushed())
+        await desk.uploads.started()
+        assert not flushing.done()
+        desk.uploads.gate.set()
+        await flushing
+
+    async def test_does_not_wait_for_what_only_another_offer_can_deliver(self, desk, wire, kept_json):
+        wire.cut()
+        desk.post(kept_json(), wire)
+        await desk.delivery.flushed()
+
+    async def test_does_not_wait_for_what_an_older_session_sent(self, desk, wire, kept_json):
+        desk.post(kept_json(), wire)
+        await asyncio.sleep(0)
+        desk.delivery.resume()
+        await desk.delivery.flushed()
+        assert desk.delivery.waiting == 1
+
+
+class TestBounds:
+    async def test_the_oldest_result_that_nobody_sends_goes_first(
+        self, uploads, events, clock, tmp_path, wire, kept_json
+    ):
+        async with asyncio.TaskGroup() as group:
+            desk = Desk(group, uploads, events, clock, tmp_path, Bounds(results=2))
+            for number in range(3):
+                desk.post(kept_json(f"job-{number}"), wire)
+                await asyncio.sleep(0)
+            assert desk.delivery.waiting == 2
+            assert not desk.adopt("job-0", wire)
+            assert desk.adopt("job-1", wire)
+
+    async def test_many_bytes_count_as_many_results(self, uploads, events, clock, tmp_path, wire, kept_json):
+        async with asyncio.TaskGroup() as group:
+            desk = Desk(group, uploads, events, clock, tmp_path, Bounds(total_bytes=1_000))
+            for number in range(3):
+                desk.post(kept_json(f"job-{number}", size=400), wire)
+                await asyncio.sleep(0)
+            assert desk.delivery.waiting == 2
+
+    async def test_what_is_too_old_goes_with_the_next_result(self, desk, wire, clock, kept_json):
+        desk.post(kept_json(), wire)
+        await asyncio.sleep(0)
+        clock.advance(8 * 24 * 3600)
+        desk.post(kept_json("job-2"), wire)
+        assert not desk.adopt("job-1", wire)
+
+    async def test_an_upload_is_never_given_up_for_room(
+        self, uploads, events, clock, tmp_path, wire, kept_json, kept_file, picture_file
+    ):
+        uploads.gate.clear()
+        async with asyncio.TaskGroup() as group:
+            desk = Desk(group, uploads, events, clock, tmp_path, Bounds(results=1))
+            desk.post(kept_file(picture_file), wire)
+            desk.post(kept_json("job-2"), wire)
+            await asyncio.sleep(0)
+            desk.post(kept_json("job-3"), wire)
+            assert desk.delivery.uploading == ("job-1",)
+            uploads.gate.set()
+
+
+async def test_an_offer_whose_connection_is_gone_leaves_what_is_kept(desk, wire, make_wire, kept_json):
+    desk.post(kept_json(), wire)
+    gone, third = make_wire(), make_wire()
+    gone.cut()
+    with pytest.raises(LinkClosed):
+        desk.adopt("job-1", gone)
+    assert desk.adopt("job-1", third)

@@ -1,0 +1,120 @@
+"""The folders that jobs work in."""
+
+import asyncio
+import stat
+
+import pytest
+
+from studio_worker.jobs.work_dirs import MAX_SPARE, WorkDirs
+
+
+@pytest.fixture
+async def work_dirs(tmp_path):
+    found = WorkDirs(tmp_path / "work")
+    await found.open()
+    yield found
+    await found.aclose()
+
+
+async def gone(folder):
+    async with asyncio.timeout(10):
+        while folder.exists():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_folder_is_empty_private_and_like_no_other(work_dirs):
+    first, second = work_dirs.make(), work_dirs.make()
+    assert first != second
+    assert list(first.iterdir()) == []
+    assert stat.S_IMODE(first.stat().st_mode) == 0o700
+
+
+async def test_a_removed_folder_is_gone_with_all_that_is_in_it(work_dirs):
+    folder = work_dirs.make()
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "file").write_bytes(b"x")
+    await work_dirs.remove(folder)
+    assert not folder.exists()
+
+
+async def test_removing_what_is_gone_is_no_error(work_dirs):
+    folder = work_dirs.make()
+    folder.rmdir()
+    await work_dirs.remove(folder)
+
+
+async def test_a_discarded_folder_is_gone_soon(work_dirs):
+    folders = [work_dirs.make() for _ in range(5)]
+    for folder in folders:
+        work_dirs.discard(folder)
+    for folder in folders:
+        await gone(folder)
+
+
+async def test_folders_discarded_while_others_are_removed_go_too(work_dirs):
+    first, second = work_dirs.make(), work_dirs.make()
+    work_dirs.discard(first)
+    await gone(first)
+    work_dirs.discard(second)
+    await gone(second)
+
+
+async def test_an_untouched_folder_goes_to_the_next_job(work_dirs):
+    folder = work_dirs.make()
+    work_dirs.give_back(folder)
+    assert work_dirs.make() == folder
+    assert work_dirs.make() != folder
+
+
+async def test_a_folder_with_something_in_it_goes_to_nobody(work_dirs):
+    folder = work_dirs.make()
+    (folder / "file").write_bytes(b"x")
+    work_dirs.give_back(folder)
+    assert work_dirs.make() != folder
+    await gone(folder)
+
+
+async def test_a_folder_that_somebody_removed_goes_to_nobody(work_dirs):
+    folder = work_dirs.make()
+    folder.rmdir()
+    work_dirs.give_back(folder)
+    assert work_dirs.make() != folder
+
+
+async def test_only_a_few_folders_are_held_for_the_next_jobs(work_dirs):
+    folders = [work_dirs.make() for _ in range(MAX_SPARE + 1)]
+    for folder in folders:
+        work_dirs.give_back(folder)
+    await gone(folders[-1])
+    assert all(folder.exists() for folder in folders[:-1])
+
+
+async def test_the_next_start_removes_what_was_left(tmp_path):
+    root = tmp_path / "work"
+    (root / "left").mkdir(parents=True)
+    (root / "left" / "file").write_bytes(b"x")
+    (root / "stray").write_bytes(b"x")
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (root / "link").symlink_to(target)
+    work_dirs = WorkDirs(root)
+    await work_dirs.open()
+    assert list(root.iterdir()) == []
+    assert target.exists()
+    await work_dirs.aclose()
+
+
+async def test_closing_removes_everything(tmp_path):
+    work_dirs = WorkDirs(tmp_path / "work")
+    await work_dirs.open()
+    work_dirs.discard(work_dirs.make())
+    work_dirs.give_back(work_dirs.make())
+    work_dirs.make()
+    await work_dirs.aclose()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+async def test_says_so_where_the_root_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="file"):
+        await WorkDirs(tmp_path / "file" / "work").open()
