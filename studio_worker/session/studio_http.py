@@ -64,17 +64,21 @@ class StudioSocket(_Socket):
         self.answered_protocol = response.headers.get("Sec-WebSocket-Protocol")
 
 
-def open_http(urls: StudioUrls) -> aiohttp.ClientSession:
+def open_http(urls: StudioUrls, *, tls: ssl.SSLContext | None = None) -> aiohttp.ClientSession:
     """The client for every route of one studio: sessions, registration, uploads.
 
     The environment's proxy is used for all of them, cookies are dropped, addresses are looked up anew for each
     connection, and a redirect raises `RedirectRefused`, for WebSocket upgrades too, which have no switch for it.
+
+    Args:
+        urls: the studio's routes.
+        tls: whom to trust; the system's authorities where it is None.
     """
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse_redirect)
     # trust_env would look for `wss_proxy`, which nobody sets, and cost two thread hops a request.
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(use_dns_cache=False),
+        connector=aiohttp.TCPConnector(use_dns_cache=False, ssl=True if tls is None else tls),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT},
         trace_configs=[trace],

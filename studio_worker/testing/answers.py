@@ -70,7 +70,7 @@ async def endless(request: web.Request) -> web.StreamResponse:
         await response.write(b"x" * 65_536)
 
 
-def reset_transport(transport: asyncio.Transport | None) -> None:
+def reset_transport(transport: asyncio.WriteTransport | None) -> None:
     """End a connection by RST instead of FIN (SO_LINGER with a time of zero)."""
     if transport is None:
         return

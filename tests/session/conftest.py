@@ -163,7 +163,7 @@ async def keeping(
     desk, delivery, events = RecordingDesk(), RecordingDelivery(), RecordingEvents()
     logs = LogShipper(clock, lambda: (studio.token,))
     credentials = Credentials(urls.origin, worker_id=studio.worker_id, auth_token=token or studio.token)
-    async with open_http(urls) as http:
+    async with open_http(urls, tls=options.pop("tls", None)) as http:
         keeper = SessionKeeper(
             urls=urls,
             credentials=lambda: credentials,
