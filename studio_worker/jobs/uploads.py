@@ -18,6 +18,8 @@ from studio_worker.wire.strict_json import NotJson, dumps_lossy, loads
 from studio_worker.wire.urls import StudioUrls
 
 MAX_ANSWER_BYTES = 64 * 1024
+MAX_UNSEEN_BYTES = 8 * 1024 * 1024
+"""What the receive buffers of a peer or a proxy may hold, acknowledged and not yet read (Linux: 6 MiB)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +29,16 @@ class UploadTimings:
     Attributes:
         connect_secs: name look-up, connection, TLS.
         stall_secs: without a byte that moves.
-        answer_secs: from the last byte to the head of the answer.
+        answer_secs: from the last byte to the head of the answer, and on top of it the time in which the other
+            side, at `slowest_bytes_per_sec`, reads what its own buffers may hold unseen by us.
+        slowest_bytes_per_sec: the pace of a peer that still counts as moving.
         body_secs: for the answer's body, which decides nothing but a 409's reason.
     """
 
     connect_secs: float = 15.0
     stall_secs: float = 20.0
     answer_secs: float = 60.0
+    slowest_bytes_per_sec: float = 16 * 1024.0
     body_secs: float = 5.0
 
 
@@ -172,7 +177,8 @@ class _Watch:
             self._allow(self._limits.stall_secs)
         if self._body.is_written and seen[1:] == (0, 0) and not self._is_waiting:
             self._is_waiting = True
-            self._allow(self._limits.answer_secs)
+            unseen = min(self._body.size_bytes, MAX_UNSEEN_BYTES)
+            self._allow(self._limits.answer_secs + unseen / self._limits.slowest_bytes_per_sec)
         self._look_later()
 
     def _allow(self, secs: float) -> None:

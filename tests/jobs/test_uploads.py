@@ -1,0 +1,291 @@
+"""Uploads, against a real server on loopback."""
+
+import asyncio
+import json
+import random
+import socket
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from studio_worker.errors import ResultRejected
+from studio_worker.jobs.uploads import Uploader, UploadTimings
+from studio_worker.wire.urls import StudioUrls
+
+QUICK = UploadTimings(connect_secs=5, stall_secs=0.4, answer_secs=0.6, body_secs=0.3, slowest_bytes_per_sec=500_000)
+ROUTE = "/graphics/api/workers/w-1/jobs/{job}/complete"
+
+
+class Server:
+    """Takes uploads as a studio does; `answer` says what comes back."""
+
+    def __init__(self):
+        self.uploads: list[dict] = []
+        self.followed = 0
+        self.answer = self.stored
+        self.url = ""
+
+    async def stored(self, request):
+        return web.json_response({"ok": True})
+
+    async def complete(self, request):
+        parts = []
+        async for part in await request.multipart():
+            parts.append((part.name, part.filename, part.headers.get("Content-Type"), bytes(await part.read())))
+        self.uploads.append({"request": request, "parts": parts})
+        return await self.answer(request)
+
+    async def follow(self, request):
+        self.followed += 1
+        return web.json_response({})
+
+
+@pytest.fixture
+async def server():
+    found = Server()
+    app = web.Application(client_max_size=1024**3)
+    app.router.add_post(ROUTE, found.complete)
+    app.router.add_route("*", "/elsewhere", found.follow)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield found
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def uploader(url, timings=QUICK, credentials=("w-1", "t-1")):
+    async with aiohttp.ClientSession() as http:
+        yield Uploader(http, lambda: StudioUrls.parse(url), lambda: credentials, timings=timings)
+
+
+async def upload(url, kept, **parts):
+    async with uploader(url, **parts) as found:
+        return await found.upload(kept)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "spooled"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1_000))
+    return path
+
+
+@pytest.fixture
+def large(tmp_path):
+    path = tmp_path / "large"
+    path.write_bytes(random.Random(1).randbytes(5 * 1024 * 1024 + 7))
+    return path
+
+
+class TestTheRequest:
+    async def test_carries_the_parts_in_order(self, server, kept_file, file):
+        answer = await upload(server.url, kept_file(file, "job:1", attempt=3))
+        assert answer.status == 200
+        parts = server.uploads[0]["parts"]
+        assert [part[0] for part in parts] == ["prompt", "ext", "attempt", "generationMeta", "image"]
+        assert [part[3] for part in parts[:3]] == [b"a cup", b"png", b"3"]
+        assert json.loads(parts[3][3]) == {"seed": 7}
+        assert parts[4][1:3] == ("job:1.png", "image/png")
+        assert parts[4][3] == file.read_bytes()
+
+    async def test_leaves_out_the_attempt_that_a_claim_did_not_carry(self, server, kept_file, file):
+        await upload(server.url, kept_file(file))
+        assert "attempt" not in [part[0] for part in server.uploads[0]["parts"]]
+
+    async def test_bears_the_token_and_says_how_long_it_is(self, server, kept_file, file):
+        await upload(server.url, kept_file(file))
+        request = server.uploads[0]["request"]
+        assert request.headers["Authorization"] == "Bearer t-1"
+        assert int(request.headers["Content-Length"]) > file.stat().st_size
+        assert "Transfer-Encoding" not in request.headers
+
+    async def test_carries_a_prompt_of_any_text_whole(self, server, kept_file, file):
+        prompt = 'ünï "code"\r\n--boundary\r\n' + "x" * 50_000
+        await upload(server.url, kept_file(file, prompt=prompt))
+        assert server.uploads[0]["parts"][0][3].decode() == prompt
+
+    async def test_carries_a_large_file_whole(self, server, kept_file, large):
+        await upload(server.url, kept_file(large))
+        assert server.uploads[0]["parts"][-1][3] == large.read_bytes()
+
+    async def test_is_built_anew_for_each_try(self, server, kept_file, file):
+        async with uploader(server.url) as found:
+            kept = kept_file(file)
+            await found.upload(kept)
+            await found.upload(kept)
+        assert [len(seen["parts"]) for seen in server.uploads] == [4, 4]
+
+    async def test_without_a_token_is_not_made(self, server, kept_file, file):
+        answer = await upload(server.url, kept_file(file), credentials=None)
+        assert answer.status == 401
+        assert server.uploads == []
+
+
+class TestTheAnswer:
+    async def test_tells_status_and_first_line(self, server, kept_file, file):
+        async def answer(request):
+            return web.Response(status=413, text="too \x1b[2J large\nsecond line")
+
+        server.answer = answer
+        found = await upload(server.url, kept_file(file))
+        assert (found.status, found.text) == (413, "too \\x1b[2J large")
+
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            ('{"reason": "done"}', "done"),
+            ('{"reason": 5}', None),
+            ("[]", None),
+            ("no json", None),
+            ("", None),
+            ('{"reason": "done", "reason": "other"}', None),
+        ],
+    )
+    async def test_of_409_tells_the_reason_that_its_body_names(self, server, kept_file, file, body, reason):
+        async def answer(request):
+            return web.Response(status=409, text=body)
+
+        server.answer = answer
+        assert (await upload(server.url, kept_file(file))).reason == reason
+
+    async def test_tells_the_retry_after(self, server, kept_file, file):
+        async def answer(request):
+            return web.Response(status=503, headers={"Retry-After": "7"})
+
+        server.answer = answer
+        assert (await upload(server.url, kept_file(file))).retry_after == "7"
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    async def test_that_points_elsewhere_is_not_followed(self, server, kept_file, file, status):
+        async def answer(request):
+            return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+        server.answer = answer
+        assert (await upload(server.url, kept_file(file))).status == status
+        assert server.followed == 0
+
+    async def test_with_an_endless_body_is_decided_by_its_status(self, server, kept_file, file):
+        async def answer(request):
+            response = web.StreamResponse()
+            await response.prepare(request)
+            while True:
+                await response.write(b"x" * 65_536)
+
+        server.answer = answer
+        found = await upload(server.url, kept_file(file))
+        assert found.status == 200
+        assert len(found.text) < 1_000
+
+    async def test_with_a_body_that_never_comes_is_decided_by_its_status(self, server, kept_file, file):
+        async def answer(request):
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await asyncio.sleep(30)
+            return response
+
+        server.answer = answer
+        assert (await upload(server.url, kept_file(file))).status == 200
+
+    async def test_that_never_comes_counts_as_no_network(self, server, kept_file, file):
+        async def answer(request):
+            await asyncio.sleep(30)
+
+        server.answer = answer
+        found = await upload(server.url, kept_file(file))
+        assert (found.status, found.text) == (None, "no answer came")
+
+    async def test_that_is_slow_but_comes_is_waited_for(self, server, kept_file, file):
+        async def answer(request):
+            await asyncio.sleep(0.5)
+            return web.json_response({})
+
+        server.answer = answer
+        timings = UploadTimings(stall_secs=0.2, answer_secs=10)
+        assert (await upload(server.url, kept_file(file), timings=timings)).status == 200
+
+
+class TestTheNetwork:
+    async def test_that_is_closed_is_told_as_no_answer(self, kept_file, file):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        assert (await upload(f"http://127.0.0.1:{port}", kept_file(file))).status is None
+
+    async def test_that_cuts_the_answer_is_told_as_no_answer(self, server, kept_file, file):
+        async def answer(request):
+            request.transport.abort()
+            await asyncio.sleep(1)
+
+        server.answer = answer
+        assert (await upload(server.url, kept_file(file))).status is None
+
+    async def test_whose_peer_never_reads_is_given_up(self, kept_file, large):
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            begin = asyncio.get_running_loop().time()
+            found = await upload(f"http://127.0.0.1:{listener.getsockname()[1]}", kept_file(large))
+        assert found.status is None
+        assert asyncio.get_running_loop().time() - begin < 10
+
+    async def test_that_swallows_a_small_upload_into_its_buffers_and_stays_silent_is_given_up(self, kept_file, file):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            found = await upload(f"http://127.0.0.1:{listener.getsockname()[1]}", kept_file(file))
+        assert (found.status, found.text) == (None, "no answer came")
+
+    async def test_that_is_slow_but_moves_is_never_cut(self, kept_file, large):
+        got, tail = bytearray(), large.read_bytes()[-100:]
+
+        async def sip(reader, writer):
+            # An eighth of a megabyte each fiftieth of a second: longer than a stall in all.
+            while tail not in got[-1_000_000:]:
+                got.extend(await reader.read(262_144))
+                await asyncio.sleep(0.02)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(sip, "127.0.0.1", 0, limit=65_536)
+        begin = asyncio.get_running_loop().time()
+        async with server:
+            found = await upload(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", kept_file(large))
+        assert found.status == 200
+        assert asyncio.get_running_loop().time() - begin > QUICK.stall_secs
+
+
+class TestTheFile:
+    async def test_that_is_gone_fails_so_that_the_job_runs_again(self, server, kept_file, file):
+        kept = kept_file(file)
+        file.unlink()
+        with pytest.raises(ResultRejected, match="spool-lost") as caught:
+            await upload(server.url, kept)
+        assert caught.value.retryable
+
+    async def test_that_has_shrunk_fails_so_that_the_job_runs_again(self, server, kept_file, large):
+        kept = kept_file(large)
+        large.write_bytes(b"short")
+        with pytest.raises(ResultRejected, match="spool-lost"):
+            await upload(server.url, kept)
+
+
+async def test_a_cancelled_upload_ends_and_leaves_no_connection_open(server, kept_file, file):
+    asked = asyncio.Event()
+
+    async def answer(request):
+        asked.set()
+        await asyncio.sleep(30)
+
+    server.answer = answer
+    async with uploader(server.url) as found:
+        task = asyncio.create_task(found.upload(kept_file(file)))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
