@@ -58,7 +58,7 @@ reference: $(VENV)/ready-demo ## Write the reference pages that follow the code
 
 .PHONY: bench
 bench: $(VENV)/ready-test ## Measure overhead, routing and start-up against their floors
-	@$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -m benchmark -s $(ARGS)
+	@$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s $(ARGS)
 
 .PHONY: clean
 clean: ## Remove everything that make made
