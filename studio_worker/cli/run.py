@@ -12,7 +12,7 @@ import click
 
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
-from studio_worker.cli.signals import SignalLadder, end_at_once
+from studio_worker.cli.signals import SignalLadder, end_at_once, end_on_signals
 from studio_worker.local_api.control import DaemonControl
 
 
@@ -58,6 +58,7 @@ def run_worker(invocation: Invocation) -> None:
 
     settings = source.current
     prepare_folders(settings)
+    end_on_signals()
     worker = Worker(settings, config_source=source, announce=output.note)
     asyncio.run(serve(worker, port=settings.local_api_port, discovery=invocation.discovery_file))
 

@@ -22,6 +22,12 @@ def end_at_once() -> None:
     os._exit(1)
 
 
+def end_on_signals() -> None:
+    """Let a stopping signal end the process at once while no `SignalLadder` stands: before the loop, and after it."""
+    for number in _STOPPING:
+        signal.signal(number, lambda _number, _frame: end_at_once())
+
+
 class SignalLadder:
     """Each SIGINT or SIGTERM takes the next of `steps`; the last one is repeated.
 

@@ -81,7 +81,7 @@ class Writer(Engine):
 
 
 class Sleeper(Engine):
-    """Deaf to everything, in a thread."""
+    """Sleeps in a thread; deaf to cancellation if it is told so."""
 
     name = "sleeper"
     sources = ("acme-sleep",)
@@ -91,10 +91,11 @@ class Sleeper(Engine):
         return EngineCapabilities({TaskKind.LLM: ["acme-sleep:*"]})
 
     def run(self, job: EngineJob):
-        seconds = float(job.task.messages[-1].content)
-        end = time.monotonic() + seconds
+        *deaf, seconds = job.task.messages[-1].content.split()
+        end = time.monotonic() + float(seconds)
         while time.monotonic() < end:
-            job.check_cancelled()
+            if not deaf:
+                job.check_cancelled()
             time.sleep(0.02)
         return LlmResult({
             "object": "chat.completion", "model": job.model,
