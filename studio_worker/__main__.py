@@ -10,8 +10,8 @@ from studio_worker.version import __version__
 INTERRUPTED = 130
 """Exit status after Ctrl-C in a short command (128 + SIGINT)."""
 
-BROKEN_PIPE = 141
-"""Exit status when the reader of our output has left (128 + SIGPIPE)."""
+BROKEN_PIPE = 1
+"""Exit status when the reader of our output has left; click's own for the same case."""
 
 
 def main() -> int:

@@ -127,8 +127,8 @@ class StudioAdmin:
         """The bytes of a job's result; raises as `jobs` does."""
         status, raw = self._exchange("GET", f"/jobs/{quote(job_id, safe='')}/result", None)
         if status != 200:
-            raise StudioWorkerError(
-                f"the studio at {self.home} answered {status} when asked for the result of {job_id}"
+            raise StudioSaysNo(
+                status, f"the studio at {self.home} answered {status} when asked for the result of {escape(job_id)}"
             )
         return raw
 
@@ -148,7 +148,7 @@ class StudioAdmin:
             return answer
         said = ""
         if isinstance(answer, dict):
-            said = ": " + escape(str(answer.get("message") or answer.get("reason") or answer.get("error")), limit=500)
+            said = ": " + escape(str(answer.get("message") or answer.get("error") or answer.get("reason")), limit=500)
         hint = " (is the admin token right?)" if status in (401, 403) else ""
         raise StudioSaysNo(status, f"the studio at {self.home} answered {status}{said}{hint}")
 
