@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 _T = TypeVar("_T")
 
 _BLOCK = 1024 * 1024
-_SLICE = 64 * 1024
+_SLICE = 1024 * 1024
 
 
 class FilePayload(payload.Payload):

@@ -56,6 +56,8 @@ class Store:
             ModelUnavailable: a file is missing, is no regular file, or is not the one that the claim names;
                 another worker may have it, so another try can help.
         """
+        if not source.files:
+            return ModelFiles(id=model, source=source, options=options)
         for index, file in enumerate(source.files):
             try:
                 plain_file_name(file.filename)
