@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
@@ -94,9 +94,8 @@ class LogShipper:
         if not lines and not dropped:
             return []
         masks = _masks(self._secrets())
-        shown = [(line, _entry_text(line, masks)) for line in lines]
         # Room is kept for the line that counts what is missing, which becomes known only by packing.
-        groups, left_out = _pack(shown, reserve=400)
+        groups, left_out = _pack(lines, masks, reserve=400)
         dropped += left_out
         if dropped:
             missing = Line(self._clock.now(), "warn", "logs", f"{dropped:,} older lines were dropped", None)
@@ -120,15 +119,16 @@ class LogShipper:
                 self._dropped += 1
 
 
-def _pack(shown: list[tuple[Line, str]], *, reserve: int) -> tuple[list[list[tuple[Line, str]]], int]:
+def _pack(lines: Sequence[Line], masks: tuple[str, ...], *, reserve: int) -> tuple[list[list[tuple[Line, str]]], int]:
     """Groups that keep the bounds, filled from the newest line backwards; and how many lines found no room."""
     groups: list[list[tuple[Line, str]]] = []
     size = MAX_BATCH_BYTES
-    for count, (line, text) in enumerate(reversed(shown)):
+    for count, line in enumerate(reversed(lines)):
+        text = _entry_text(line, masks)
         length = len(text.encode()) + 1
         if not groups or size + length > MAX_BATCH_BYTES or len(groups[-1]) >= MAX_GROUP:
             if len(groups) == MAX_BATCHES:
-                return _in_order(groups), len(shown) - count
+                return _in_order(groups), len(lines) - count
             groups.append([])
             size = _ENVELOPE_BYTES + reserve
         groups[-1].append((line, text))
