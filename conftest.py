@@ -1,4 +1,8 @@
-"""What holds for every test: where the real engines are required, a test of theirs that skips is a failure."""
+"""What holds for every test.
+
+Where the real engines are required, a test of theirs that skips itself is a failure. Generated examples are the same in
+every run of CI, and no example has a deadline: the machines that run this are shared.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REQUIRED = os.environ.get("STUDIO_WORKER_REQUIRE_REAL", "") not in ("", "0")
 PLUGINS = Path(__file__).parent / "plugins"
+
+settings.register_profile("house", deadline=None, max_examples=60, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("house")
 
 
 def _explain(report: pytest.CollectReport | pytest.TestReport) -> None:

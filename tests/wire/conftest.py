@@ -7,15 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from studio_worker.errors import BadClaim
 from studio_worker.wire import capabilities, frames, model_source, registration, tasks
 from studio_worker.wire.claims import Claim, parse_claim
-
-settings.register_profile("wire", deadline=None, max_examples=60)
-settings.load_profile("wire")
 
 SOUND_TASKS: dict[str, dict[str, Any]] = {
     "image": {"kind": "image", "prompt": "a clay cup", "width": 64, "height": 64, "steps": 4, "ext": "png"},
