@@ -312,7 +312,11 @@ async def _open_room(state_dir: Path, **parts):
         **parts,
     )
     running = asyncio.create_task(jobs.run())
-    await jobs.ready()
+    ready = asyncio.create_task(jobs.ready())
+    await asyncio.wait([running, ready], return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        ready.cancel()
+        running.result()
     try:
         yield Room(jobs, engine, uploads, events, clock, journal, settings, state_dir, signed_out)
     finally:
