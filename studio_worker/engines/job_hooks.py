@@ -34,6 +34,7 @@ class JobHooks:
         self._crew = Crew("job-hooks", 1)
         self._room = threading.Semaphore(MAX_WAITING)
         self._is_used = False
+        self._is_closed = False
         self._has_overflowed = False
         owners = {
             (engine.distribution, engine.plugin): engine
@@ -52,14 +53,15 @@ class JobHooks:
 
     async def aclose(self) -> None:
         """Let the calls that wait end, for a second at most."""
-        last = self._crew.submit(lambda: None) if self._is_used else None
+        last = self._crew.submit(lambda: None) if self._is_used and not self._is_closed else None
+        self._is_closed = True
         self._crew.close()
         if last is not None:
             await asyncio.wait([asyncio.wrap_future(last)], timeout=CLOSE_GRACE_SECS)
 
     def _post(self, hook: str, values: dict[str, Any]) -> None:
         for owner in self._owners:
-            if hook not in owner.hooks:
+            if hook not in owner.hooks or self._is_closed:
                 continue
             if not self._room.acquire(blocking=False):
                 if not self._has_overflowed:

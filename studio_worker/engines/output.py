@@ -136,7 +136,7 @@ def _named(value: object) -> str:
 
 
 def _a(name: str) -> str:
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+    return f"{'an' if name[0] in 'AIL' else 'a'} {name}"
 
 
 def _said(error: BaseException) -> str:
