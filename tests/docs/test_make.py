@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+
+def make(root, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=root, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_a_python_that_is_too_old_is_explained_in_a_sentence(root, tmp_path, target):
+    venv = tmp_path / "venv"
+    done = make(root, target, "PYTHON=false", f"VENV={venv}")
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed" in done.stderr
+    assert not venv.exists()
+
+
+def test_a_python_without_venv_is_explained_in_a_sentence(root, tmp_path):
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\ncase "$*" in *venv*) mkdir -p "$3"; exit 1;; esac\n')
+    python.chmod(0o755)
+    done = make(root, "demo", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode != 0
+    assert "its venv module is missing" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_second_set_up_does_nothing(root, tmp_path):
+    venv = tmp_path / "venv"
+    (venv / "bin").mkdir(parents=True)
+    for made in (venv / "bin" / "python", venv / "ready-demo"):
+        made.touch()
+    assert "up to date" in make(root, str(venv / "ready-demo"), f"VENV={venv}").stdout
