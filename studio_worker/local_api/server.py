@@ -65,6 +65,8 @@ class LocalApi:
             logger.bind(event="local_api.unpublished", file=str(self._file), error=reason(error)).warning(
                 "The discovery file cannot be written; status, pause and resume will not find this worker."
             )
+        else:
+            logger.bind(event="local_api.started", url=self._published.url).info("The local API is ready.")
         return self._published.url
 
     async def aclose(self) -> None:

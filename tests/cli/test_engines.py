@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Call = Callable[..., Any]
+
+ENGINE = """
+from studio_worker import Engine, EngineCapabilities, TaskKind, Unavailable, hookimpl
+
+class Fox(Engine):
+    name = "fox"
+    sources = ("fox-source",)
+    def capabilities(self):
+        return EngineCapabilities({TaskKind.IMAGE: ["fox:*"]})
+    def availability(self):
+        return Unavailable("no fox here", "buy one")
+    def run(self, job):
+        raise NotImplementedError
+
+@hookimpl
+def studio_worker_engines(config):
+    return [Fox()]
+"""
+POINT = "[studio_worker]\nfox = studio_worker_fox\n"
+KEYS = {"name", "distribution", "version", "sources", "kinds", "isolation", "status", "reason", "certificate"}
+
+
+@pytest.fixture
+def fox(installed: Call) -> dict[str, str]:
+    found = installed("studio-worker-fox", source=ENGINE, entry_points=POINT)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture
+def broken(installed: Call) -> dict[str, str]:
+    found = installed("studio-worker-fox", source="raise RuntimeError('\\x1b[2J')", entry_points=POINT)
+    assert isinstance(found, dict)
+    return found
+
+
+def named(out: str, name: str) -> dict[str, Any]:
+    found = {engine["name"]: engine for engine in json.loads(out)}[name]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("args", [("engines", "--json"), ("engines", "list", "--json")])
+def test_the_list_has_the_keys_of_the_design(args: tuple[str, ...], program: Call, fox: dict[str, str]) -> None:
+    outcome = program(*args, environ=fox)
+    assert outcome.status == 0
+    engine = named(outcome.out, "fox")
+    assert set(engine) == KEYS
+    assert (engine["distribution"], engine["version"], engine["sources"], engine["kinds"]) == (
+        "studio-worker-fox",
+        "1.2.3",
+        ["fox-source"],
+        ["image"],
+    )
+    assert (engine["status"], engine["certificate"]) == ("unavailable", None)
+
+
+def test_the_table_says_why_an_engine_cannot_run(program: Call, fox: dict[str, str]) -> None:
+    outcome = program("engines", environ=fox)
+    assert outcome.out.splitlines()[0].split() == [
+        "NAME",
+        "KINDS",
+        "SOURCES",
+        "STATUS",
+        "DISTRIBUTION",
+        "VERSION",
+        "REASON",
+    ]
+    assert "no fox here" in outcome.out
+
+
+def test_a_broken_plugin_is_named_and_the_command_works(program: Call, broken: dict[str, str]) -> None:
+    outcome = program("engines", "--json", environ=broken)
+    assert outcome.status == 0
+    engine = named(outcome.out, "fox")
+    assert engine["status"] == "broken"
+    assert "RuntimeError" in engine["reason"]
+    assert "\x1b" not in outcome.out + outcome.err
+
+
+@pytest.mark.parametrize("args", [("engines", "--strict"), ("engines", "list", "--strict")])
+def test_strict_fails_naming_package_version_and_reason(
+    args: tuple[str, ...], program: Call, broken: dict[str, str]
+) -> None:
+    outcome = program(*args, environ=broken)
+    assert outcome.status == 1
+    assert "studio-worker-fox 1.2.3" in outcome.err
+
+
+def test_a_disabled_engine_is_shown_as_such(program: Call, fox: dict[str, str]) -> None:
+    outcome = program("engines", "--json", environ=fox | {"STUDIO_WORKER_DISABLED_ENGINES": "fox"})
+    assert named(outcome.out, "fox")["status"] == "disabled"
+
+
+def test_info_shows_one_engine_with_models_and_remedy(program: Call, fox: dict[str, str]) -> None:
+    found = json.loads(program("engines", "info", "fox", "--json", environ=fox).out)
+    assert (found["models"], found["remedy"]) == ({"image": ["fox:*"]}, "buy one")
+
+
+def test_info_of_an_unknown_engine_names_the_known(program: Call, fox: dict[str, str]) -> None:
+    outcome = program("engines", "info", "nope", environ=fox)
+    assert outcome.status == 2
+    assert "fox" in outcome.err
