@@ -14,10 +14,6 @@ from pathlib import Path
 from aiohttp import WSMsgType, web
 
 PREFIX = "/graphics/api"
-TASKS = {
-    "json": {"kind": "llm", "messages": [{"role": "user", "content": "ping"}]},
-    "upload": {"kind": "image", "prompt": "ping", "ext": "png"},
-}
 
 
 class BenchStudio:
@@ -64,7 +60,7 @@ class BenchStudio:
             "assetName": "a",
             "model": "noop",
             "vramGbEstimate": 0,
-            "task": TASKS[self.mode],
+            "task": self.task(),
             "modelSource": {"engine": "noop", "files": [], "cliDefaults": {}},
         }
         begin = time.perf_counter()
@@ -76,6 +72,12 @@ class BenchStudio:
         else:
             assert await self.uploaded.get() == job_id
         self.times.append(time.perf_counter() - begin)
+
+    def task(self) -> dict:
+        """The task of one job; an llm job's prompt is the time of its offer, by the clock that all processes share."""
+        if self.mode == "json":
+            return {"kind": "llm", "messages": [{"role": "user", "content": f"{time.monotonic():.6f}"}]}
+        return {"kind": "image", "prompt": "ping", "ext": "png"}
 
     def expect(self, frame: dict, kind: str, job_id: str) -> None:
         if frame["type"] != kind or frame["jobId"] != job_id:

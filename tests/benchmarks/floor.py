@@ -28,7 +28,8 @@ async def main(mode: str, url: str) -> None:
             job_id = frame["claim"]["jobId"]
             await ws.send_str(json.dumps({"type": "accept", "jobId": job_id}))
             if mode == "json":
-                done = {"type": "completeJson", "jobId": job_id, "result": COMPLETION, "prompt": "ping"}
+                prompt = frame["claim"]["task"]["messages"][-1]["content"]
+                done = {"type": "completeJson", "jobId": job_id, "result": COMPLETION, "prompt": prompt}
                 await ws.send_str(json.dumps(done))
             else:
                 form = aiohttp.FormData()
