@@ -38,7 +38,9 @@ class DescriptionCache:
         self._used: dict[str, Any] = {}
 
     def key(self, ref: PluginRef, table: Mapping[str, Any]) -> str:
-        """The key of a plugin as it is now; reads folders, imports nothing."""
+        """The key of a plugin as it is now; reads folders and the cache's file, imports nothing."""
+        if self._found is None:
+            self._found = self._read()
         parts = [
             __version__,
             sys.version,
@@ -54,9 +56,7 @@ class DescriptionCache:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The child's message that was put under this key; None where there is none."""
-        if self._found is None:
-            self._found = self._read()
-        answer = self._found.get(key)
+        answer = (self._found or {}).get(key)
         if not isinstance(answer, dict):
             return None
         self._used[key] = answer

@@ -57,7 +57,9 @@ class JobHooks:
         self._is_closed = True
         self._crew.close()
         if last is not None:
-            await asyncio.wait([asyncio.wrap_future(last)], timeout=CLOSE_GRACE_SECS)
+            _, late = await asyncio.wait([asyncio.wrap_future(last)], timeout=CLOSE_GRACE_SECS)
+            for future in late:
+                future.cancel()
 
     def _post(self, hook: str, values: dict[str, Any]) -> None:
         for owner in self._owners:

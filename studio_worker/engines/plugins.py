@@ -51,7 +51,7 @@ class PluginRef:
 
 def list_plugins() -> tuple[PluginRef, ...]:
     """The installed plugins, by distribution and name; no plugin is imported."""
-    found = {_ref(entry) for entry in metadata.entry_points(group=PROJECT)}
+    found = {_ref(entry) for entry in _entry_points()}
     return tuple(sorted(found, key=lambda ref: (ref.distribution, ref.name, ref.value)))
 
 
@@ -147,6 +147,28 @@ def _owner(ref: PluginRef) -> EngineDescription:
         plugin=ref.name,
         entry_point=ref.value,
     )
+
+
+def _entry_points() -> list[metadata.EntryPoint]:
+    """The group's entry points; a distribution whose list cannot be read costs itself alone."""
+    try:
+        return list(metadata.entry_points(group=PROJECT))
+    except Exception:  # noqa: BLE001 - the parser raises whatever a damaged file makes it stumble over
+        return _readable_entry_points()
+
+
+def _readable_entry_points() -> list[metadata.EntryPoint]:
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for package in metadata.distributions():
+        name = str(package.metadata["Name"])
+        try:
+            # The first of a name on the path is the one that is imported.
+            found.setdefault(name, [entry for entry in package.entry_points if entry.group == PROJECT])
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.bind(event="engine.plugin", distribution=name, reason=said(error)).warning(
+                "The entry points of a distribution cannot be read"
+            )
+    return [entry for entries in found.values() for entry in entries]
 
 
 def _ref(entry: metadata.EntryPoint) -> PluginRef:

@@ -95,7 +95,9 @@ class EngineHolder:
         unloading = crew.submit(self.warm.unload_if_idle) if self.warm is not None else None
         crew.close()
         if unloading is not None:
-            await asyncio.wait([asyncio.wrap_future(unloading)], timeout=grace_secs)
+            _, late = await asyncio.wait([asyncio.wrap_future(unloading)], timeout=grace_secs)
+            for future in late:
+                future.cancel()
 
 
 class ThreadRunner:

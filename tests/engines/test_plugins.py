@@ -60,6 +60,16 @@ def test_a_distribution_that_lies_on_the_path_twice_is_listed_once(shop, monkeyp
     assert [ref.version for ref in list_plugins() if ref.distribution == "alpha"] == ["1.0"]
 
 
+@pytest.mark.parametrize(
+    "damaged", ["[studio_worker]\njust text\n", "[studio_worker\n=\n", "no section = x\n", "[studio_worker]\n= \n"]
+)
+def test_a_distribution_with_damaged_entry_points_hides_no_other(damaged, shop):
+    shop.engine("alpha")
+    shop.engine("bad")
+    (shop.folder / "bad-1.0.dist-info" / "entry_points.txt").write_text(damaged)
+    assert [ref.name for ref in shop.refs("alpha")] == ["alpha"]
+
+
 @pytest.mark.parametrize("name", ["studio-worker", "studio_worker", "Studio_Worker"])
 def test_the_built_in_plugin_is_known_by_distribution_and_value(name):
     assert PluginRef("synthetic", "studio_worker.engines.synthetic", name, "1").is_builtin
