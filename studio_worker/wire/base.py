@@ -13,6 +13,9 @@ from studio_worker.errors import BadClaim
 from studio_worker.wire.strict_json import MAX_INTEGER_DIGITS
 
 MAX_FREE_JSON_DEPTH = 64
+MAX_FREE_JSON_VALUES = 1_000_000
+"""Values and keys of other people's JSON; a transcript of ten hours with every word timed has fewer."""
+
 MAX_SHOWN = 60
 """Characters of a refused value that an error repeats; a longer one is not repeated at all."""
 
@@ -69,8 +72,12 @@ def _plain(value: Any) -> Any:
 def _finite(value: Any) -> Any:
     """Refuse what JSON cannot carry, at any depth: NaN, infinities, lone surrogates, nesting past the bound."""
     todo: list[tuple[Any, int]] = [(value, 0)]
+    seen = 0
     while todo:
         item, depth = todo.pop()
+        seen += 1
+        if seen + len(todo) > MAX_FREE_JSON_VALUES:
+            raise ValueError(f"holds more than {MAX_FREE_JSON_VALUES:,} values")
         if depth > MAX_FREE_JSON_DEPTH:
             raise ValueError(f"is nested deeper than {MAX_FREE_JSON_DEPTH} levels")
         if isinstance(item, float) and not math.isfinite(item):

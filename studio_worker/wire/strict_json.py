@@ -9,6 +9,9 @@ from typing import Any, NoReturn
 MAX_INTEGER_DIGITS = 20
 """Digits of the largest number of the contract (a seed of 2^64 - 1)."""
 
+MAX_BRACKETS = 1_000_000
+"""Objects and arrays of one text: the reader holds up the event loop for about 1 µs each."""
+
 MAX_DEPTH = 512
 """Levels of nesting; whatever is read may be written again, and the writer's own limit depends on the stack."""
 
@@ -22,10 +25,14 @@ def loads(text: str | bytes) -> Any:
 
     Raises:
         NotJson: broken syntax, a repeated key, NaN or an infinity (1e400 is one), an integer of more than
-            20 digits, a lone surrogate, invalid UTF-8, or nesting deeper than 512 levels.
+            20 digits, a lone surrogate, invalid UTF-8, nesting deeper than 512 levels, or more brackets than
+            a second of work.
     """
     try:
         text = text.decode() if isinstance(text, bytes) else text
+        brackets = text.count("[") + text.count("{")
+        if brackets > MAX_BRACKETS:
+            raise NotJson(f"more than {MAX_BRACKETS:,} brackets")
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
         )
@@ -33,7 +40,8 @@ def loads(text: str | bytes) -> Any:
             text.encode()
         if "\\ud" in text or "\\uD" in text:
             json.dumps(value, ensure_ascii=False).encode()
-        _check_depth(text, value)
+        if brackets > MAX_DEPTH:
+            _check_depth(value)
     except RecursionError:
         raise NotJson("nested too deeply") from None
     except UnicodeError:
@@ -75,10 +83,8 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _check_depth(text: str, value: Any) -> None:
-    """Refuse nesting past the bound; most texts have too few brackets to be looked at."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return
+def _check_depth(value: Any) -> None:
+    """Refuse nesting past the bound."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [

@@ -199,6 +199,14 @@ def test_free_json_is_bounded_and_finite_at_any_depth(value, problem):
     assert refusal(free=value) == ("thing.free", problem)
 
 
+def test_free_json_of_a_million_values_is_refused_soon():
+    shared: Any = 0
+    for _ in range(60):
+        shared = [shared, shared]
+    assert refusal(free=shared) == ("thing.free", "holds more than 1,000,000 values")
+    assert refusal(free=[0] * 1_000_001) == ("thing.free", "holds more than 1,000,000 values")
+
+
 def test_a_free_object_is_an_object():
     assert refusal(table=[1]) == ("thing.table", "must be an object")
     assert refusal(table={"a": [math.nan]}) == ("thing.table", "holds a number that is not finite")

@@ -71,6 +71,7 @@ def test_no_bytes_bring_anything_but_a_value_or_not_json(data):
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested too deeply"),
         ("[" * 514 + "]" * 514, "nested too deeply"),
+        ("[" + "[]," * 1_000_000 + "0]", "more than 1,000,000 brackets"),
         (b'"\xff"', "invalid UTF-8"),
         ("[1]".encode("utf-16"), "invalid UTF-8"),
         ("[1]".encode("utf-16-le"), "not JSON"),
