@@ -83,6 +83,8 @@ class Edit:
                     return
                 table[name] = tomlkit.table(is_super_table=depth < len(parents) - 1)
             table = table[name]
+            if not isinstance(table, MutableMapping):
+                raise ValueError(f"{name} is no table")
         if self.value is None:
             table.pop(last, None)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ def gather(fields: Mapping[str, FieldInfo], path: Path | None, environ: Mapping[
 def overlay(fields: Mapping[str, FieldInfo], file: TomlFile, environ: Mapping[str, str] | None) -> Loaded:
     """The environment over a file that was read; raises as `gather` does."""
     places = Places.of(environ)
-    environ = _own_environment() if environ is None else environ
+    environ = os.environ if environ is None else environ
     values = {key: value for key, value in file.table.items() if key in fields}
     origins: dict[str, Origin] = dict.fromkeys(values, "file")
     for key, setting in fields.items():
@@ -155,9 +156,3 @@ def _notices(
             {"file": str(file.path)},
             is_warning=False,
         )
-
-
-def _own_environment() -> Mapping[str, str]:
-    import os
-
-    return os.environ

@@ -306,6 +306,24 @@ def test_an_external_command_cannot_take_our_names(program: Call, installed: Cal
     assert "hello from a package" not in program("config", "path", environ=environ).out
 
 
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["status"], ["config"]])
+def test_twenty_heavy_packages_are_not_imported(args: list[str], program: Call, installed: Call) -> None:
+    environ: dict[str, str] = {}
+    for at in range(20):
+        environ = installed(
+            f"studio-worker-heavy{at}",
+            source="raise RuntimeError('imported')",
+            entry_points=(
+                f"[studio_worker]\nheavy{at} = studio_worker_heavy{at}\n"
+                f"[studio_worker.commands]\nheavy{at} = studio_worker_heavy{at}:command\n"
+            ),
+        )
+    outcome = program(*args, environ=environ, python=("-X", "importtime"))
+    assert outcome.status == (1 if args == ["status"] else 0)
+    assert "studio_worker_heavy" not in outcome.err
+    assert ("heavy19" in outcome.out) is (args == ["--help"])
+
+
 def test_json_is_valid_whatever_the_settings_hold(cli: Call, config_file: Path) -> None:
     config_file.write_text('[plugins.x]\na = "\\u0000 \\u202e"\n')
     assert json.loads(cli("config", "--json").out)["settings"]["plugins"]["value"] == {"x": {"a": "\0 \u202e"}}

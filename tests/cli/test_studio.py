@@ -86,6 +86,11 @@ def test_a_bad_port_is_a_usage_error(port: str, cli: Call) -> None:
     assert "must be a whole number from 0 to 65535" in outcome.err
 
 
+@pytest.mark.parametrize("attempts", ["0", "-1", "x"])
+def test_a_bad_number_of_attempts_is_a_usage_error(attempts: str, cli: Call) -> None:
+    assert cli("studio", "--max-attempts", attempts).status == 2
+
+
 def test_another_studio_on_the_same_folder_exits_75(home: Path, cli: Call) -> None:
     with hosting("--data", str(home / "farm")) as child:
         first_line(child)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from studio_worker.config.toml_file import MAX_BYTES, read_toml, signature_of
 from studio_worker.errors import ConfigError
@@ -114,6 +116,29 @@ def test_an_integer_of_5000_digits_is_refused(write: Write) -> None:
 )
 def test_the_offending_line_is_never_quoted(line: str, write: Write) -> None:
     assert "hunter2" not in refusal(write(line))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raw=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
+def test_any_bytes_are_a_table_or_a_sentence(raw: bytes, config_file: Path) -> None:
+    config_file.write_bytes(raw)
+    try:
+        table: object = read_toml(config_file).table
+    except ConfigError as error:
+        table = str(error)
+    assert isinstance(table, dict) or str(config_file) in str(table)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(min_value=0, max_value=200))
+def test_a_file_cut_anywhere_never_shows_its_token(cut: int, config_file: Path) -> None:
+    config_file.write_text('auth_token = "hunter2"\n[plugins.hunter2]\nhunter2 = ["hunter2", {hunter2 = 1}]\n'[:cut])
+    try:
+        read_toml(config_file)
+        said = ""
+    except ConfigError as error:
+        said = str(error)
+    assert "hunter2" not in said
 
 
 def test_a_path_that_would_forge_a_line_is_escaped(tmp_path: Path) -> None:
