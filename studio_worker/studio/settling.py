@@ -138,9 +138,15 @@ class Settling:
             return job, ""
         now = await self._store.job(job_id)
         reason = {JobState.DONE: "done", JobState.CANCELLED: "cancelled"}.get(now.state, "other") if now else "other"
+        self.let_go(worker_id, job_id)
+        return None, reason
+
+    def let_go(self, worker_id: str, job_id: str) -> None:
+        """The upload of a job was refused: where it was cancelled, that was the worker's last word about it."""
+        peer = self._roster.get(worker_id)
+        held = peer.held.get(job_id) if peer else None
         if peer and held and held.cancelled_at is not None:
             self._free(peer, held)
-        return None, reason
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:
         """Cancel a queued or claimed job; its claim keeps the worker's slot until one terminal message."""

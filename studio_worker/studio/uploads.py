@@ -42,7 +42,11 @@ class Uploads:
         kept_hash = worker.token_hash if worker is not None and worker.deleted_at is None else None
         check_hash(bearer(request), kept_hash)
         job_id = job_id_of(request)
-        _check_holder(await self._store.job(job_id), job_id, worker_id)
+        try:
+            _check_holder(await self._store.job(job_id), job_id, worker_id)
+        except Conflict:
+            self._settling.let_go(worker_id, job_id)
+            raise
         temp = await asyncio.to_thread(self._blobs.temp)
         blob: str | None = None
         try:

@@ -24,7 +24,6 @@ CREATE TABLE jobs (
     started_at TEXT,
     finished_at TEXT
 );
-CREATE INDEX jobs_queued ON jobs (kind, engine, seq) WHERE state = 'queued';
 CREATE INDEX jobs_by_state ON jobs (state, seq);
 CREATE INDEX jobs_finished ON jobs (finished_at, seq) WHERE finished_at IS NOT NULL;
 CREATE INDEX jobs_claimed ON jobs (worker_id) WHERE state = 'claimed';

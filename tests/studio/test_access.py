@@ -1,0 +1,258 @@
+"""Who gets in: tokens, cookies, hosts and origins (FAULTS B-100, B-107)."""
+
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from studio_worker.studio.guard import HostRule
+from studio_worker.studio.server import StudioServer
+from studio_worker.testing.raw_worker import Admin, RawWorker, registration
+
+ADMIN_ROUTES = [
+    ("POST", "/jobs"),
+    ("GET", "/jobs"),
+    ("GET", "/jobs/x"),
+    ("GET", "/jobs/x/result"),
+    ("GET", "/jobs/x/preview"),
+    ("POST", "/jobs/x/cancel"),
+    ("POST", "/jobs/x/retry"),
+    ("GET", "/workers"),
+    ("GET", "/workers/pending"),
+    ("POST", "/workers/pending/x/approve"),
+    ("POST", "/workers/pending/x/reject"),
+    ("GET", "/workers/x"),
+    ("DELETE", "/workers/x"),
+    ("GET", "/models"),
+    ("POST", "/models"),
+    ("GET", "/models/x"),
+    ("PUT", "/models/x"),
+    ("DELETE", "/models/x"),
+    ("GET", "/logs"),
+    ("GET", "/events"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ADMIN_ROUTES)
+async def test_no_admin_route_answers_without_the_token(admin: Admin, method: str, path: str) -> None:
+    for headers, expected in (
+        ({}, 401),
+        ({"Authorization": "Basic YTpi"}, 401),
+        ({"Authorization": "Bearer"}, 401),
+        ({"Authorization": "Bearer wrong"}, 403),
+        ({"Authorization": "Bearer \xfc"}, 403),
+    ):
+        async with admin.http.request(method, admin.base + path, headers=headers) as response:
+            assert response.status == expected, headers
+
+
+async def test_the_admin_token_in_the_query_opens_no_route(admin: Admin, studio: StudioServer) -> None:
+    async with admin.http.get(f"{admin.base}/jobs?token={studio.admin_token}") as response:
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+async def test_a_workers_token_is_no_admin_token(admin: Admin, worker: RawWorker) -> None:
+    async with admin.http.get(admin.base + "/jobs", headers={"Authorization": f"Bearer {worker.token}"}) as response:
+        assert response.status == 403
+
+
+async def test_health_is_open_and_says_little(studio: StudioServer, http: aiohttp.ClientSession) -> None:
+    async with http.get(studio.url + "/healthz") as response:
+        assert response.status == 200
+        assert set(await response.json()) == {"status", "version"}
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.com", "evil.com:8787", "127.0.0.1.evil.com", "192.168.1.5", "studio", "a@b", ""]
+)
+@pytest.mark.parametrize("path", ["/", "/healthz", "/graphics/api/jobs", "/static/studio.js"])
+async def test_a_foreign_host_is_not_answered(
+    studio: StudioServer, http: aiohttp.ClientSession, host: str, path: str
+) -> None:
+    async with http.get(studio.url + path, headers={"Host": host}) as response:
+        assert response.status in (400, 421)
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1234", "127.0.0.1", "[::1]:80", "studio.localhost"])
+async def test_a_name_of_this_machine_is_answered(studio: StudioServer, http: aiohttp.ClientSession, host: str) -> None:
+    async with http.get(studio.url + "/healthz", headers={"Host": host}) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize("origin", ["null", "https://evil.com", "http://127.0.0.1:1", "http://localhost", "x://[", ""])
+async def test_a_request_from_another_origins_page_is_refused(
+    admin: Admin, http: aiohttp.ClientSession, origin: str
+) -> None:
+    url = admin.base + "/workers/register-request"
+    async with http.post(url, json=registration(), headers={"Origin": origin}) as response:
+        assert response.status == 403
+    async with http.post(admin.base + "/jobs", headers={"Origin": origin, **admin.headers}) as response:
+        assert response.status == 403
+
+
+async def test_a_socket_from_another_origins_page_is_refused(worker: RawWorker) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await worker.http.ws_connect(
+            f"{worker.base}/workers/{worker.worker_id}/connect",
+            headers={"Authorization": f"Bearer {worker.token}", "Origin": "https://evil.com"},
+        )
+    assert refusal.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("bound", "host", "allowed"),
+    [
+        ("127.0.0.1", "127.0.0.2", True),
+        ("127.0.0.1", "10.0.0.1", False),
+        ("127.0.0.1", "nas.local", False),
+        ("::1", "[::1]", True),
+        ("0.0.0.0", "10.0.0.1:8787", True),
+        ("0.0.0.0", "nas", True),
+        ("0.0.0.0", "nas.local", True),
+        ("0.0.0.0", "evil.com", False),
+        ("0.0.0.0", "[fe80::1]:8787", True),
+        ("192.168.1.5", "192.168.1.5", True),
+        ("studio.example", "studio.example:443", True),
+        ("127.0.0.1", "studio.example", False),
+    ],
+)
+def test_the_host_rule_follows_what_the_studio_is_bound_to(bound: str, host: str, allowed: bool) -> None:
+    assert HostRule(bound).allows(host) is allowed
+
+
+def test_further_names_can_be_allowed() -> None:
+    assert HostRule("127.0.0.1", ["studio.example"]).allows("Studio.Example:443")
+
+
+class Browser:
+    """A cookie jar with a browser's headers."""
+
+    def __init__(self, studio: StudioServer) -> None:
+        self.studio = studio
+        self.http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+    async def call(self, method: str, path: str, **more: Any) -> aiohttp.ClientResponse:
+        response = await self.http.request(method, self.studio.url + path, allow_redirects=False, **more)
+        await response.read()
+        return response
+
+
+@pytest.fixture
+async def browser(studio: StudioServer) -> Any:
+    browser = Browser(studio)
+    yield browser
+    await browser.http.close()
+
+
+class TestDashboardDoor:
+    async def test_without_a_cookie_there_is_the_form_and_nothing_else(self, browser: Browser) -> None:
+        response = await browser.call("GET", "/")
+
+        assert response.status == 401
+        assert 'action="/login"' in await response.text()
+        assert (await browser.call("GET", "/parts/queue")).status == 401
+
+    async def test_a_sign_in_link_gives_a_cookie_and_leads_to_the_bare_address(self, browser: Browser) -> None:
+        link = browser.studio.login_url().removeprefix(browser.studio.url)
+        response = await browser.call("GET", link)
+
+        assert (response.status, response.headers["Location"]) == (303, "/")
+        cookie = response.headers["Set-Cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert (await browser.call("GET", "/")).status == 200
+
+    async def test_a_sign_in_link_is_spent_by_its_use(self, browser: Browser) -> None:
+        link = browser.studio.login_url().removeprefix(browser.studio.url)
+        await browser.call("GET", link)
+        browser.http.cookie_jar.clear()
+
+        assert (await browser.call("GET", link)).status == 403
+        assert (await browser.call("GET", "/")).status == 401
+
+    async def test_the_admin_token_opens_too(self, browser: Browser) -> None:
+        assert (await browser.call("GET", f"/?token={browser.studio.admin_token}")).status == 303
+        assert (await browser.call("GET", "/graphics/api/jobs")).status == 200
+
+    @pytest.mark.parametrize("token", ["", "wrong", "x" * 10_000])
+    async def test_a_wrong_token_in_the_form_opens_nothing(self, browser: Browser, token: str) -> None:
+        response = await browser.call("POST", "/login", data={"token": token})
+
+        assert response.status == 403
+        assert "Set-Cookie" not in response.headers
+
+    @pytest.mark.parametrize("cookie", ["", "1.2.3", "99999999999.x.y", "....", "99999999999..", "\xfc.x.y"])
+    async def test_a_made_up_cookie_opens_nothing(self, browser: Browser, cookie: str) -> None:
+        port = browser.studio.url.rsplit(":", 1)[1]
+        headers = {"Cookie": f"studio_session_{port}={cookie}"}
+
+        assert (await browser.call("GET", "/graphics/api/jobs", headers=headers)).status == 401
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({}, 403),
+            ({"Origin": "null"}, 403),
+            ({"Origin": "https://evil.com"}, 403),
+            ({"Sec-Fetch-Site": "cross-site"}, 403),
+            ({"Sec-Fetch-Site": "same-site"}, 403),
+            ({"Sec-Fetch-Site": "same-origin"}, 400),
+        ],
+    )
+    async def test_a_cookie_changes_things_from_our_own_pages_only(
+        self, browser: Browser, headers: dict[str, str], status: int
+    ) -> None:
+        await browser.call("POST", "/login", data={"token": browser.studio.admin_token})
+
+        response = await browser.call("POST", "/graphics/api/jobs", json={}, headers=headers)
+
+        assert response.status == status
+
+    async def test_our_own_origin_passes(self, browser: Browser) -> None:
+        await browser.call("POST", "/login", data={"token": browser.studio.admin_token})
+
+        response = await browser.call("POST", "/graphics/api/jobs", json={}, headers={"Origin": browser.studio.url})
+
+        assert response.status == 400
+
+    async def test_signing_out_takes_the_cookie_away(self, browser: Browser) -> None:
+        await browser.call("POST", "/login", data={"token": browser.studio.admin_token})
+        await browser.call("POST", "/logout", headers={"Origin": browser.studio.url})
+
+        assert (await browser.call("GET", "/")).status == 401
+
+    async def test_signing_out_from_another_page_is_refused(self, browser: Browser) -> None:
+        await browser.call("POST", "/login", data={"token": browser.studio.admin_token})
+
+        assert (await browser.call("POST", "/logout")).status == 403
+
+    async def test_a_cookie_survives_a_restart(self, tmp_path: Path) -> None:
+        async with StudioServer(tmp_path / "again", port=0) as first:
+            browser = Browser(first)
+            await browser.call("POST", "/login", data={"token": first.admin_token})
+            port = int(first.url.rsplit(":", 1)[1])
+        async with StudioServer(tmp_path / "again", port=port) as second:
+            browser.studio = second
+            assert (await browser.call("GET", "/")).status == 200
+        await browser.http.close()
+
+    async def test_pages_carry_a_strict_policy(self, browser: Browser) -> None:
+        response = await browser.call("GET", "/")
+
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+    @pytest.mark.parametrize("name", ["../pages.py", "..%2fpages.py", "x.js", "%00"])
+    async def test_only_our_own_files_are_served(self, browser: Browser, name: str) -> None:
+        assert (await browser.call("GET", f"/static/{name}")).status in (400, 401, 404)
+
+    async def test_an_unknown_part_is_a_404(self, browser: Browser) -> None:
+        await browser.call("POST", "/login", data={"token": browser.studio.admin_token})
+
+        assert (await browser.call("GET", "/parts/secrets")).status == 404
