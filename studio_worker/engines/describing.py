@@ -61,7 +61,10 @@ async def describe(value: str, table: Mapping[str, Any], *, timeout_secs: float)
         raise PluginError(f"it broke the pipe to the worker: {problem}") from None
     finally:
         child.end()
-        transport.close()
+        try:
+            await child.exited()
+        finally:
+            transport.close()
     if answer.get("type") != "described":
         raise PluginError(escape(str(answer.get("reason", "it says nothing")), limit=500))
     return answer
@@ -120,9 +123,13 @@ class _Child(asyncio.SubprocessProtocol):
             # It has ended already, and its group with it.
             return
 
+    async def exited(self) -> None:
+        """Wait for its end, a second at most: a loop that closes earlier would be told of it too late."""
+        await asyncio.wait([self._ended], timeout=_EXIT_SECS)
+
     async def how_it_ended(self) -> str:
         """Why there was no answer. The status is waited for before anything is killed, which would lose it."""
-        await asyncio.wait([self._ended], timeout=_EXIT_SECS)
+        await self.exited()
         if max(self._bytes.values()) > MAX_WRITTEN_BYTES:
             return f"it printed more than {MAX_WRITTEN_BYTES // 1024**2} MiB"
         status = self._process.get_returncode()

@@ -5,9 +5,11 @@ Big-endian, UTF-8, at most 16 MiB a frame. Nothing is ever unpickled. Imports no
 
 from __future__ import annotations
 
-import asyncio
 import json
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import asyncio
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 
@@ -47,10 +49,13 @@ def read_frame(pipe: BinaryIO) -> dict[str, Any] | None:
 
 async def receive_frame(reader: asyncio.StreamReader) -> dict[str, Any] | None:
     """`read_frame` for the event loop."""
+    # A child has no event loop, and asyncio would be most of what it takes to start.
+    from asyncio import IncompleteReadError
+
     try:
         head = await reader.readexactly(_LENGTH_BYTES)
         return _message(await reader.readexactly(_length(head)))
-    except asyncio.IncompleteReadError as end:
+    except IncompleteReadError as end:
         if end.partial or end.expected != _LENGTH_BYTES:
             raise BrokenFrame("the pipe ended inside a message") from None
         return None

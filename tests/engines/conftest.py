@@ -14,7 +14,7 @@ from studio_worker.engines.base import Engine, EngineCapabilities, EngineJob, Ll
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.host import EngineCall, Host
 from studio_worker.engines.plugins import PluginRef, list_plugins
-from studio_worker.engines.router import Route, Routes
+from studio_worker.engines.router import Route
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.tasks import parse_task
@@ -215,8 +215,3 @@ def described(name: str, **fields: Any) -> EngineDescription:
 @pytest.fixture
 def describe() -> Callable[..., EngineDescription]:
     return described
-
-
-@pytest.fixture
-def routes() -> Callable[..., Routes]:
-    return Routes.build

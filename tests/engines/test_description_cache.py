@@ -1,0 +1,83 @@
+"""What is remembered of plugins between commands that only list them."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.plugins import DescriptionCache, PluginRef, discover
+
+PATIENT = 60.0
+"""Seconds: no test here is about how fast a child is, but for those that hang."""
+
+
+async def describe(shop, *names, tables=None, timeout_secs=PATIENT, **options) -> tuple[EngineDescription, ...]:
+    return await discover(shop.refs(*names), tables or {}, timeout_secs=timeout_secs, **options)
+
+
+async def describe_one(shop, **options) -> EngineDescription:
+    (engine,) = await describe(shop, **options)
+    return engine
+
+
+async def test_what_is_unchanged_is_not_asked_again(shop, tmp_path, monkeypatch):
+    shop.engine("alpha")
+    first = await describe_one(shop, cache=DescriptionCache(tmp_path / "cache" / "plugins.json"))
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    again = await describe_one(shop, cache=DescriptionCache(tmp_path / "cache" / "plugins.json"))
+    assert again == first
+    assert again.status == "available"
+
+
+@pytest.mark.parametrize("change", ["version", "table", "file"])
+async def test_a_plugin_is_asked_again_after_a_change_of_its(change, shop, tmp_path):
+    path = tmp_path / "plugins.json"
+    module = shop.engine("alpha")
+    await describe(shop, cache=DescriptionCache(path))
+    (ref,) = shop.refs()
+    before = DescriptionCache(path).key(ref, {})
+    table = {}
+    if change == "version":
+        ref = PluginRef(ref.name, ref.value, ref.distribution, "1.1")
+    elif change == "table":
+        table = {"size": 1}
+    else:
+        os.utime(shop.folder / f"{module}.py", ns=(1, 1))
+    assert DescriptionCache(path).key(ref, table) != before
+
+
+def test_the_file_of_an_entry_point_inside_a_package_counts_and_is_not_imported(shop, tmp_path):
+    package = shop.folder / "plugin_deep"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise SystemExit")
+    (package / "inner" / "__init__.py").write_text("")
+    ref = PluginRef("deep", "plugin_deep.inner:plugin", "deep", "1")
+    cache = DescriptionCache(tmp_path / "plugins.json")
+    before = cache.key(ref, {})
+    os.utime(package / "inner" / "__init__.py", ns=(1, 1))
+    assert cache.key(ref, {}) != before
+
+
+async def test_a_broken_plugin_is_never_remembered(shop, tmp_path):
+    path = tmp_path / "plugins.json"
+    shop.make("bad", "raise ImportError")
+    await describe(shop, cache=DescriptionCache(path))
+    assert not path.exists() or json.loads(path.read_text()) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b'{"k": 1}', b"[" * 100_000])
+async def test_a_damaged_cache_is_an_empty_one(content, shop, tmp_path):
+    path = tmp_path / "plugins.json"
+    path.write_bytes(content)
+    shop.engine("alpha")
+    assert (await describe_one(shop, cache=DescriptionCache(path))).status == "available"
+    assert len(json.loads(path.read_text())) == 1
+
+
+async def test_a_cache_whose_folder_cannot_be_made_only_remembers_nothing(shop, tmp_path):
+    (tmp_path / "file").write_text("")
+    shop.engine("alpha")
+    engine = await describe_one(shop, cache=DescriptionCache(tmp_path / "file" / "plugins.json"))
+    assert engine.status == "available"

@@ -1,0 +1,125 @@
+"""The plugins' job hooks, called through the host."""
+
+import asyncio
+import sys
+import threading
+
+import pytest
+
+from studio_worker.engines.base import JobInfo, Outcome
+from studio_worker.wire.kinds import TaskKind
+
+WAIT_SECS = 20.0
+"""An upper bound for what is awaited; nothing here takes that long."""
+
+
+async def within(awaitable):
+    return await asyncio.wait_for(awaitable, WAIT_SECS)
+
+
+def in_thread(value):
+    """A run that does in a thread what `value` does."""
+
+    def run(job):
+        return value(job)
+
+    return run
+
+
+WATCHER = """
+    import threading
+    from studio_worker import hookimpl
+
+    seen = []
+    changed = threading.Condition()
+
+    def note(*what):
+        with changed:
+            seen.append((threading.current_thread().name, *what))
+            changed.notify_all()
+
+    @hookimpl
+    def studio_worker_job_started(job):
+        note("started", job)
+
+    @hookimpl
+    def studio_worker_job_finished(job, outcome):
+        note("finished", job, outcome)
+"""
+HOOKS = ("studio_worker_job_started", "studio_worker_job_finished")
+JOB = JobInfo("j-1", TaskKind.LLM, "m", "toy")
+
+
+def watching(describe, module: str, hooks=HOOKS, **fields):
+    return describe("watcher", entry_point=module, hooks=hooks, sources=(), models={}, **fields)
+
+
+async def test_hooks_are_told_of_start_and_end_in_a_thread_of_their_own(bench, shop, describe):
+    module = shop.make("watcher", WATCHER)
+    host = bench.host(descriptions=(watching(describe, module),))
+    outcome = Outcome("done", 1.5)
+    host.job_started(JOB)
+    host.job_finished(JOB, outcome)
+    await within(host.aclose())
+    seen = sys.modules[module].seen
+    assert [entry[1:] for entry in seen] == [("started", JOB), ("finished", JOB, outcome)]
+    assert threading.current_thread().name not in [entry[0] for entry in seen]
+
+
+async def test_a_plugin_with_two_engines_is_told_once(bench, shop, describe):
+    module = shop.make("watcher", WATCHER)
+    two = [watching(describe, module, position=position) for position in range(2)]
+    host = bench.host(descriptions=tuple(two))
+    host.job_started(JOB)
+    await within(host.aclose())
+    assert len(sys.modules[module].seen) == 1
+
+
+@pytest.mark.parametrize("source", ["raise SystemExit", "from studio_worker import hookimpl\nx = 1 / 0"])
+async def test_a_hook_that_fails_is_logged_and_ends_nothing(source, bench, shop, describe, log_lines):
+    module = shop.make("watcher", source)
+    host = bench.host(descriptions=(watching(describe, module),))
+    host.job_started(JOB)
+    host.job_started(JOB)
+    await within(host.aclose())
+    errors = [line for line in log_lines if line.get("event") == "engine.hook"]
+    assert [line["plugin"] for line in errors] == ["watcher", "watcher"]
+
+
+@pytest.mark.parametrize("status", ["disabled", "broken"])
+async def test_hooks_of_a_plugin_that_is_not_used_are_not_called(status, bench, shop, describe):
+    module = shop.make("watcher", WATCHER)
+    host = bench.host(descriptions=(watching(describe, module, status=status),))
+    host.job_started(JOB)
+    await within(host.aclose())
+    assert module not in sys.modules
+
+
+async def test_a_hook_that_hangs_delays_neither_jobs_nor_the_end(bench, shop, describe, log_lines):
+    module = shop.make(
+        "watcher",
+        """
+        import threading
+        from studio_worker import hookimpl
+
+        release = threading.Event()
+
+        @hookimpl
+        def studio_worker_job_started(job):
+            release.wait(60)
+        """,
+    )
+    host = bench.host(descriptions=(watching(describe, module, hooks=HOOKS[:1]),))
+    for _ in range(2_000):
+        host.job_started(JOB)
+    await within(host.aclose())
+    assert len([line for line in log_lines if "slower than the jobs" in line["message"]]) == 1
+    sys.modules[module].release.set()
+
+
+async def test_no_thread_is_started_where_nobody_listens(bench, toy, answer):
+    host = bench.host(toy(in_thread(lambda job: answer)))
+    before = threading.active_count()
+    host.job_started(JOB)
+    host.job_finished(JOB, Outcome("failed", 0.1, "x"))
+    assert threading.active_count() == before
