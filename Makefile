@@ -46,7 +46,7 @@ lint: $(VENV)/ready-lint ## Check the rules of ruff
 .PHONY: types
 types: $(VENV)/ready-lint ## Check the types with mypy --strict
 	@$(BIN)/mypy
-	@for source in $(wildcard plugins/*/src/*); do $(BIN)/mypy "$$source"; done
+	@for source in $(wildcard plugins/*/src/*); do $(BIN)/mypy "$$source" || exit 1; done
 
 .PHONY: docs
 docs: $(VENV)/ready-docs ## Build the documentation into site/, every link checked
