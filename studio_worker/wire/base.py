@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import cache
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError
@@ -52,20 +53,25 @@ class WireModel(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """The object as the wire carries it: camelCase keys, absent fields left out, other people's JSON untouched."""
         out: dict[str, Any] = {}
-        for name, field in type(self).model_fields.items():
+        for name, alias in _wire_names(type(self)):
             value = getattr(self, name)
             if value is not None:
-                out[field.alias or name] = _plain(value)
+                out[alias] = _plain(value)
         return out
+
+
+@cache
+def _wire_names(model: type[WireModel]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, field.alias or name) for name, field in model.model_fields.items())
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, WireModel):
         return value.to_wire()
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, tuple):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
     return value
 
 
@@ -117,7 +123,9 @@ def bounded_text(limit: int, *, may_be_blank: bool = False) -> AfterValidator:
             raise ValueError(f"has {len(text):,} characters, at most {limit:,} are allowed")
         if not may_be_blank and not text.replace("\0", "").strip():
             raise ValueError("is empty")
-        return str(_finite(text))
+        if not text.isascii():
+            _finite(text)
+        return text
 
     return AfterValidator(check)
 
