@@ -9,8 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from studio_worker.errors import AlreadyRunning, ConfigError
+from studio_worker.private_file import read_private, write_atomically
 from studio_worker.studio.blobs import Blobs
-from studio_worker.studio.private_files import read_private, write_private
 from studio_worker.studio.signing import load_key
 from studio_worker.wire import strict_json
 
@@ -38,7 +38,7 @@ class DataFolder:
 
         Raises:
             AlreadyRunning: another studio holds it.
-            ConfigError: it cannot be written, or the token is too short.
+            ConfigError: it cannot be written, its secrets are open to others, or the token is too short.
         """
         if admin_token is not None and (len(admin_token) < MIN_TOKEN or not admin_token.isascii()):
             raise ConfigError(f"the admin token must be at least {MIN_TOKEN} ASCII characters")
@@ -58,6 +58,9 @@ class DataFolder:
         except OSError as error:
             lock.release()
             raise _unwritable(path, error) from None
+        except ConfigError:
+            lock.release()
+            raise
 
     @property
     def database(self) -> Path:
@@ -66,7 +69,8 @@ class DataFolder:
 
     def announce(self, url: str) -> None:
         """Write ``admin.json`` (0600): where the studio is and its admin token. Blocking."""
-        write_private(self.path / "admin.json", strict_json.dumps({"url": url, "token": self.admin_token}) + "\n")
+        said = strict_json.dumps({"url": url, "token": self.admin_token})
+        write_atomically(self.path / "admin.json", f"{said}\n".encode())
 
     def close(self) -> None:
         """Let another studio have the folder."""
@@ -74,12 +78,9 @@ class DataFolder:
 
 
 def _kept_token(path: Path) -> str | None:
-    text = read_private(path / "admin.json")
-    if text is None:
-        return None
     try:
-        kept = strict_json.loads(text)
-    except strict_json.NotJson:
+        kept = strict_json.loads(read_private(path / "admin.json", limit_bytes=65_536))
+    except (FileNotFoundError, strict_json.NotJson):
         return None
     token = kept.get("token") if isinstance(kept, dict) else None
     return token if isinstance(token, str) and len(token) >= MIN_TOKEN else None

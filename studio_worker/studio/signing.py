@@ -7,23 +7,25 @@ import hmac
 import secrets
 from pathlib import Path
 
-from studio_worker.studio.private_files import read_private, write_private
+from studio_worker.private_file import read_private, write_atomically
 
 KEY_BYTES = 32
 
 
 def load_key(path: Path) -> bytes:
-    """The studio's signing key, made at the first start (0600). Blocking."""
-    kept = read_private(path)
-    if kept is not None:
-        try:
-            key = bytes.fromhex(kept.strip())
-        except ValueError:
-            key = b""
-        if len(key) == KEY_BYTES:
-            return key
-    key = secrets.token_bytes(KEY_BYTES)
-    write_private(path, key.hex())
+    """The studio's signing key, made at the first start (0600). Blocking.
+
+    Raises:
+        ConfigError: the file is open to others.
+        OSError: the folder cannot be written.
+    """
+    try:
+        key = bytes.fromhex(read_private(path, limit_bytes=1_024).decode("ascii", "replace").strip())
+    except (FileNotFoundError, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        key = secrets.token_bytes(KEY_BYTES)
+        write_atomically(path, key.hex().encode())
     return key
 
 

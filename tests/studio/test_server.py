@@ -44,9 +44,30 @@ async def test_the_token_stays_the_same_over_starts(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"token": 7}', '{"token": "short"}'])
 async def test_a_broken_admin_file_costs_only_its_token(tmp_path: Path, text: str) -> None:
     (tmp_path / "admin.json").write_text(text)
+    (tmp_path / "admin.json").chmod(0o600)
 
     async with StudioServer(tmp_path, port=0) as studio:
         assert len(studio.admin_token) >= 32
+
+
+@pytest.mark.parametrize("name", ["admin.json", "signing.key"])
+async def test_secrets_that_others_can_read_are_not_used(tmp_path: Path, name: str) -> None:
+    async with StudioServer(tmp_path, port=0):
+        pass
+    (tmp_path / name).chmod(0o644)
+
+    with pytest.raises(ConfigError, match="chmod 600"):
+        await StudioServer(tmp_path, port=0).start()
+
+    (tmp_path / name).chmod(0o600)
+    async with StudioServer(tmp_path, port=0):
+        pass
+
+
+async def test_the_database_is_its_owners_alone(tmp_path: Path) -> None:
+    async with StudioServer(tmp_path, port=0):
+        for path in tmp_path.glob("studio.db*"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
 async def test_a_token_can_be_given(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class Database:
     def _serve(self, opened: Future[None]) -> None:
         try:
             connection = self._open()
-        except (sqlite3.Error, ConfigError) as error:
+        except (sqlite3.Error, OSError, ConfigError) as error:
             opened.set_exception(_explained(self._path, error))
             return
         opened.set_result(None)
@@ -82,6 +82,8 @@ class Database:
         connection.close()
 
     def _open(self) -> sqlite3.Connection:
+        # SQLite gives its journal files the mode of the database, and would make that by the umask alone.
+        self._path.touch(mode=0o600)
         connection = sqlite3.connect(self._path, timeout=self._busy_secs, isolation_level=None)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
