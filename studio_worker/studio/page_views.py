@@ -68,7 +68,18 @@ class PageViews:
 
     async def models(self) -> dict[str, Any]:
         """The registry."""
-        return {"models": await self._store.models()}
+        return {
+            "models": [
+                {
+                    "id": model.id,
+                    "kind": KIND_WORDS.get(model.kind, model.kind),
+                    "engine": model.engine,
+                    "vram": f"{model.vram_gb_estimate:g}",
+                    "enabled": model.enabled,
+                }
+                for model in await self._store.models()
+            ]
+        }
 
     async def logs(self) -> dict[str, Any]:
         """The newest lines, newest first."""
@@ -101,7 +112,7 @@ class PageViews:
             "step": min(progress.step, progress.total) if progress and has_steps else None,
             "total": progress.total if progress and has_steps else 1,
             "stage": progress.stage if progress else ("started" if held and held.accepted_at else "offered"),
-            "wait": "queued",
+            "wait": "queued" if any(peer.could_take(job) for peer in self._roster.peers()) else "no worker serves it",
         }
 
     def _worker(self, worker: Worker, peer: Peer | None) -> dict[str, Any]:
@@ -210,12 +221,12 @@ def _kinds(capabilities: dict[str, Any]) -> list[str]:
 def _size(size: int) -> str:
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size} bytes"
+            return f"{size / scale:.1f}\N{NO-BREAK SPACE}{unit}"
+    return f"{size}\N{NO-BREAK SPACE}bytes"
 
 
 def _took(job: Job) -> str:
     if job.state is not JobState.DONE or not job.started_at or not job.finished_at:
         return job.state.value
     secs = (datetime.fromisoformat(job.finished_at) - datetime.fromisoformat(job.started_at)).total_seconds()
-    return f"{secs:.1f} s" if secs < 60 else f"{secs / 60:.0f} min"
+    return f"{secs:.1f}\N{NO-BREAK SPACE}s" if secs < 60 else f"{secs / 60:.0f}\N{NO-BREAK SPACE}min"

@@ -80,6 +80,25 @@ async def test_the_queue_moves_without_a_reload(dashboard: Any, admin: Admin) ->
     assert await dashboard.run("return window.isSamePage === true")
 
 
+async def test_a_job_that_nobody_serves_says_so(dashboard: Any, admin: Admin, worker: RawWorker) -> None:
+    await admin.add(image_job("strange", modelSource={"engine": "abacus", "files": []}))
+
+    await dashboard.wait_for("document.querySelector('#job-strange .state')?.innerText === 'no worker serves it'")
+
+
+async def test_a_sound_goes_on_while_other_results_come_in(dashboard: Any, admin: Admin, worker: RawWorker) -> None:
+    await admin.add({**image_job("word"), "task": {"kind": "audio_tts", "text": "Good evening"}})
+    await serve(worker, sound())
+    await dashboard.wait_for("document.querySelector('#result-word audio')")
+    await dashboard.run("document.querySelector('#result-word audio').isSame = true")
+
+    await admin.add(image_job("fox"))
+    await serve(worker, picture(40, 30))
+    await dashboard.wait_for("document.querySelector('#result-fox')")
+
+    assert await dashboard.run("return document.querySelector('#result-word audio').isSame === true")
+
+
 async def test_a_running_job_shows_its_progress_and_its_preview(
     dashboard: Any, admin: Admin, worker: RawWorker
 ) -> None:
