@@ -42,6 +42,16 @@ class Heartbeats:
         """The first frame of a connection."""
         return Hello(auth_token=token, capabilities=self._advert(()))
 
+    def summary(self) -> str:
+        """What is advertised, in one line for the logs of both sides."""
+        advert = self._advert(())
+        kinds = ", ".join(advert.task_kinds) or "nothing"
+        return (
+            f"advertising {kinds} by {len(advert.supported_models)} model names, "
+            f"{advert.vram_total_gb:.1f} GB of video memory, jobs up to {advert.vram_threshold_gb:.1f} GB"
+            + ("" if advert.auto_enabled else ", paused")
+        )
+
     def beat(self, extensions: Collection[str]) -> Heartbeat:
         """A heartbeat for a studio that listed these extensions."""
         desk = self._desk

@@ -179,6 +179,10 @@ class SessionKeeper:
             return SessionEnded("this worker stops", is_stop=True)
         if isinstance(opened, SessionEnded):
             return opened
+        summary = self._heartbeats.summary()
+        logger.bind(event="session.connected", studio=self._urls.origin, advert=summary).info("Connected to the studio")
+        if self._reconnect.attempt == 0:
+            self._logs.add("info", "session", summary)
         session = Session(
             opened,
             token=self._credentials().auth_token or "",

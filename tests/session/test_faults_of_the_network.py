@@ -24,7 +24,7 @@ from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.testing.toxics import Cut, Latency, Slice, Swallow, ToxicProxy
 from studio_worker.wire.urls import StudioUrls
 
-from .conftest import QUICK, Kept, keeping
+from .conftest import IMPATIENT, QUICK, Kept, keeping
 
 
 def free_port() -> int:
@@ -89,7 +89,7 @@ async def test_a_cut_anywhere_in_the_opening_is_survived(studio: ScriptedStudio,
 async def test_a_half_open_connection_is_dead_after_the_silence(studio: ScriptedStudio) -> None:
     async with ToxicProxy(studio.port) as proxy:
         proxy.toxics = [Swallow(after_bytes=700, way="both", connections=(1,))]
-        async with keeping(studio, url=proxy.url) as kept:
+        async with keeping(studio, url=proxy.url, timings=IMPATIENT) as kept:
             while proxy.connections < 2:
                 await asyncio.sleep(0.01)
             await studio.heartbeat()
@@ -108,7 +108,7 @@ async def test_sends_that_vanish_end_the_session_by_their_missing_acks(studio: S
     talk = asyncio.create_task(chatter())
     async with ToxicProxy(studio.port) as proxy:
         proxy.toxics = [Swallow(after_bytes=1_500, way="up", connections=(1,))]
-        async with keeping(studio, url=proxy.url) as kept:
+        async with keeping(studio, url=proxy.url, timings=IMPATIENT) as kept:
             await studio.welcomed(2)
 
         assert [receipt.way for receipt in proxy.receipts] == ["up"]
@@ -161,7 +161,7 @@ async def test_slices_of_three_bytes_change_nothing(studio: ScriptedStudio) -> N
 
 
 async def test_latency_within_the_bounds_is_no_dead_session(studio: ScriptedStudio) -> None:
-    timings = replace(QUICK, ack_secs=0.8, silence_secs=1.0, welcome_secs=2.0, upgrade_secs=2.0)
+    timings = replace(QUICK, ack_secs=1.5, silence_secs=2.0)
     async with ToxicProxy(studio.port, seed=3) as proxy:
         proxy.toxics = [Latency(0.1, 0.1)]
         async with keeping(studio, url=proxy.url, timings=timings) as kept:

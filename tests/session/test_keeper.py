@@ -140,8 +140,7 @@ async def test_a_welcome_that_lasted_wipes_the_counts_out(studio: ScriptedStudio
 
 
 async def test_a_frame_of_exactly_16_mib_is_read(studio: ScriptedStudio) -> None:
-    timings = replace(QUICK, ack_secs=5.0, silence_secs=5.0)
-    async with keeping(studio, timings=timings) as kept:
+    async with keeping(studio) as kept:
         await studio.welcomed()
         claim = llm_claim("job-1")
         claim["padding"] = ""
@@ -157,7 +156,7 @@ async def test_a_frame_of_exactly_16_mib_is_read(studio: ScriptedStudio) -> None
 
 
 async def test_a_larger_frame_ends_the_session_with_1009(studio: ScriptedStudio) -> None:
-    async with keeping(studio, timings=replace(QUICK, ack_secs=5.0, silence_secs=5.0)) as kept:
+    async with keeping(studio) as kept:
         session = await studio.welcomed()
         with suppress(ConnectionError):
             await session.send_text('"' + "x" * (MAX_FRAME_BYTES + 1) + '"')
@@ -193,7 +192,7 @@ async def test_a_breach_of_rfc_6455_ends_the_connection_and_the_next_one_comes(
 
 
 async def test_many_fragments_and_empty_texts_are_survived(studio: ScriptedStudio) -> None:
-    async with keeping(studio, timings=replace(QUICK, ack_secs=5.0, silence_secs=5.0)):
+    async with keeping(studio):
         session = await studio.welcomed()
         await session.send_raw(b"\x01\x01{" + b"\x00\x01 " * 20_000 + b"\x80\x01}" + b"\x81\x00" * 10_000)
         await studio.heartbeat()
@@ -344,3 +343,13 @@ async def test_a_studio_that_restarts_on_its_port_is_found_again(studio: Scripte
         await studio.welcomed(2)
 
     assert len(kept.events.of(SessionOpened)) == 2
+
+
+async def test_what_is_advertised_is_told_before_the_welcome(studio: ScriptedStudio, log_lines: LogLines) -> None:
+    async with keeping(studio):
+        await studio.welcomed()
+        lines = await studio.frame("logBatch")
+
+    assert lines["entries"][0]["message"].startswith("advertising nothing by 0 model names")
+    events = [record["extra"].get("event") for record in log_lines.records]
+    assert events.index("session.connected") < events.index("session.opened")

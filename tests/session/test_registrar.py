@@ -348,3 +348,18 @@ async def test_the_secret_is_gone_from_the_file_after_the_approval(desk: Desk, s
 
     assert (poll.bearer or "") not in desk.store.path.read_text()
     assert json.loads(desk.store.path.read_text())["worker_id"] == "w-1"
+
+
+async def test_the_install_id_is_known_when_the_capabilities_are_asked_for(desk: Desk, studio: ScriptedStudio) -> None:
+    seen: list[str | None] = []
+
+    def advert() -> Capabilities:
+        seen.append(registrar.credentials.install_id)
+        return Capabilities()
+
+    registrar = desk.registrar(capabilities=advert)
+    async with asyncio.timeout(10):
+        credentials = await registrar.ensure()
+
+    assert seen == [credentials.install_id]
+    assert registrar.registration.phase == "approved"

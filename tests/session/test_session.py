@@ -15,7 +15,7 @@ from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.wire.capabilities import Capabilities
 from studio_worker.wire.frames import CompleteJson, Fail
 
-from .conftest import QUICK, LogLines, keeping
+from .conftest import IMPATIENT, QUICK, LogLines, keeping
 
 
 async def test_hello_comes_first_with_the_token_and_the_capabilities(studio: ScriptedStudio) -> None:
@@ -38,7 +38,7 @@ async def test_the_upgrade_carries_the_bearer_and_the_subprotocol(studio: Script
 
 async def test_nothing_but_hello_is_sent_before_the_welcome(studio: ScriptedStudio) -> None:
     studio.withhold = {"welcome"}
-    async with keeping(studio, timings=replace(QUICK, welcome_secs=5.0)) as kept:
+    async with keeping(studio) as kept:
         kept.logs.add("info", "test", "a line that waits")
         session = await studio.connected()
         await studio.frame("hello")
@@ -134,7 +134,7 @@ async def test_an_offer_before_the_welcome_is_discarded_with_a_warning(
     studio: ScriptedStudio, log_lines: LogLines
 ) -> None:
     studio.withhold = {"welcome"}
-    async with keeping(studio, timings=replace(QUICK, welcome_secs=5.0)) as kept:
+    async with keeping(studio) as kept:
         session = await studio.connected()
         await studio.frame("hello")
         await session.offer(llm_claim("job-1"))
@@ -261,7 +261,7 @@ async def test_a_fault_at_the_desk_costs_one_offer_and_not_the_session(
 
 async def test_no_welcome_in_time_ends_the_session(studio: ScriptedStudio) -> None:
     studio.withhold = {"welcome"}
-    async with keeping(studio) as kept:
+    async with keeping(studio, timings=IMPATIENT) as kept:
         await studio.connected(2)
 
     assert "no welcome within" in kept.events.of(SessionLost)[0].reason
@@ -275,7 +275,7 @@ async def test_withheld_acks_end_the_session_though_other_frames_flow(studio: Sc
         return False
 
     studio.on_frame = chatter
-    async with keeping(studio) as kept:
+    async with keeping(studio, timings=IMPATIENT) as kept:
         await studio.connected(2)
 
     assert "no heartbeatAck" in kept.events.of(SessionLost)[0].reason
@@ -283,7 +283,7 @@ async def test_withheld_acks_end_the_session_though_other_frames_flow(studio: Sc
 
 async def test_silence_ends_the_session_though_pings_come(studio: ScriptedStudio) -> None:
     studio.withhold = {"heartbeatAck"}
-    async with keeping(studio, timings=replace(QUICK, ack_secs=60.0)) as kept:
+    async with keeping(studio, timings=replace(IMPATIENT, ack_secs=60.0)) as kept:
         session = await studio.welcomed()
         while not session.ended.is_set():
             await session.socket.ping()
@@ -395,7 +395,7 @@ async def test_lines_are_shipped_and_a_secret_in_one_is_masked(studio: ScriptedS
 
 async def test_lines_that_were_not_shipped_go_with_the_next_session(studio: ScriptedStudio) -> None:
     studio.withhold = {"welcome"}
-    async with keeping(studio) as kept:
+    async with keeping(studio, timings=IMPATIENT) as kept:
         await studio.connected()
         for number in range(5):
             kept.logs.add("info", "job", f"line {number}")
@@ -467,7 +467,7 @@ async def test_a_server_time_that_cannot_be_read_is_no_trouble(studio: ScriptedS
 @pytest.mark.parametrize("extensions", ["progress", 5, {"a": 1}, ["x"] * 1_000_000])
 async def test_extensions_of_any_shape_are_bounded(studio: ScriptedStudio, extensions: Any) -> None:
     studio.withhold = {"welcome"}
-    async with keeping(studio, timings=replace(QUICK, welcome_secs=5.0, silence_secs=5.0, ack_secs=5.0)) as kept:
+    async with keeping(studio) as kept:
         session = await studio.connected()
         await studio.frame("hello")
         await session.welcome(extensions=extensions)
