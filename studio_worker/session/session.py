@@ -104,7 +104,10 @@ class Session:
             ended = await self._live()
         finally:
             await self.connection.close(reason="session ended")
-        self._set_aside.ended(ended)
+        if self._set_aside.ended(ended):
+            logger.bind(event="session.set_aside", reason=ended.reason).error(
+                "An offer has broken the connection three times running and is set aside for a while"
+            )
         return replace(ended, welcome_secs=self.pulse.welcome_secs(self._clock.monotonic()))
 
     def end(self, ended: SessionEnded) -> None:
