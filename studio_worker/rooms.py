@@ -64,6 +64,7 @@ class Rooms:
         self._clock = clock
         self._rng = rng
         self._stack = AsyncExitStack()
+        self.closed_ports: frozenset[tuple[str, int]] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self.registrar: Registrar | None = None
         self.keeper: SessionKeeper | None = None
@@ -91,8 +92,8 @@ class Rooms:
             state_dir=config.state_path,
             signed_out=self._signed_out,
         )
-        group = await self._stack.enter_async_context(asyncio.TaskGroup())
-        self._tasks.append(group.create_task(self.jobs.run(), name="jobs"))
+        self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
+        self.spawn(self.jobs.run(), name="jobs")
         await self.jobs.ready()
         if urls is not None:
             self.registrar = Registrar(
@@ -121,7 +122,7 @@ class Rooms:
                 reconnect_attempts=config.ws_reconnect_attempts,
                 reconnect_base_secs=config.reconnect_base_secs,
             )
-            self._tasks.append(group.create_task(self._hold_session(self.registrar, self.keeper), name="session"))
+            self.spawn(self._hold_session(self.registrar, self.keeper), name="session")
         return self
 
     async def __aexit__(
@@ -130,6 +131,10 @@ class Rooms:
         for task in reversed(self._tasks):
             task.cancel()
         return await self._stack.__aexit__(kind, error, trace)
+
+    def spawn(self, work: Coroutine[object, object, None], *, name: str) -> None:
+        """Start a task that the rooms own: its error ends them, and it ends with them."""
+        self._tasks.append(self._group.create_task(work, name=name))
 
     @property
     def credentials(self) -> Credentials:
@@ -186,7 +191,7 @@ class Rooms:
     def _guard(self) -> Guard:
         config = self._config()
         own = config.urls.origin if config.api_base_url is not None else None
-        return Guard(own_origin=own, allow_private=config.allow_private_urls)
+        return Guard(own_origin=own, allow_private=config.allow_private_urls, closed=self.closed_ports)
 
     def _nudge(self) -> None:
         if self.keeper is not None:

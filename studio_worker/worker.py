@@ -13,7 +13,7 @@ from studio_worker.advert import capabilities
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.engines.base import Engine
-from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.host import Host
 from studio_worker.engines.plugins import discover, list_plugins
 from studio_worker.engines.router import Routes
@@ -161,6 +161,10 @@ class Worker:
         desk.submit(LocalOrder(job_id=job.id, model=model, task=task, source=source), job.link)
         return job
 
+    def shield(self, host: str, port: int) -> None:
+        """Keep jobs away from a listener of this process: no URL that a studio names may reach it."""
+        self._live_rooms.closed_ports |= {(host, port)}
+
     def events(self) -> EventReader:
         """What happens from this call on, as an async iterator that ends with the worker; it never holds it up."""
         return self._bus.events()
@@ -197,15 +201,7 @@ class Worker:
                 self._machine = await asyncio.to_thread(probe)
         except TimeoutError:
             logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
-        found = await discover(list_plugins(), self._config.plugins, disabled=self._config.disabled_engines)
-        for broken in (each for each in found if each.status == "broken"):
-            logger.bind(
-                event="worker.plugin_broken",
-                plugin=broken.plugin,
-                distribution=broken.distribution,
-                version=broken.version,
-                reason=broken.reason,
-            ).warning("A plugin is broken; its engines are left out")
+        found = await self._describe(self._config)
         self._host = Host(
             found,
             given=self._given,
@@ -216,11 +212,12 @@ class Worker:
         self._descriptions = self._host.descriptions
         self._routes = self._draw_routes()
 
+    async def _describe(self, config: Config) -> tuple[EngineDescription, ...]:
+        return await discover(list_plugins(), config.plugins, disabled=config.disabled_engines)
+
     def _draw_routes(self) -> Routes:
-        disabled = set(self._config.disabled_engines)
-        return Routes.build(
-            [each for each in self._descriptions if each.name not in disabled], self._config.engine_preferences
-        )
+        engines = disable(self._descriptions, self._config.disabled_engines)
+        return Routes.build(engines, self._config.engine_preferences)
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
         try:
@@ -249,13 +246,7 @@ class Worker:
     def _capabilities(self) -> Capabilities:
         """The capabilities of this moment; a changed config file takes effect here, before each heartbeat."""
         if self._source is not None and (config := self._source.refresh()) is not self._config:
-            before, self._config = self._config, config
-            if (before.disabled_engines, before.engine_preferences) != (
-                config.disabled_engines,
-                config.engine_preferences,
-            ):
-                self._routes = self._draw_routes()
-            logger.bind(event="worker.config").info("The settings have changed and are in force")
+            self._take_settings(config)
         rooms = self._rooms
         return capabilities(
             self._config,
@@ -264,6 +255,19 @@ class Worker:
             is_paused=rooms is not None and (rooms.jobs.desk.is_paused or rooms.jobs.desk.is_closed),
             install_id=rooms.credentials.install_id if rooms is not None else None,
         )
+
+    def _take_settings(self, config: Config) -> None:
+        before, self._config = self._config, config
+        logger.bind(event="worker.config").info("The settings have changed and are in force")
+        self._routes = self._draw_routes()
+        if set(before.disabled_engines) - set(config.disabled_engines) and self._rooms is not None:
+            self._rooms.spawn(self._describe_anew(config), name="describe")
+
+    async def _describe_anew(self, config: Config) -> None:
+        """Engines that were disabled at the start have never been looked at."""
+        given = tuple(each for each in self._descriptions if not each.plugin)
+        self._descriptions = (*await self._describe(config), *given)
+        self._routes = self._draw_routes()
 
     async def _stop_now(self) -> None:
         if self._main is not None and not self._main.done():

@@ -29,6 +29,10 @@ class RunnableWorker(DaemonControl, Protocol):
         """Stop it at once."""
         ...
 
+    def shield(self, host: str, port: int) -> None:
+        """Keep jobs away from a listener of this process."""
+        ...
+
     async def run(self) -> None:
         """Work until it is stopped; raises what ended it."""
         ...
@@ -72,7 +76,7 @@ async def serve(worker: RunnableWorker, *, port: int, discovery: Path, end: Call
         discovery: the file that tells where the local API is.
         end: what a third signal does.
     """
-    from studio_worker.local_api.server import LocalApi
+    from studio_worker.local_api.server import HOST, LocalApi
 
     started = asyncio.Event()
     steps: set[asyncio.Task[None]] = set()
@@ -88,7 +92,8 @@ async def serve(worker: RunnableWorker, *, port: int, discovery: Path, end: Call
         with SignalLadder(step(worker.drain), step(worker.abandon), end):
             async with worker:
                 started.set()
-                async with LocalApi(worker, port=port, discovery=discovery):
+                async with LocalApi(worker, port=port, discovery=discovery) as local_api:
+                    worker.shield(HOST, local_api.port)
                     await worker.run()
     finally:
         for task in steps:

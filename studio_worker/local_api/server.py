@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -40,6 +41,11 @@ class LocalApi:
     def url(self) -> str | None:
         """The address, while it serves."""
         return None if self._published is None else self._published.url
+
+    @property
+    def port(self) -> int:
+        """The port listened on, while it serves; 0 before and after."""
+        return 0 if self._published is None else urlsplit(self._published.url).port or 0
 
     async def start(self) -> str:
         """Listen and publish the discovery file; returns the address.

@@ -47,6 +47,9 @@ class Scripted:
     async def __aexit__(self, *_: object) -> None:
         self.did.append("stopped")
 
+    def shield(self, host: str, port: int) -> None:
+        assert (host, port > 0) == ("127.0.0.1", True)
+
     async def run(self) -> None:
         self.is_running.set()
         await self.ended
