@@ -41,9 +41,8 @@ class Offers:
             await self._wake.wait()
             self._wake.clear()
             try:
-                for peer in self._roster.peers():
-                    while peer.is_free and await self._offer(peer):
-                        pass
+                while await self._offer_one():
+                    pass
             except StoreBusy as error:
                 logger.bind(event="studio.store_busy", error=str(error)).warning("No job could be offered just now")
                 await self._again()
@@ -55,13 +54,16 @@ class Offers:
         await self._clock.sleep(PAUSE_SECS)
         self._wake.set()
 
-    async def _offer(self, peer: Peer) -> bool:
-        wants = peer.wants()
-        if not wants.serves:
+    async def _offer_one(self) -> bool:
+        """Offer one job to the earliest connected worker that is free and may have it; whether there was one."""
+        free = [peer.wants() for peer in self._roster.peers() if peer.is_free]
+        job = await self._store.claim_next([wants for wants in free if wants.serves]) if free else None
+        if job is None or job.worker_id is None:
             return False
-        job = await self._store.claim_next(wants)
-        if job is None:
-            return False
+        peer = self._roster.get(job.worker_id)
+        if peer is None:
+            await self._store.release(job.worker_id, [job.id])
+            return True
         try:
             claim = await self._claim(job, peer)
         except BaseException:
@@ -69,8 +71,7 @@ class Offers:
             raise
         if not peer.is_free or self._roster.get(peer.worker_id) is not peer:
             await self._store.release(peer.worker_id, [job.id])
-            self.nudge()
-            return False
+            return True
         peer.held[job.id] = Held.of(job, self._clock.monotonic())
         peer.post(Offer(claim=claim))
         logger.bind(event="studio.offer", job_id=job.id, worker_id=peer.worker_id, attempt=job.attempt).debug(

@@ -30,6 +30,7 @@ class Presence:
         self._offers = offers
         self._clock = clock
         self._timings = timings
+        self._unheld: set[tuple[str, str]] = set()
 
     async def joined(self, peer: Peer) -> None:
         """A worker has connected; an older connection of the same worker ends with 4003."""
@@ -87,14 +88,17 @@ class Presence:
         self._offers.nudge()
 
     async def watch(self) -> None:
-        """The alarm: drop silent sessions, release offers that nobody answers, for ever."""
+        """The alarm: drop silent sessions, release offers that nobody answers, claims that nobody holds; for ever."""
         while True:
             await self._clock.sleep(self._timings.sweep_secs)
-            for peer in self._roster.peers():
-                try:
+            try:
+                for peer in self._roster.peers():
                     await self._inspect(peer)
-                except StoreBusy as error:
-                    logger.bind(event="studio.store_busy", error=str(error)).warning("The sweep is put off")
+                await self._release_unheld()
+            except StoreBusy as error:
+                logger.bind(event="studio.store_busy", error=str(error)).warning("The sweep is put off")
+            except Exception as error:  # noqa: BLE001 - without the alarm a silent worker would keep its claim for ever
+                logger.bind(event="studio.sweep_failed").opt(exception=error).error("The sweep failed")
             self._offers.nudge()
 
     def close_all(self) -> None:
@@ -116,6 +120,21 @@ class Presence:
                 peer.is_resting = True
                 self._drop(peer, held)
                 await self._release(peer, [held.job_id])
+
+    async def _release_unheld(self) -> None:
+        """Release claims that no connection holds: what a busy database kept from being released in time.
+
+        A claim is seen twice in a row before it counts, since one that is just being offered has no holder yet.
+        """
+        unheld = {
+            (worker_id, job_id)
+            for worker_id, job_id in await self._store.claims()
+            if (peer := self._roster.get(worker_id)) is None or job_id not in peer.held
+        }
+        for worker_id, job_id in unheld & self._unheld:
+            for released in await self._store.release(worker_id, [job_id]):
+                self._hub.publish("job", jobId=released, state=JobState.QUEUED.value)
+        self._unheld = unheld
 
     async def _release(self, peer: Peer, ids: list[str]) -> None:
         for job_id in await patiently(self._clock, lambda: self._store.release(peer.worker_id, ids), tries=100):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -276,6 +277,24 @@ class TestSweep:
         for _ in range(8):
             await worker.nothing()
             await asyncio.sleep(0.1)  # the pace of the heartbeats is what is under test
+
+
+class TestUnheldClaim:
+    @pytest.fixture
+    def timings(self) -> Timings:
+        return Timings(sweep_secs=0.1, close_secs=0.2, shutdown_secs=0.5)
+
+    async def test_a_claim_that_no_connection_holds_is_released(
+        self, admin: Admin, make_worker: MakeWorker, tmp_path: Path
+    ) -> None:
+        worker = await make_worker()
+        await admin.add(llm_job("talk"))
+        connection = sqlite3.connect(tmp_path / "data" / "studio.db")
+        connection.execute("UPDATE jobs SET state = 'claimed', worker_id = ?", (worker.worker_id,))
+        connection.commit()
+        connection.close()
+
+        assert (await admin.until("talk", "queued"))["attempts"] == 0
 
 
 class TestUnansweredOffer:

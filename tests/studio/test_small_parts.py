@@ -247,7 +247,7 @@ class TestPageViews:
     ) -> None:
         task = {"kind": "llm", "messages": [{"role": "user", "content": "Hello\x1b[2J"}]}
         await store.add_job(NewJob(id="a", model="m", kind="llm", engine="e", task=task, model_source={}))
-        await store.claim_next(Wants(worker_id="w", serves=(("llm", None),), vram_gb=0))
+        await store.claim_next([Wants(worker_id="w", serves=(("llm", None),), vram_gb=0)])
         await store.finish("a", "w", None, JsonOutcome(result=result), NOW)
 
         (row,) = (await PageViews(store, Roster(), SystemClock()).results())["results"]

@@ -72,7 +72,7 @@ async def test_ids_differ_by_case(store: Store) -> None:
 async def test_a_claim_is_made_once(store: Store) -> None:
     await store.add_job(new("a"))
 
-    first, second = await store.claim_next(wants("v")), await store.claim_next(wants("w"))
+    first, second = await store.claim_next([wants("v")]), await store.claim_next([wants("w")])
 
     assert first is not None
     assert (first.state, first.worker_id, first.last_worker_id) == (JobState.CLAIMED, "v", "v")
@@ -100,21 +100,31 @@ async def test_a_claim_follows_what_the_worker_can_do(
 ) -> None:
     await store.add_job(new("a", **job))
 
-    assert (await store.claim_next(wants(**asked)) is not None) is is_given
+    assert (await store.claim_next([wants(**asked)]) is not None) is is_given
+
+
+async def test_the_first_worker_that_may_have_a_job_gets_it(store: Store) -> None:
+    await store.add_job(new("a"))
+
+    job = await store.claim_next([wants("u", serves=()), wants("v", serves=(("llm", "f"),)), wants("w"), wants("x")])
+
+    assert job is not None
+    assert job.worker_id == "w"
+    assert await store.claim_next([]) is None
 
 
 async def test_claims_go_by_age(store: Store) -> None:
     for job_id in "zab":
         await store.add_job(new(job_id))
 
-    claimed = [await store.claim_next(wants()) for _ in range(3)]
+    claimed = [await store.claim_next([wants()]) for _ in range(3)]
 
     assert [job.id for job in claimed if job] == ["z", "a", "b"]
 
 
 async def test_a_release_needs_the_right_worker(store: Store) -> None:
     await store.add_job(new("a"))
-    await store.claim_next(wants("w"))
+    await store.claim_next([wants("w")])
 
     assert await store.release("v", ["a"]) == []
     assert await store.release("w", ["a", "b"]) == ["a"]
@@ -124,10 +134,19 @@ async def test_a_release_needs_the_right_worker(store: Store) -> None:
     assert (job.state, job.attempts, job.attempt, job.worker_id, job.last_worker_id) == ("queued", 0, 1, None, "w")
 
 
+async def test_claims_are_listed_with_their_workers(store: Store) -> None:
+    for job_id in "abc":
+        await store.add_job(new(job_id))
+    await store.claim_next([wants("v")])
+    await store.claim_next([wants("w")])
+
+    assert await store.claims() == [("v", "a"), ("w", "b")]
+
+
 async def test_all_claims_are_released_at_once(store: Store) -> None:
     for job_id in "ab":
         await store.add_job(new(job_id))
-        await store.claim_next(wants(job_id))
+        await store.claim_next([wants(job_id)])
 
     assert sorted(await store.release_all()) == ["a", "b"]
 
@@ -141,7 +160,7 @@ async def test_a_result_is_taken_from_the_last_claims_worker_and_attempt(
     store: Store, worker: str, attempt: int | None, is_taken: bool, is_queued_again: bool
 ) -> None:
     await store.add_job(new("a"))
-    await store.claim_next(wants("w"))
+    await store.claim_next([wants("w")])
     if is_queued_again:
         await store.release("w", ["a"])
 
@@ -155,7 +174,7 @@ async def test_a_result_is_taken_from_the_last_claims_worker_and_attempt(
 
 async def test_a_result_is_taken_once(store: Store) -> None:
     await store.add_job(new("a"))
-    await store.claim_next(wants())
+    await store.claim_next([wants()])
     outcome = BlobOutcome(blob="b", media_type="image/png", blob_bytes=3, meta={"seed": 1})
 
     assert await store.finish("a", "w", None, outcome, None) is not None
@@ -176,7 +195,7 @@ async def test_failures_are_counted_to_the_bound(store: Store) -> None:
     await store.add_job(new("a"))
     seen = []
     for _ in range(3):
-        await store.claim_next(wants())
+        await store.claim_next([wants()])
         settled = await store.fail("a", "w", "x", retryable=True, max_attempts=3)
         assert settled is not None
         seen.append((settled.job.state.value, settled.job.attempts, settled.job.attempt))
@@ -187,7 +206,7 @@ async def test_failures_are_counted_to_the_bound(store: Store) -> None:
 
 async def test_a_failure_needs_the_right_worker(store: Store) -> None:
     await store.add_job(new("a"))
-    await store.claim_next(wants("w"))
+    await store.claim_next([wants("w")])
 
     assert await store.fail("a", "v", "x", retryable=False, max_attempts=3) is None
 
@@ -205,12 +224,12 @@ async def test_a_finished_job_is_neither_cancelled_nor_a_queued_one_retried(stor
 async def test_a_needed_result_holds_a_job_back(store: Store) -> None:
     await store.add_job(new("a"))
     await store.add_job(new("b", needs=("a",)))
-    await store.claim_next(wants())
+    await store.claim_next([wants()])
 
-    assert await store.claim_next(wants()) is None
+    assert await store.claim_next([wants()]) is None
     assert await store.needs("b") == [("a", JobState.CLAIMED)]
     await store.finish("a", "w", None, JsonOutcome(result={}), None)
-    job = await store.claim_next(wants())
+    job = await store.claim_next([wants()])
     assert job is not None
     assert job.id == "b"
 
@@ -241,7 +260,7 @@ async def test_a_job_added_behind_a_failed_one_fails_at_once(store: Store) -> No
 async def test_lists_are_ordered_for_people(store: Store) -> None:
     for job_id in "abcd":
         await store.add_job(new(job_id))
-    await store.claim_next(wants())
+    await store.claim_next([wants()])
     await store.cancel("d", "no")
 
     assert [job.id for job in await store.waiting(10)] == ["a", "b", "c"]
@@ -380,11 +399,11 @@ async def test_a_locked_database_is_busy_and_nothing_is_half_done(tmp_path: Path
     other.execute("BEGIN EXCLUSIVE")
 
     with pytest.raises(StoreBusy):
-        await store.claim_next(wants())
+        await store.claim_next([wants()])
 
     other.execute("ROLLBACK")
     other.close()
-    assert await store.claim_next(wants()) is not None
+    assert await store.claim_next([wants()]) is not None
     await store.aclose()
 
 

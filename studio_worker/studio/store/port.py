@@ -61,12 +61,19 @@ class JobQueue(Protocol):
         """How many jobs are in each state."""
         ...
 
-    async def claim_next(self, wants: Wants) -> Job | None:
-        """Claim the oldest queued job that this worker may have and whose needed results are all there."""
+    async def claim_next(self, wants: Sequence[Wants]) -> Job | None:
+        """Claim a job for the first of these workers that may have one; the job's `worker_id` says whose it is.
+
+        A worker gets the oldest queued job that it may have and whose needed results are all there.
+        """
         ...
 
     async def release(self, worker_id: str, job_ids: Sequence[str]) -> list[str]:
         """Put these claims of the worker back into the queue, no attempt counted; the ids that moved."""
+        ...
+
+    async def claims(self) -> list[tuple[str, str]]:
+        """All claims, as (worker id, job id)."""
         ...
 
     async def release_all(self) -> list[str]:

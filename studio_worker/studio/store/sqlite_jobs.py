@@ -63,19 +63,33 @@ class SqliteJobs(OnDatabase):
             lambda db: {row["state"]: row["n"] for row in db.execute(_SQL["counts"]).fetchall()}
         )
 
-    async def claim_next(self, wants: Wants) -> Job | None:
-        """Claim the oldest queued job for a worker."""
-        return await self._one(
-            "claim_next",
-            worker_id=wants.worker_id,
-            serves=dumps([list(pair) for pair in wants.serves]),
-            vram_gb=wants.vram_gb,
-            held=dumps(list(wants.held)),
-        )
+    async def claim_next(self, wants: Sequence[Wants]) -> Job | None:
+        """Claim the oldest fitting job for the first worker that may have one."""
+
+        def work(db: sqlite3.Connection) -> Job | None:
+            for one in wants:
+                values = {
+                    "worker_id": one.worker_id,
+                    "serves": dumps([list(pair) for pair in one.serves]),
+                    "vram_gb": one.vram_gb,
+                    "held": dumps(list(one.held)),
+                }
+                rows = db.execute(_SQL["claim_next"], values).fetchall()
+                if rows:
+                    return _job(rows[0])
+            return None
+
+        return await self._database.run(work)
 
     async def release(self, worker_id: str, job_ids: Sequence[str]) -> list[str]:
         """Put claims back into the queue."""
         return await self._ids("release", worker_id=worker_id, ids=dumps(list(job_ids)))
+
+    async def claims(self) -> list[tuple[str, str]]:
+        """All claims, as (worker id, job id)."""
+        return await self._database.run(
+            lambda db: [(row["worker_id"], row["id"]) for row in db.execute(_SQL["claims"]).fetchall()]
+        )
 
     async def release_all(self) -> list[str]:
         """Put every claim back into the queue."""

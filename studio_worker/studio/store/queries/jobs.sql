@@ -53,6 +53,9 @@ SET state = 'queued', worker_id = NULL
 WHERE state = 'claimed' AND worker_id = :worker_id AND id IN (SELECT value FROM json_each(:ids))
 RETURNING id
 
+-- name: claims
+SELECT worker_id, id FROM jobs WHERE state = 'claimed' ORDER BY seq
+
 -- name: release_all
 UPDATE jobs SET state = 'queued', worker_id = NULL WHERE state = 'claimed' RETURNING id
 
