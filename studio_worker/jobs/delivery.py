@@ -193,6 +193,9 @@ class Delivery:
         except LinkClosed:
             self._shelve(owed, "the connection is gone")
             return
+        except (ValueError, RecursionError) as error:
+            self._fail(owed, ResultRejected("not-json", f"the result cannot be written as a frame: {error}"))
+            return
         self._move(owed, _State.WRITING)
         owed.writing = written
         written.add_done_callback(lambda done: self._written(owed, done))
@@ -226,6 +229,7 @@ class Delivery:
                 case Again(after_secs, why):
                     self._check_age(owed.kept, why)
                     if tries == 1:
+                        owed.kept = owed.kept.laid_by()
                         self._chronicle.waits(owed.kept, why)
                     await self._clock.sleep(after_secs)
                 case SignedOut():
@@ -277,6 +281,7 @@ class Delivery:
         self._chronicle.failed(owed.kept.job_id, error, owed.kept.entry.accepted_at)
 
     def _shelve(self, owed: _Owed, why: str) -> None:
+        owed.kept = owed.kept.laid_by()
         self._move(owed, _State.SHELVED)
         self._chronicle.waits(owed.kept, why)
 

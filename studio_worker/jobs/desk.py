@@ -132,8 +132,9 @@ class Desk:
             logger.bind(event="jobs.offer", length=len(job_id)).warning("Skipped an offer whose jobId is endless")
             return
         try:
-            if not self._is_adopted(job_id, _mark(offer), link):
-                self._take_anew(offer, link)
+            mark = _mark(offer)
+            if not self._is_adopted(job_id, mark, link):
+                self._take_anew(offer, mark, link)
         except LinkClosed:
             logger.bind(event="jobs.offer", job_id=job_id).info("An offer's connection ended before its answer")
 
@@ -216,7 +217,7 @@ class Desk:
             return True
         return False
 
-    def _take_anew(self, offer: Offer, link: Link) -> None:
+    def _take_anew(self, offer: Offer, mark: str | None, link: Link) -> None:
         job_id = offer.job_id
         if self._is_closed or self._is_paused:
             why = "the worker is stopping" if self._is_closed else "the worker is paused"
@@ -237,7 +238,7 @@ class Desk:
             self._refuse(job_id, link, error)
             return
         try:
-            self._begin(plan, link, seat, _mark(offer) or "")
+            self._begin(plan, link, seat, mark or "")
         except LinkClosed:
             seat.leave()
             raise

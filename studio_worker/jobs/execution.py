@@ -98,7 +98,8 @@ class Execution:
         try:
             work_dir = self._work_dirs.make()
             self._host.job_started(ticket.plan.info)
-            kept = await self._kept(ticket, await self._worked(ticket, work_dir))
+            artifact = await self._worked(ticket, work_dir)
+            kept = await self._kept(ticket, artifact)
         except Exception as error:  # noqa: BLE001 - any error of a job ends this job, and no other
             on_end(ticket)
             self.report(ticket, error)
@@ -110,7 +111,7 @@ class Execution:
                 work_dir = None
             on_end(ticket)
             self._hand_over(ticket, kept)
-            if work_dir is not None and ticket.plan.is_light:
+            if work_dir is not None and ticket.plan.is_light and not isinstance(artifact.data, Path):
                 self._work_dirs.give_back(work_dir)
                 work_dir = None
         if work_dir is not None:

@@ -16,6 +16,9 @@ from studio_worker.clock import Clock
 from studio_worker.jobs.results import Artifact, Entry, Kept
 from studio_worker.jobs.settlement import Settlement
 
+MAX_AT_HAND_BYTES = 2 * 1024 * 1024
+"""Bytes up to which a kept result stays in memory as well, so that its first upload need not read them again."""
+
 
 class Journal(Protocol):
     """Knows every accepted job until somebody else does. All methods are called on the event loop."""
@@ -88,11 +91,13 @@ class MemoryJournal:
 
     async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
         """Write a binary result into the spool; a JSON result stays where it is."""
+        file: Path | None = None
         if artifact.data is not None:
             file = self._spool / token_hex(16)
             await asyncio.get_running_loop().run_in_executor(self._files, _write, file, artifact.data)
-            artifact = replace(artifact, data=file)
-        return Kept(entry=entry, artifact=artifact, kept_at=self._clock.monotonic())
+            if artifact.size > MAX_AT_HAND_BYTES or isinstance(artifact.data, Path):
+                artifact = replace(artifact, data=file)
+        return Kept(entry=entry, artifact=artifact, kept_at=self._clock.monotonic(), spooled=file)
 
     def drop(self, entry: Entry) -> None:
         """Forget the job."""
@@ -101,8 +106,8 @@ class MemoryJournal:
     def close(self, kept: Kept, settlement: Settlement) -> None:
         """Forget the job and remove its file."""
         self.drop(kept.entry)
-        if isinstance(kept.artifact.data, Path):
-            self._files.submit(_remove, kept.artifact.data)
+        if kept.spooled is not None:
+            self._files.submit(_remove, kept.spooled)
 
     async def aclose(self) -> None:
         """Wait for the file work that is on its way, and empty the spool."""

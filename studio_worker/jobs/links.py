@@ -131,8 +131,11 @@ class ClaimLink:
 
     def complete(self, kept: Kept) -> asyncio.Future[None]:
         """Send `completeJson`; done when it was written to the socket. Raises `LinkClosed`."""
+        # The check has looked at every value of the result already; a second walk would cost as much as the frame.
         return self._post(
-            CompleteJson(job_id=self._job_id, result=kept.artifact.json, prompt=kept.entry.prompt, attempt=self.attempt)
+            CompleteJson.model_construct(
+                job_id=self._job_id, result=kept.artifact.json, prompt=kept.entry.prompt, attempt=self.attempt
+            )
         )
 
     def fail(self, error: JobError) -> None:

@@ -88,8 +88,8 @@ class Plan:
 
     @property
     def is_light(self) -> bool:
-        """Whether the job runs on the loop, without input files, to a JSON result: then microseconds count."""
-        return self.route.engine.isolation == "loop" and not self.inputs and not self.kind.is_binary
+        """Whether the job runs on the loop, without input files: then microseconds count."""
+        return self.route.engine.isolation == "loop" and not self.inputs
 
     @property
     def info(self) -> JobInfo:

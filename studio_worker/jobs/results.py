@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,13 +64,15 @@ class Kept:
 
     Attributes:
         entry: the claim that it answers.
-        artifact: the result; a binary one lies in the spool.
+        artifact: the result; of a binary one the file in the spool, or its bytes beside that where they are few.
         kept_at: monotonic seconds.
+        spooled: the file of a binary result.
     """
 
     entry: Entry
     artifact: Artifact
     kept_at: float
+    spooled: Path | None = None
 
     @property
     def job_id(self) -> str:
@@ -80,6 +82,17 @@ class Kept:
     @property
     def file(self) -> Path:
         """The spooled file of a binary result."""
-        if not isinstance(self.artifact.data, Path):
+        if self.spooled is None:
             raise TypeError(f"the result of job {self.job_id} does not lie in a file")
-        return self.artifact.data
+        return self.spooled
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """The bytes of a binary result, where they need not be read again."""
+        return self.artifact.data if isinstance(self.artifact.data, bytes) else None
+
+    def laid_by(self) -> Kept:
+        """The same result, to wait for long: what lies in a file is not held in memory as well."""
+        if self.spooled is None or self.at_hand is None:
+            return self
+        return replace(self, artifact=replace(self.artifact, data=self.spooled))

@@ -34,13 +34,15 @@ class FilePayload(payload.Payload):
         file: what to send; it must not change meanwhile.
         size: its bytes.
         content_type: the part's type.
+        at_hand: all of the file's bytes, where they need not be read.
     """
 
     _autoclose = True
 
-    def __init__(self, file: Path, size: int, content_type: str) -> None:
+    def __init__(self, file: Path, size: int, content_type: str, at_hand: bytes | None = None) -> None:
         super().__init__(file, content_type=content_type)
         self._file = file
+        self._at_hand = at_hand
         self._size = self.size_bytes = size
         self._written = 0
         self._transport: asyncio.WriteTransport | None = None
@@ -59,19 +61,30 @@ class FilePayload(payload.Payload):
         """Send the file, or its first `content_length` bytes."""
         self._transport = getattr(writer, "transport", None)
         left = self.size_bytes if content_length is None else min(content_length, self.size_bytes)
+        if self._at_hand is not None:
+            await self._write_slices(writer, memoryview(self._at_hand)[:left])
+        elif left:
+            await self._write_file(writer, left)
+        self.is_written = True
+
+    async def _write_file(self, writer: AbstractStreamWriter, left: int) -> None:
         file, block = await self._read(_open, self._file)
         try:
-            while left:
+            while True:
                 view = memoryview(block)[:left]
-                for start in range(0, len(view), _SLICE):
-                    await writer.write(view[start : start + _SLICE])
-                    self._written += len(view[start : start + _SLICE])
+                await self._write_slices(writer, view)
                 left -= len(view)
-                if left:
-                    file, block = await self._read(_read_on, file)
+                if not left:
+                    return
+                file, block = await self._read(_read_on, file)
         finally:
             file.close()
-        self.is_written = True
+
+    async def _write_slices(self, writer: AbstractStreamWriter, view: memoryview) -> None:
+        for start in range(0, len(view), _SLICE):
+            piece = view[start : start + _SLICE]
+            await writer.write(piece)
+            self._written += len(piece)
 
     async def _read(self, read: Callable[[_T], tuple[BinaryIO, bytes]], source: _T) -> tuple[BinaryIO, bytes]:
         try:

@@ -78,7 +78,7 @@ class Uploader:
         if credentials is None:
             return Answer(status=401, text="this worker has no token")
         worker_id, token = credentials
-        body = FilePayload(kept.file, kept.artifact.size, media_type(kept.artifact.ext))
+        body = FilePayload(kept.file, kept.artifact.size, media_type(kept.artifact.ext), kept.at_hand)
         limits = self._timings
         try:
             async with asyncio.timeout(limits.connect_secs + limits.stall_secs) as deadline:

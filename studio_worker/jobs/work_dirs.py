@@ -55,8 +55,12 @@ class WorkDirs:
     def give_back(self, folder: Path) -> None:
         """Let the next job have a folder that nobody put anything into; one that was used is discarded.
 
-        For jobs that hardly ever use theirs and have let go of it: a look costs a tenth of removing and making.
+        For jobs that hardly ever use theirs and have let go of it: a look costs a tenth of removing and making. Even
+        the look waits until what is to be sent was sent.
         """
+        asyncio.get_running_loop().call_soon(self._sort, folder)
+
+    def _sort(self, folder: Path) -> None:
         if len(self._spare) < MAX_SPARE and _is_empty(folder):
             self._spare.append(folder)
         else:

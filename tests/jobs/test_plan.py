@@ -179,7 +179,7 @@ class TestInputs:
         assert wanted_inputs(parse_task(raw["task"])) == ()
 
 
-def test_a_job_is_light_where_it_runs_on_the_loop_to_json_without_inputs():
+def test_a_job_is_light_where_it_runs_on_the_loop_without_inputs():
     assert drawn(llm_claim()).is_light
+    assert drawn(tts_claim()).is_light
     assert not drawn(stt_claim()).is_light
-    assert not drawn(tts_claim()).is_light

@@ -16,6 +16,12 @@ async def work_dirs(tmp_path):
     await found.aclose()
 
 
+async def handed(work_dirs, *folders):
+    for folder in folders:
+        work_dirs.give_back(folder)
+    await asyncio.sleep(0)
+
+
 async def gone(folder):
     async with asyncio.timeout(10):
         while folder.exists():
@@ -61,7 +67,7 @@ async def test_folders_discarded_while_others_are_removed_go_too(work_dirs):
 
 async def test_an_untouched_folder_goes_to_the_next_job(work_dirs):
     folder = work_dirs.make()
-    work_dirs.give_back(folder)
+    await handed(work_dirs, folder)
     assert work_dirs.make() == folder
     assert work_dirs.make() != folder
 
@@ -69,7 +75,7 @@ async def test_an_untouched_folder_goes_to_the_next_job(work_dirs):
 async def test_a_folder_with_something_in_it_goes_to_nobody(work_dirs):
     folder = work_dirs.make()
     (folder / "file").write_bytes(b"x")
-    work_dirs.give_back(folder)
+    await handed(work_dirs, folder)
     assert work_dirs.make() != folder
     await gone(folder)
 
@@ -77,14 +83,13 @@ async def test_a_folder_with_something_in_it_goes_to_nobody(work_dirs):
 async def test_a_folder_that_somebody_removed_goes_to_nobody(work_dirs):
     folder = work_dirs.make()
     folder.rmdir()
-    work_dirs.give_back(folder)
+    await handed(work_dirs, folder)
     assert work_dirs.make() != folder
 
 
 async def test_only_a_few_folders_are_held_for_the_next_jobs(work_dirs):
     folders = [work_dirs.make() for _ in range(MAX_SPARE + 1)]
-    for folder in folders:
-        work_dirs.give_back(folder)
+    await handed(work_dirs, *folders)
     await gone(folders[-1])
     assert all(folder.exists() for folder in folders[:-1])
 
