@@ -24,7 +24,7 @@ def capabilities(
         is_paused: whether offers are rejected now, by pause or drain.
         install_id: stands for the machine's name where `share_identity` is off.
     """
-    hidden = (install_id or "unknown-host")[:HIDDEN_NAME_LENGTH]
+    hidden = install_id[:HIDDEN_NAME_LENGTH] if install_id else "unknown-host"
     name = config.machine_name or (machine.name if config.share_identity else hidden)
     return Capabilities(
         machine_name=name,

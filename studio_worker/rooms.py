@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,7 @@ from studio_worker.clock import Clock
 from studio_worker.config import Config
 from studio_worker.engines.host import Host
 from studio_worker.engines.router import Routes
+from studio_worker.errors import ConfigError
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
@@ -23,6 +25,7 @@ from studio_worker.jobs.journal import MemoryJournal
 from studio_worker.jobs.uploads import Uploader
 from studio_worker.log import logger
 from studio_worker.models.store import Store
+from studio_worker.private_file import reason
 from studio_worker.session.keeper import SessionKeeper
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.registrar import Registrar
@@ -70,59 +73,13 @@ class Rooms:
         self.keeper: SessionKeeper | None = None
 
     async def __aenter__(self) -> Self:
-        config = self._config()
-        urls = config.urls if config.api_base_url is not None else None
-        http = await self._stack.enter_async_context(open_http(urls) if urls else aiohttp.ClientSession())
-        await self._host.start()
-        self._stack.push_async_callback(self._host.aclose)
-        fetcher = Fetcher(self._guard, user_agent=USER_AGENT)
-        self._stack.push_async_callback(fetcher.aclose)
-        self.jobs = Jobs(
-            settings=self._config,
-            routes=self._routes,
-            host=self._host,
-            store=Store(lambda: self._config().models_path),
-            fetcher=fetcher,
-            journal=MemoryJournal(config.state_path / "spool", self._clock),
-            upload=Uploader(http, lambda: self._config().urls, self._token),
-            events=self._events,
-            logs=self._logs,
-            clock=self._clock,
-            rng=self._rng,
-            state_dir=config.state_path,
-            signed_out=self._signed_out,
-        )
-        self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
-        self.spawn(self.jobs.run(), name="jobs")
-        await self.jobs.ready()
-        if urls is not None:
-            self.registrar = Registrar(
-                urls=urls,
-                store=CredentialStore(config.state_path, urls.origin, legacy_config=config.config_path),
-                capabilities=self._capabilities,
-                http=http,
-                clock=self._clock,
-                rng=self._rng,
-                poll_secs=config.register_poll_secs,
-                events=self._events,
-                logs=self._logs,
-                announce=self._announce,
-            )
-            self.keeper = SessionKeeper(
-                urls=urls,
-                credentials=lambda: self.credentials,
-                http=http,
-                desk=self.jobs.desk,
-                delivery=self.jobs.delivery,
-                capabilities=self._capabilities,
-                logs=self._logs,
-                events=self._events,
-                clock=self._clock,
-                rng=self._rng,
-                reconnect_attempts=config.ws_reconnect_attempts,
-                reconnect_base_secs=config.reconnect_base_secs,
-            )
-            self.spawn(self._hold_session(self.registrar, self.keeper), name="session")
+        try:
+            await self._open()
+        except BaseException as error:
+            # Nobody else closes what a failed start has opened; the error of a task takes the place of the
+            # cancellation by which its group stopped the start.
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     async def __aexit__(
@@ -179,6 +136,69 @@ class Rooms:
     async def _emptied(self) -> None:
         await self.jobs.desk.drained()
         await self.jobs.delivery.flushed()
+
+    async def _open(self) -> None:
+        config = self._config()
+        urls = config.urls if config.api_base_url is not None else None
+        http = await self._stack.enter_async_context(open_http(urls) if urls else aiohttp.ClientSession())
+        await self._host.start()
+        self._stack.push_async_callback(self._host.aclose)
+        fetcher = Fetcher(self._guard, user_agent=USER_AGENT)
+        self._stack.push_async_callback(fetcher.aclose)
+        self.jobs = Jobs(
+            settings=self._config,
+            routes=self._routes,
+            host=self._host,
+            store=Store(lambda: self._config().models_path),
+            fetcher=fetcher,
+            journal=MemoryJournal(config.state_path / "spool", self._clock),
+            upload=Uploader(http, lambda: self._config().urls, self._token),
+            events=self._events,
+            logs=self._logs,
+            clock=self._clock,
+            rng=self._rng,
+            state_dir=config.state_path,
+            signed_out=self._signed_out,
+        )
+        self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
+        self.spawn(self._run_jobs(config.state_path), name="jobs")
+        await self.jobs.ready()
+        if urls is not None:
+            self.registrar = Registrar(
+                urls=urls,
+                store=CredentialStore(config.state_path, urls.origin, legacy_config=config.config_path),
+                capabilities=self._capabilities,
+                http=http,
+                clock=self._clock,
+                rng=self._rng,
+                poll_secs=config.register_poll_secs,
+                events=self._events,
+                logs=self._logs,
+                announce=self._announce,
+            )
+            self.keeper = SessionKeeper(
+                urls=urls,
+                credentials=lambda: self.credentials,
+                http=http,
+                desk=self.jobs.desk,
+                delivery=self.jobs.delivery,
+                capabilities=self._capabilities,
+                logs=self._logs,
+                events=self._events,
+                clock=self._clock,
+                rng=self._rng,
+                reconnect_attempts=config.ws_reconnect_attempts,
+                reconnect_base_secs=config.reconnect_base_secs,
+            )
+            self.spawn(self._hold_session(self.registrar, self.keeper), name="session")
+
+    async def _run_jobs(self, state: Path) -> None:
+        try:
+            await self.jobs.run()
+        except OSError as error:
+            raise ConfigError(
+                f"the state folder {state} cannot be used: {reason(error)}; make it writable or set state_dir"
+            ) from None
 
     async def _hold_session(self, registrar: Registrar, keeper: SessionKeeper) -> None:
         await registrar.ensure()

@@ -61,9 +61,12 @@ class Worker:
         clock: time, for tests.
         rng: seeds and jitter, for tests.
 
+    A worker object starts once; what ends it (`run` names the errors) is raised by `run`, else at the end of the block.
+
     Raises:
         AlreadyRunning: (at start) another worker holds the state folder.
-        ConfigError: (at start) a folder or the credentials cannot be used.
+        ConfigError: (at start, the credentials later) a folder or the credentials cannot be used.
+        PluginError: (at start) one of `engines` cannot be used.
     """
 
     def __init__(
@@ -90,12 +93,18 @@ class Worker:
         self._routes = Routes.build(())
         self._rooms: Rooms | None = None
         self._main: asyncio.Task[None] | None = None
+        self._is_used = False
+        self._is_end_told = False
+        self._seen_config = config
         self._drain_wanted = asyncio.Event()
         self._abandon_wanted = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self._lock.acquire)
+        if self._is_used:
+            raise RuntimeError("this worker has been started before: make another Worker")
+        self._is_used = True
         try:
+            await self._take_lock()
             await self._look_around()
             ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._main = asyncio.create_task(self._live(ready), name="worker")
@@ -114,6 +123,9 @@ class Worker:
                 await self.drain()
         finally:
             await self._stop_now()
+        if kind is None and not self._is_end_told:
+            # Whoever followed events or only submitted jobs has not heard why the worker ended.
+            self._raise_end()
 
     async def run(self) -> None:
         """Work until `drain` or `abandon` has ended the worker, or the studio refuses it.
@@ -121,8 +133,13 @@ class Worker:
         Raises:
             StudioRefused: the studio does not want this worker; the sentence says what to do.
             ReconnectBudgetSpent: `ws_reconnect_attempts` is used up.
+            ConfigError: the credentials cannot be used.
         """
-        await asyncio.shield(self._task)
+        task = self._task
+        try:
+            await asyncio.shield(task)
+        finally:
+            self._is_end_told |= task.done()
 
     async def drain(self) -> None:
         """Take no new jobs, let those that run finish and deliver, then end; at most `drain_timeout_secs`.
@@ -157,6 +174,7 @@ class Worker:
             The job: it waits for a seat in turn, and everything that goes wrong is raised by awaiting it.
         """
         desk = self._live_rooms.jobs.desk
+        self._refresh()
         job = Job(f"local-{secrets.token_hex(8)}", desk.cancel)
         desk.submit(LocalOrder(job_id=job.id, model=model, task=task, source=source), job.link)
         return job
@@ -171,7 +189,7 @@ class Worker:
 
     def status(self) -> dict[str, Any]:
         """What the worker is doing, as JSON values without secrets."""
-        return snapshot(self._config, self._machine, self._descriptions, self._routes, self._rooms)
+        return snapshot(self._config, self._machine, self.engines, self._routes, self._rooms)
 
     @property
     def routes(self) -> Routes:
@@ -180,8 +198,8 @@ class Worker:
 
     @property
     def engines(self) -> tuple[EngineDescription, ...]:
-        """Every engine that was found, those that cannot run included."""
-        return self._descriptions
+        """Every engine that was found, those that cannot run or are disabled included."""
+        return disable(self._descriptions, self._config.disabled_engines)
 
     @property
     def _task(self) -> asyncio.Task[None]:
@@ -216,8 +234,7 @@ class Worker:
         return await discover(list_plugins(), config.plugins, disabled=config.disabled_engines)
 
     def _draw_routes(self) -> Routes:
-        engines = disable(self._descriptions, self._config.disabled_engines)
-        return Routes.build(engines, self._config.engine_preferences)
+        return Routes.build(self.engines, self._config.engine_preferences)
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
         try:
@@ -245,8 +262,7 @@ class Worker:
 
     def _capabilities(self) -> Capabilities:
         """The capabilities of this moment; a changed config file takes effect here, before each heartbeat."""
-        if self._source is not None and (config := self._source.refresh()) is not self._config:
-            self._take_settings(config)
+        self._refresh()
         rooms = self._rooms
         return capabilities(
             self._config,
@@ -256,7 +272,18 @@ class Worker:
             install_id=rooms.credentials.install_id if rooms is not None else None,
         )
 
+    def _refresh(self) -> None:
+        if self._source is not None and (config := self._source.refresh()) is not self._seen_config:
+            self._seen_config = config
+            self._take_settings(config)
+
     def _take_settings(self, config: Config) -> None:
+        # Token, lock and spool belong to the studio and the folder of the start: a half change would send the token
+        # of one studio to another.
+        kept = {name: getattr(self._config, name) for name in ("api_base_url", "state_dir")}
+        if any(getattr(config, name) != value for name, value in kept.items()):
+            logger.bind(event="worker.config").warning("Another api_base_url or state_dir needs a restart")
+            config = config.model_copy(update=kept)
         before, self._config = self._config, config
         logger.bind(event="worker.config").info("The settings have changed and are in force")
         self._routes = self._draw_routes()
@@ -269,11 +296,27 @@ class Worker:
         self._descriptions = (*await self._describe(config), *given)
         self._routes = self._draw_routes()
 
+    async def _take_lock(self) -> None:
+        taking = asyncio.create_task(asyncio.to_thread(self._lock.acquire))
+        try:
+            await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # The thread cannot be called back: a lock that it takes now has to be there to be released.
+            await asyncio.wait([taking])
+            raise
+
     async def _stop_now(self) -> None:
-        if self._main is not None and not self._main.done():
-            self._main.cancel()
-            await asyncio.wait([self._main])
-        await asyncio.to_thread(self._lock.release)
+        try:
+            if self._main is not None and not self._main.done():
+                self._main.cancel()
+                await asyncio.wait([self._main])
+        finally:
+            await asyncio.to_thread(self._lock.release)
+
+    def _raise_end(self) -> None:
+        main = self._main
+        if main is not None and main.done() and not main.cancelled() and (error := main.exception()) is not None:
+            raise error
 
 
 def _hand_on(main: asyncio.Task[None], ready: asyncio.Future[None]) -> None:

@@ -17,6 +17,7 @@ from studio_worker.cli.invocation import Invocation, pass_invocation
 if TYPE_CHECKING:
     from studio_worker.cli.demo_jobs import DemoJob
     from studio_worker.config import Config
+    from studio_worker.worker import Worker
 
 COLUMNS = ("job", "kind", "engine", "state", "seconds", "file", "result")
 POLL_SECS = 0.1
@@ -83,7 +84,10 @@ def demo(
     for folder in (options["out"], options["keep"]):
         if folder is not None:
             _make(folder)
-    rows = asyncio.run(_play(settings, jobs, root, is_fitted=jobs_file is None, as_json=as_json, **options))
+    try:
+        rows = asyncio.run(_play(settings, jobs, root, is_fitted=jobs_file is None, as_json=as_json, **options))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     if not all(row["state"] == "done" for row in rows):
         raise click.exceptions.Exit(1)
 
@@ -104,18 +108,25 @@ async def _play(
     from studio_worker.cli.demo_display import display
     from studio_worker.cli.demo_jobs import fitted
     from studio_worker.cli.demo_run import DemoRun
+    from studio_worker.cli.signals import SignalLadder, end_at_once
     from studio_worker.cli.studio_admin import StudioAdmin
     from studio_worker.studio.server import StudioServer
     from studio_worker.worker import Worker
 
+    playing = asyncio.current_task()
+
+    def leave() -> None:
+        if playing is not None:
+            playing.cancel()
+
     with contextlib.ExitStack() as stack:
+        # A signal cancels the play, so that servers, sockets and the temporary folder go as after its end.
+        stack.enter_context(SignalLadder(leave, end_at_once))
         home = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="studio-worker-demo-")))
         output.note("starting a studio and a worker …")
         async with StudioServer(home / "studio", port=port, auto_approve=True) as studio:
             output.note(f"dashboard: {studio.login_url()}")
-            own = {"api_base_url": studio.url, "state_dir": home / "worker", "models_root": root}
-            config = settings.model_copy(update={**own, "register_poll_secs": POLL_SECS})
-            async with Worker(config) as worker:
+            async with Worker(_settings(settings, studio.url, home / "worker", root)) as worker:
                 queued = fitted(jobs, worker.routes, root) if is_fitted else list(jobs)
                 admin = StudioAdmin(studio.url, studio.admin_token)
                 with display() as shown:
@@ -124,8 +135,26 @@ async def _play(
                 output.note(f"results: {out}")
                 if serve:
                     output.note(f"still up; dashboard: {studio.login_url()}; Ctrl-C ends it")
-                    await worker.run()
+                    await _serve(worker)
     return rows
+
+
+async def _serve(worker: Worker) -> None:
+    """Until a signal: the jobs came back, so that it is no interruption but a clean end."""
+    from studio_worker.cli.signals import SignalLadder, end_at_once
+
+    stop = asyncio.Event()
+    with SignalLadder(stop.set, end_at_once):
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(worker.run())
+            await stop.wait()
+            running.cancel()
+
+
+def _settings(settings: Config, studio: str, state: Path, models: Path) -> Config:
+    """The operator's settings, but for what ties them to the operator's own studio and state."""
+    own = {"api_base_url": studio, "state_dir": state, "models_root": models, "config_path": None}
+    return settings.model_copy(update={**own, "register_poll_secs": POLL_SECS})
 
 
 def _make(folder: Path) -> None:

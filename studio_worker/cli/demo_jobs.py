@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from studio_worker.cli.jobs_file import BadJobsFile, job_lines
+from studio_worker.cli.jobs_file import BadJobsFile, bad_line, job_lines
 from studio_worker.engines.router import Routes
 from studio_worker.private_file import reason
 from studio_worker.text import escape
+from studio_worker.wire.claims import is_job_id
 from studio_worker.wire.kinds import TaskKind
 
 
@@ -55,12 +56,23 @@ def read_jobs(path: Path) -> list[DemoJob]:
         with path.open("rb") as file:
             for number, line in job_lines(file, str(path)):
                 job = DemoJob({"id": f"job-{number}", **line})
-                if job.id in jobs:
-                    raise BadJobsFile(f"{escape(str(path))}, line {number}: id: is the id of an earlier line too")
+                if (problem := _problem(job, jobs)) is not None:
+                    raise bad_line(str(path), number, problem)
                 jobs[job.id] = job
     except OSError as error:
         raise BadJobsFile(f"{escape(str(path))} cannot be read: {reason(error)}") from None
     return list(jobs.values())
+
+
+def _problem(job: DemoJob, earlier: Collection[str]) -> str | None:
+    """What the demo's own studio, whose model registry is empty, could not queue."""
+    if not isinstance(job.line["id"], str) or not is_job_id(job.id):
+        return "id: must be 1 to 128 ASCII letters, digits or . _ : - (the first no . or :)"
+    if job.id in earlier:
+        return "id: is the id of an earlier line too"
+    if job.line.get("modelSource") is None:
+        return "modelSource: is required"
+    return None
 
 
 def fitted(jobs: Sequence[DemoJob], routes: Routes, models: Path) -> list[DemoJob]:

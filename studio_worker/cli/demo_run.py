@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from studio_worker.cli.demo_jobs import DemoJob
 from studio_worker.cli.jobs_watch import ENDED
-from studio_worker.cli.studio_admin import StudioAdmin
+from studio_worker.cli.studio_admin import StudioAdmin, StudioSaysNo
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import dumps_lossy
 
@@ -47,16 +47,27 @@ class DemoRun:
         self._seconds: dict[str, float] = {}
 
     async def play(self) -> list[dict[str, Any]]:
-        """A row for each job, in the order of the file: what ran it, how long it took, where its result lies."""
+        """A row for each job, in the order of the file: what ran it, how long it took, where its result lies.
+
+        Raises:
+            StudioSaysNo: the studio does not take a job; the sentence names it.
+        """
         begin = time.monotonic()
         for job in self._jobs.values():
-            await asyncio.to_thread(self._admin.add, job.line)
+            await asyncio.to_thread(self._add, job)
         found = await self._follow(begin)
         return [await asyncio.to_thread(self._row, job, found.get(job.id, {})) for job in self._jobs.values()]
 
+    def _add(self, job: DemoJob) -> None:
+        try:
+            self._admin.add(job.line)
+        except StudioSaysNo as error:
+            hint = "; the folder of --keep holds an earlier demo, name another" if error.status == 409 else ""
+            raise StudioSaysNo(error.status, f"job {job.id}: {error}{hint}") from None
+
     async def _follow(self, begin: float) -> dict[str, dict[str, Any]]:
         while True:
-            found = {str(job["jobId"]): job for job in await asyncio.to_thread(self._admin.jobs)}
+            found = {str(job["jobId"]): job for job in await asyncio.to_thread(self._admin.jobs, self._jobs)}
             for job_id in self._jobs:
                 if (job := found.get(job_id)) is not None and job_id not in self._seconds:
                     self._display.show(job)
