@@ -11,9 +11,14 @@ from studio_worker.studio.links import needed_results
 from studio_worker.studio.peer import Roster
 from studio_worker.studio.store.port import Store
 from studio_worker.studio.store.rows import Job, JobState, NewJob
+from studio_worker.text import escape
 from studio_worker.wire.claims import is_job_id, parse_claim
 from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.tasks import SttTask, Task, whole_prompt
 from studio_worker.wire.urls import PREFIX
+
+MAX_TITLE = 160
+"""Characters of a title."""
 
 
 def job_to_json(job: Job, roster: Roster, origin: str = "") -> dict[str, Any]:
@@ -84,7 +89,18 @@ async def job_from_json(body: dict[str, Any], store: Store) -> NewJob:
         model_source={name: value for name, value in raw["modelSource"].items() if value is not None},
         vram_gb_estimate=claim.vram_gb_estimate,
         needs=needs,
+        title=title_of(claim.task),
     )
+
+
+def title_of(task: Task) -> str:
+    """What a task is about, on one short line for a list."""
+    if isinstance(task, SttTask):
+        source = "a sound" if task.input_url[:5].lower() == "data:" else task.input_url.removeprefix("result:")
+        text = f"Write down {source}"
+    else:
+        text = whole_prompt(task)
+    return escape(text.strip(), limit=MAX_TITLE)
 
 
 async def _from_registry(raw: dict[str, Any], store: Store) -> None:

@@ -19,7 +19,6 @@ GLYPHS = {"image": "▦", "llm": "¶", "audio_stt": "✎", "audio_tts": "♪", "
 SHOWN_QUEUE = 30
 SHOWN_RESULTS = 24
 SHOWN_LOGS = 100
-MAX_TEXT = 160
 MAX_WORDS = 4_000
 
 
@@ -151,7 +150,7 @@ class PageViews:
 def _words(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
-        "text": _text(job),
+        "text": job.title,
         "kind": KIND_WORDS.get(job.kind, job.kind),
         "glyph": GLYPHS.get(job.kind, "•"),
         "model": job.model,
@@ -172,21 +171,6 @@ def _finished(job: Job) -> dict[str, Any]:
         "size": _size(job.blob_bytes) if job.blob_bytes is not None else "",
         "took": _took(job),
     }
-
-
-def _text(job: Job) -> str:
-    task = job.task
-    match job.kind:
-        case "audio_tts":
-            text = task.get("text")
-        case "llm":
-            text = task["messages"][-1].get("content")
-        case "audio_stt":
-            source = str(task.get("inputUrl", ""))
-            text = "Write down " + ("a sound" if source.startswith("data:") else source.removeprefix("result:"))
-        case _:
-            text = task.get("prompt")
-    return escape(str(text or ""), limit=MAX_TEXT)
 
 
 def _answer(result: Any) -> str:

@@ -12,6 +12,7 @@ import pytest
 from studio_worker.clock import SystemClock
 from studio_worker.studio.access import MAX_LOGIN_CODES, Access
 from studio_worker.studio.blobs import Blobs
+from studio_worker.studio.job_json import title_of
 from studio_worker.studio.links import ResultLinks, needed_results
 from studio_worker.studio.page_views import PageViews
 from studio_worker.studio.patience import patiently
@@ -22,6 +23,7 @@ from studio_worker.studio.store.rows import JsonOutcome, NewJob, Registration, W
 from studio_worker.studio.store.sqlite import SqliteStore
 from studio_worker.wire.capabilities import Capabilities
 from studio_worker.wire.frames import HeartbeatAck
+from studio_worker.wire.tasks import parse_task
 
 KEY = bytes(32)
 NOW = "2026-01-01T00:00:00.000Z"
@@ -183,6 +185,25 @@ class TestLinks:
         assert task["inputUrl"].startswith("http://x/graphics/api/jobs/a%3Ab/result?until=100&signature=")
 
 
+class TestTitle:
+    @pytest.mark.parametrize(
+        ("task", "title"),
+        [
+            ({"kind": "image", "prompt": " A fox "}, "A fox"),
+            ({"kind": "video", "prompt": "Waves"}, "Waves"),
+            ({"kind": "audio_tts", "text": "Good evening"}, "Good evening"),
+            ({"kind": "llm", "messages": [{"role": "user", "content": "Hello\x1b[2J\nyou"}]}, "Hello\\x1b[2J\\nyou"),
+            ({"kind": "audio_stt", "inputUrl": "result:say"}, "Write down say"),
+            ({"kind": "audio_stt", "inputUrl": "data:audio/wav;base64," + "A" * 1_000_000}, "Write down a sound"),
+        ],
+    )
+    def test_a_title_says_what_a_task_is_about(self, task: dict[str, Any], title: str) -> None:
+        assert title_of(parse_task(task)) == title
+
+    def test_a_long_prompt_has_a_short_title(self) -> None:
+        assert len(title_of(parse_task({"kind": "image", "prompt": "x" * 50_000}))) < 200
+
+
 class Impatient(SystemClock):
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -245,15 +266,14 @@ class TestPageViews:
     async def test_a_json_result_is_shown_by_its_words(
         self, store: SqliteStore, result: Any, words: str | None
     ) -> None:
-        task = {"kind": "llm", "messages": [{"role": "user", "content": "Hello\x1b[2J"}]}
-        await store.add_job(NewJob(id="a", model="m", kind="llm", engine="e", task=task, model_source={}))
+        await store.add_job(NewJob(id="a", model="m", kind="llm", engine="e", task={}, model_source={}, title="Hello"))
         await store.claim_next([Wants(worker_id="w", serves=(("llm", None),), vram_gb=0)])
         await store.finish("a", "w", None, JsonOutcome(result=result), NOW)
 
         (row,) = (await PageViews(store, Roster(), SystemClock()).results())["results"]
 
         assert row["shows"] == "words"
-        assert row["text"] == "Hello\\x1b[2J"
+        assert row["text"] == "Hello"
         assert len(row["words"]) <= 4_000
         if words is not None:
             assert row["words"] == words

@@ -50,11 +50,11 @@ class JobQueue(Protocol):
         ...
 
     async def waiting(self, limit: int) -> list[Job]:
-        """What is claimed, then what is queued, oldest first."""
+        """What is claimed, then what is queued, oldest first; tasks and sources are left empty."""
         ...
 
     async def finished(self, limit: int) -> list[Job]:
-        """What is done, failed or cancelled, the latest first."""
+        """What is done, failed or cancelled, the latest first; tasks and sources are left empty."""
         ...
 
     async def counts(self) -> dict[str, int]:

@@ -34,6 +34,8 @@ class NewJob:
     model_source: dict[str, Any]
     vram_gb_estimate: float = 0.0
     needs: tuple[str, ...] = ()
+    title: str = ""
+    """What the job is about, in a few words for a list."""
     created_at: str = ""
 
 
@@ -52,6 +54,7 @@ class Job:
     engine: str
     task: dict[str, Any]
     model_source: dict[str, Any]
+    title: str
     vram_gb_estimate: float
     attempts: int
     attempt: int

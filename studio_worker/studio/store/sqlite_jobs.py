@@ -29,6 +29,7 @@ class SqliteJobs(OnDatabase):
                 "engine": job.engine,
                 "task": dumps(job.task),
                 "model_source": dumps(job.model_source),
+                "title": job.title,
                 "vram_gb_estimate": job.vram_gb_estimate,
                 "created_at": job.created_at or self._now(),
             }
@@ -209,6 +210,7 @@ def _job(row: sqlite3.Row) -> Job:
         engine=row["engine"],
         task=loads(row["task"]),
         model_source=loads(row["model_source"]),
+        title=row["title"],
         vram_gb_estimate=row["vram_gb_estimate"],
         attempts=row["attempts"],
         attempt=row["attempt"],

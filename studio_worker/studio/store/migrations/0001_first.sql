@@ -7,6 +7,7 @@ CREATE TABLE jobs (
     engine TEXT NOT NULL,
     task TEXT NOT NULL,
     model_source TEXT NOT NULL,
+    title TEXT NOT NULL DEFAULT '',
     vram_gb_estimate REAL NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0,
     attempt INTEGER NOT NULL DEFAULT 1,

@@ -1,6 +1,6 @@
 -- name: add
-INSERT INTO jobs (id, model, kind, engine, task, model_source, vram_gb_estimate, created_at)
-VALUES (:id, :model, :kind, :engine, :task, :model_source, :vram_gb_estimate, :created_at)
+INSERT INTO jobs (id, model, kind, engine, task, model_source, title, vram_gb_estimate, created_at)
+VALUES (:id, :model, :kind, :engine, :task, :model_source, :title, :vram_gb_estimate, :created_at)
 RETURNING *
 
 -- name: add_need
@@ -17,10 +17,17 @@ ORDER BY seq DESC
 LIMIT :limit
 
 -- name: waiting
-SELECT * FROM jobs WHERE state IN ('claimed', 'queued') ORDER BY state, seq LIMIT :limit
+-- Without tasks and sources: a task may hold megabytes of inline input, and this is asked whenever a page looks.
+SELECT seq, id, state, model, kind, engine, '{}' AS task, '{}' AS model_source, title, vram_gb_estimate, attempts, attempt,
+       worker_id, last_worker_id, error, result, prompt, blob, media_type, blob_bytes, meta, links_until, created_at,
+       started_at, finished_at
+FROM jobs WHERE state IN ('claimed', 'queued') ORDER BY state, seq LIMIT :limit
 
 -- name: finished
-SELECT * FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC, seq DESC LIMIT :limit
+SELECT seq, id, state, model, kind, engine, '{}' AS task, '{}' AS model_source, title, vram_gb_estimate, attempts, attempt,
+       worker_id, last_worker_id, error, result, prompt, blob, media_type, blob_bytes, meta, links_until, created_at,
+       started_at, finished_at
+FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC, seq DESC LIMIT :limit
 
 -- name: counts
 SELECT state, count(*) AS n FROM jobs GROUP BY state
