@@ -13,12 +13,13 @@ from studio_worker.engines.host import Host
 from studio_worker.engines.router import Routes
 from studio_worker.events import EventSink
 from studio_worker.jobs.chronicle import Chronicle
-from studio_worker.jobs.delivery import Bounds, Delivery, Uploads
+from studio_worker.jobs.delivery import Bounds, Delivery
 from studio_worker.jobs.desk import Desk, DeskSettings
 from studio_worker.jobs.execution import Execution, ModelStore
 from studio_worker.jobs.inputs import InputFetcher
 from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.progress import INTERVAL_SECS
+from studio_worker.jobs.retrying import Uploads
 from studio_worker.jobs.work_dirs import WorkDirs
 from studio_worker.log import LogSink
 

@@ -10,27 +10,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from studio_worker.clock import Clock
 from studio_worker.errors import JobError, LinkClosed, ResultRejected
-from studio_worker.jobs.backoff import full_jitter
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.links import Link, tell_failure
+from studio_worker.jobs.owed import Owed, State
 from studio_worker.jobs.results import Kept
-from studio_worker.jobs.settlement import Again, Answer, Done, Gone, NotOurs, Refused, Settlement, SignedOut, settle
+from studio_worker.jobs.retrying import Final, RetryingUploads, Uploads
+from studio_worker.jobs.settlement import Done, Gone, NotOurs, Refused, Settlement
 from studio_worker.log import logger
-
-
-class Uploads(Protocol):
-    """What delivery asks of `studio_worker.jobs.uploads.Uploader`."""
-
-    async def upload(self, kept: Kept) -> Answer:
-        """Send one result once. Raises ResultRejected where it is lost."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,28 +38,6 @@ class Bounds:
     results: int = 1_000
     total_bytes: int = 4 * 1024**3
     age_secs: float = 7 * 24 * 3600.0
-
-
-class _State(Enum):
-    WRITING = auto()
-    """JSON: the frame is on its way to the socket."""
-    SENT = auto()
-    """JSON: written, not acknowledged."""
-    UPLOADING = auto()
-    """Binary: a task is at it, or waits for its next try."""
-    SHELVED = auto()
-    """Kept until the studio offers the job again."""
-
-
-@dataclass(slots=True, eq=False)
-class _Owed:
-    kept: Kept
-    link: Link
-    state: _State | None = None
-    accepts: int = 1
-    """How often the job was accepted: an upload that began before the latest accept says nothing about it."""
-    task: asyncio.Task[None] | None = None
-    writing: asyncio.Future[None] | None = None
 
 
 class Delivery:
@@ -97,39 +67,42 @@ class Delivery:
         bounds: Bounds | None = None,
     ) -> None:
         self._journal = journal
-        self._uploads = uploads
+        self._bounds = bounds or Bounds()
+        self._uploads = RetryingUploads(
+            uploads=uploads,
+            chronicle=chronicle,
+            clock=clock,
+            rng=rng,
+            signed_out=signed_out,
+            age_secs=self._bounds.age_secs,
+        )
         self._start = start
         self._chronicle = chronicle
         self._clock = clock
-        self._rng = rng
-        self._signed_out = signed_out
-        self._bounds = bounds or Bounds()
-        self._owed: dict[str, _Owed] = {}
-        self._counts: Counter[_State] = Counter()
+        self._owed: dict[str, Owed] = {}
+        self._counts: Counter[State] = Counter()
         self._bytes = 0
-        self._welcomes = 0
-        self._welcome = asyncio.Event()
         self._moved = asyncio.Event()
 
     @property
     def pending(self) -> int:
         """Deliveries that are going on: uploads, and JSON results until their frame is written."""
-        return self._counts[_State.WRITING] + self._counts[_State.UPLOADING]
+        return self._counts[State.WRITING] + self._counts[State.UPLOADING]
 
     @property
     def waiting(self) -> int:
         """Results that wait: for an acknowledgement, or for the studio to offer their job again."""
-        return self._counts[_State.SENT] + self._counts[_State.SHELVED]
+        return self._counts[State.SENT] + self._counts[State.SHELVED]
 
     @property
     def uploading(self) -> tuple[str, ...]:
         """Ids of the jobs whose results are being uploaded, oldest first."""
-        return tuple(job_id for job_id, owed in self._owed.items() if owed.state is _State.UPLOADING)
+        return tuple(job_id for job_id, owed in self._owed.items() if owed.state is State.UPLOADING)
 
     def post(self, kept: Kept, link: Link) -> None:
         """Deliver a result: a JSON one goes out here and now, a binary one by a task of its own."""
         self._drop(kept.job_id)
-        owed = _Owed(kept, link)
+        owed = Owed(kept, link)
         self._owed[kept.job_id] = owed
         self._bytes += kept.artifact.size
         self._send(owed)
@@ -155,7 +128,7 @@ class Delivery:
         owed.link = link
         owed.accepts += 1
         owed.kept = replace(owed.kept, entry=replace(owed.kept.entry, attempt=link.attempt))
-        if owed.state is not _State.UPLOADING:
+        if owed.state is not State.UPLOADING:
             self._send(owed)
         return True
 
@@ -170,22 +143,20 @@ class Delivery:
 
     def resume(self) -> None:
         """A session is welcome: uploads that found the token refused go on; what the old one sent waits again."""
-        self._welcomes += 1
-        welcome, self._welcome = self._welcome, asyncio.Event()
-        welcome.set()
+        self._uploads.resume()
         for owed in self._owed.values():
-            if owed.state is _State.SENT:
-                self._move(owed, _State.SHELVED)
+            if owed.state is State.SENT:
+                self._move(owed, State.SHELVED)
 
     async def flushed(self) -> None:
         """Return once no upload is under way and no written JSON result lacks its acknowledgement."""
-        while self.pending or self._counts[_State.SENT]:
+        while self.pending or self._counts[State.SENT]:
             self._moved.clear()
             await self._moved.wait()
 
-    def _send(self, owed: _Owed) -> None:
+    def _send(self, owed: Owed) -> None:
         if owed.kept.artifact.json is None:
-            self._move(owed, _State.UPLOADING)
+            self._move(owed, State.UPLOADING)
             owed.task = self._start(self._deliver(owed), f"upload-{owed.kept.job_id}")
             return
         try:
@@ -196,21 +167,21 @@ class Delivery:
         except (ValueError, RecursionError) as error:
             self._fail(owed, ResultRejected("not-json", f"the result cannot be written as a frame: {error}"))
             return
-        self._move(owed, _State.WRITING)
+        self._move(owed, State.WRITING)
         owed.writing = written
         written.add_done_callback(lambda done: self._written(owed, done))
 
-    def _written(self, owed: _Owed, done: asyncio.Future[None]) -> None:
-        if owed.writing is not done or owed.state is not _State.WRITING:
+    def _written(self, owed: Owed, done: asyncio.Future[None]) -> None:
+        if owed.writing is not done or owed.state is not State.WRITING:
             return
         if done.cancelled() or done.exception() is not None:
             self._shelve(owed, "the connection ended before it was written")
         else:
-            self._move(owed, _State.SENT)
+            self._move(owed, State.SENT)
 
-    async def _deliver(self, owed: _Owed) -> None:
+    async def _deliver(self, owed: Owed) -> None:
         try:
-            settlement = await self._upload_until_final(owed)
+            settlement = await self._uploads.until_final(owed)
         except JobError as error:
             self._fail(owed, error)
         except Exception as error:  # noqa: BLE001 - one result's mishap must not end every job
@@ -219,46 +190,7 @@ class Delivery:
         else:
             self._settle(owed, settlement)
 
-    async def _upload_until_final(self, owed: _Owed) -> Done | Gone | NotOurs | Refused:
-        tries = refusals = 0
-        while True:
-            accepts, welcomes = owed.accepts, self._welcomes
-            answer = await self._uploads.upload(owed.kept)
-            tries += 1
-            match settle(answer, tries, now=self._clock.now(), rng=self._rng):
-                case Again(after_secs, why):
-                    self._check_age(owed.kept, why)
-                    if tries == 1:
-                        owed.kept = owed.kept.laid_by()
-                        self._chronicle.waits(owed.kept, why)
-                    await self._clock.sleep(after_secs)
-                case SignedOut():
-                    refusals += 1
-                    await self._signed_in(owed.kept, welcomes, refusals)
-                    tries = 0
-                case Done() | Gone() | NotOurs() | Refused() as final:
-                    if owed.accepts == accepts:
-                        return final
-                    tries = 0
-
-    async def _signed_in(self, kept: Kept, welcomes: int, refusals: int) -> None:
-        """Wait for a welcome that is younger than the refused upload."""
-        self._check_age(kept, "the studio does not accept this worker's token (401)")
-        if self._welcomes == welcomes:
-            welcome = self._welcome
-            self._chronicle.waits(kept, "the studio does not accept this worker's token (401)")
-            self._signed_out()
-            await welcome.wait()
-        if refusals > 1:
-            # The session is welcome and uploads are not: no reason to ask in a tight loop.
-            await self._clock.sleep(full_jitter(refusals, self._rng))
-
-    def _check_age(self, kept: Kept, why: str) -> None:
-        age = self._clock.monotonic() - kept.kept_at
-        if age > self._bounds.age_secs:
-            raise ResultRejected("too-old", f"the result was not taken for {age / 3600:.0f} hours: {why}")
-
-    def _settle(self, owed: _Owed, settlement: Done | Gone | NotOurs | Refused) -> None:
+    def _settle(self, owed: Owed, settlement: Final) -> None:
         owed.task = None
         match settlement:
             case Done():
@@ -275,14 +207,14 @@ class Delivery:
             case Refused(error):
                 self._fail(owed, JobError(error), settlement)
 
-    def _fail(self, owed: _Owed, error: JobError, settlement: Settlement | None = None) -> None:
+    def _fail(self, owed: Owed, error: JobError, settlement: Settlement | None = None) -> None:
         self._forget(owed, settlement or Refused(str(error)))
         tell_failure(owed.link, error, owed.kept.job_id)
         self._chronicle.failed(owed.kept.job_id, error, owed.kept.entry.accepted_at)
 
-    def _shelve(self, owed: _Owed, why: str) -> None:
+    def _shelve(self, owed: Owed, why: str) -> None:
         owed.kept = owed.kept.laid_by()
-        self._move(owed, _State.SHELVED)
+        self._move(owed, State.SHELVED)
         self._chronicle.waits(owed.kept, why)
 
     def _drop(self, job_id: str) -> None:
@@ -293,7 +225,7 @@ class Delivery:
             owed.task.cancel()
         self._forget(owed, Gone(False, "another task came under the same id"))
 
-    def _forget(self, owed: _Owed, settlement: Settlement) -> None:
+    def _forget(self, owed: Owed, settlement: Settlement) -> None:
         if self._owed.get(owed.kept.job_id) is not owed:
             return
         del self._owed[owed.kept.job_id]
@@ -301,7 +233,7 @@ class Delivery:
         self._move(owed, None)
         self._journal.close(owed.kept, settlement)
 
-    def _move(self, owed: _Owed, state: _State | None) -> None:
+    def _move(self, owed: Owed, state: State | None) -> None:
         if owed.state is not None:
             self._counts[owed.state] -= 1
         if state is not None:
@@ -312,13 +244,13 @@ class Delivery:
     def _keep_within_bounds(self) -> None:
         bounds, now = self._bounds, self._clock.monotonic()
         for owed in list(self._owed.values()) if self._is_over(now) else ():
-            if owed.state in (_State.SHELVED, _State.SENT) and self._is_over(now, owed):
+            if owed.state in (State.SHELVED, State.SENT) and self._is_over(now, owed):
                 logger.bind(event="jobs.bounds", job_id=owed.kept.job_id, results=bounds.results).error(
                     "A result that nobody asked for was given up: too many, too large or too old"
                 )
                 self._forget(owed, Refused("given up: too many results wait"))
 
-    def _is_over(self, now: float, owed: _Owed | None = None) -> bool:
+    def _is_over(self, now: float, owed: Owed | None = None) -> bool:
         owed = owed or next(iter(self._owed.values()), None)
         is_old = owed is not None and now - owed.kept.kept_at > self._bounds.age_secs
         return is_old or len(self._owed) > self._bounds.results or self._bytes > self._bounds.total_bytes

@@ -7,7 +7,6 @@ asks whether there is room, and busy and paused are looked at before the claim's
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from studio_worker.jobs.execution import Execution
 from studio_worker.jobs.failures import as_job_error
 from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.links import Link, LocalLink, tell_failure
+from studio_worker.jobs.local_queue import LocalQueue
 from studio_worker.jobs.plan import LocalOrder, Plan, draw
 from studio_worker.jobs.results import Entry
 from studio_worker.jobs.seats import Seat, Seats
@@ -89,7 +89,7 @@ class Desk:
         self._rng = rng
         self._seats = Seats(lambda: settings().max_concurrent_jobs, self._fill)
         self._tickets: dict[str, Ticket] = {}
-        self._waiting: deque[tuple[Plan, LocalLink]] = deque()
+        self._waiting = LocalQueue()
         self._is_paused = False
         self._is_closed = False
         self._moved = asyncio.Event()
@@ -144,13 +144,13 @@ class Desk:
             link.fail(JobCancelled("the worker is stopping", retryable=True))
             return
         try:
-            if order.job_id in self._tickets or any(plan.job_id == order.job_id for plan, _ in self._waiting):
+            if order.job_id in self._tickets or order.job_id in self._waiting:
                 raise BadClaim("jobId", f"{order.job_id!r} is in use by another job")
             plan = self._drawn(order)
         except JobError as error:
             link.fail(error)
             return
-        self._waiting.append((plan, link))
+        self._waiting.join(plan, link)
         self._fill()
 
     def cancel(self, job_id: str, reason: str, *, retryable: bool = False) -> bool:
@@ -165,12 +165,9 @@ class Desk:
             False where there is no such job, or its result is on its way already: then nothing changes.
         """
         cancellation = JobCancelled(reason, retryable=retryable)
-        for entry in self._waiting:
-            if entry[0].job_id == job_id:
-                self._waiting.remove(entry)
-                self._moved.set()
-                entry[1].fail(cancellation)
-                return True
+        if self._waiting.end(job_id, cancellation):
+            self._moved.set()
+            return True
         ticket = self._tickets.get(job_id)
         return ticket is not None and ticket.cancel(cancellation)
 
@@ -185,8 +182,7 @@ class Desk:
     def close(self) -> None:
         """Drain: take nothing new, adopt what is ours. Local jobs that wait for a seat end here."""
         self._is_closed = True
-        while self._waiting:
-            self._waiting.popleft()[1].fail(JobCancelled("the worker is stopping", retryable=True))
+        self._waiting.end_all(JobCancelled("the worker is stopping", retryable=True))
         self._moved.set()
 
     async def drained(self) -> None:
@@ -313,7 +309,7 @@ class Desk:
             seat = self._seats.take("local", has_capacity=True)
             if seat is None:
                 return
-            plan, link = self._waiting.popleft()
+            plan, link = self._waiting.next()
             self._begin(plan, link, seat, "")
 
 

@@ -205,8 +205,9 @@ class Execution:
         ticket.seat.leave()
         if ticket.plan.origin == "studio":
             # The job may have been adopted with another attempt while its result was being kept.
-            entry = replace(kept.entry, attempt=ticket.link.attempt)
-            self._delivery.post(replace(kept, entry=entry), ticket.link)
+            if kept.entry.attempt != ticket.link.attempt:
+                kept = replace(kept, entry=replace(kept.entry, attempt=ticket.link.attempt))
+            self._delivery.post(kept, ticket.link)
         else:
             ticket.link.complete(kept)
             self._chronicle.delivered(kept)

@@ -1,0 +1,44 @@
+"""One result that is owed to a studio, and how far its delivery is."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from studio_worker.jobs.links import Link
+from studio_worker.jobs.results import Kept
+
+
+class State(Enum):
+    """How far a delivery is."""
+
+    WRITING = auto()
+    """JSON: the frame is on its way to the socket."""
+    SENT = auto()
+    """JSON: written, not acknowledged."""
+    UPLOADING = auto()
+    """Binary: a task is at it, or waits for its next try."""
+    SHELVED = auto()
+    """Kept until the studio offers the job again."""
+
+
+@dataclass(slots=True, eq=False)
+class Owed:
+    """A kept result on its way.
+
+    Attributes:
+        kept: the result, with the attempt of the latest claim.
+        link: the latest claim's link.
+        state: None before it was sent for the first time, and after its end.
+        accepts: how often the job was accepted: an upload that began before the latest accept says nothing about it.
+        task: the upload.
+        writing: the latest frame's way to the socket.
+    """
+
+    kept: Kept
+    link: Link
+    state: State | None = None
+    accepts: int = 1
+    task: asyncio.Task[None] | None = None
+    writing: asyncio.Future[None] | None = None
