@@ -126,6 +126,13 @@ class TestAJsonResult:
         assert desk.delivery.waiting == 0
 
 
+async def test_a_result_that_cannot_be_written_as_a_frame_fails_its_job(desk, wire, kept_json):
+    desk.post(kept_json(json={"a": float("nan")}), wire)
+    assert wire.types == ["fail"]
+    assert wire.frames[0].retryable is True
+    assert desk.journal.owed == ()
+
+
 async def test_an_acknowledgement_of_nothing_is_ignored(desk):
     desk.delivery.acknowledge("nobody")
     assert desk.events.events == []

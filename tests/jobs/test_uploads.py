@@ -5,6 +5,7 @@ import json
 import random
 import socket
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -14,7 +15,7 @@ from studio_worker.errors import ResultRejected
 from studio_worker.jobs.uploads import Uploader, UploadTimings
 from studio_worker.wire.urls import StudioUrls
 
-QUICK = UploadTimings(connect_secs=5, stall_secs=0.4, answer_secs=0.6, body_secs=0.3, slowest_bytes_per_sec=500_000)
+QUICK = UploadTimings(connect_secs=5, stall_secs=0.5, answer_secs=0.7, body_secs=0.3, slowest_bytes_per_sec=500_000)
 ROUTE = "/graphics/api/workers/w-1/jobs/{job}/complete"
 
 
@@ -57,7 +58,7 @@ async def server():
 
 
 @asynccontextmanager
-async def uploader(url, timings=QUICK, credentials=("w-1", "t-1")):
+async def uploader(url, timings=None, credentials=("w-1", "t-1")):
     async with aiohttp.ClientSession() as http:
         yield Uploader(http, lambda: StudioUrls.parse(url), lambda: credentials, timings=timings)
 
@@ -111,6 +112,20 @@ class TestTheRequest:
     async def test_carries_a_large_file_whole(self, server, kept_file, large):
         await upload(server.url, kept_file(large))
         assert server.uploads[0]["parts"][-1][3] == large.read_bytes()
+
+    @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 1_048_576, 1_048_577])
+    async def test_carries_files_of_any_size_whole(self, server, kept_file, tmp_path, size):
+        path = tmp_path / "sized"
+        path.write_bytes(random.Random(size).randbytes(size))
+        assert (await upload(server.url, kept_file(path))).status == 200
+        assert server.uploads[0]["parts"][-1][3] == path.read_bytes()
+
+    async def test_sends_what_is_at_hand_without_reading_the_file(self, server, kept_file, file):
+        kept = kept_file(file)
+        kept = replace(kept, artifact=replace(kept.artifact, data=file.read_bytes()))
+        file.unlink()
+        assert (await upload(server.url, kept)).status == 200
+        assert server.uploads[0]["parts"][-1][3] == kept.at_hand
 
     async def test_is_built_anew_for_each_try(self, server, kept_file, file):
         async with uploader(server.url) as found:
@@ -176,7 +191,7 @@ class TestTheAnswer:
                 await response.write(b"x" * 65_536)
 
         server.answer = answer
-        found = await upload(server.url, kept_file(file))
+        found = await upload(server.url, kept_file(file), timings=QUICK)
         assert found.status == 200
         assert len(found.text) < 1_000
 
@@ -188,14 +203,14 @@ class TestTheAnswer:
             return response
 
         server.answer = answer
-        assert (await upload(server.url, kept_file(file))).status == 200
+        assert (await upload(server.url, kept_file(file), timings=QUICK)).status == 200
 
     async def test_that_never_comes_counts_as_no_network(self, server, kept_file, file):
         async def answer(request):
             await asyncio.sleep(30)
 
         server.answer = answer
-        found = await upload(server.url, kept_file(file))
+        found = await upload(server.url, kept_file(file), timings=QUICK)
         assert (found.status, found.text) == (None, "no answer came")
 
     async def test_that_is_slow_but_comes_is_waited_for(self, server, kept_file, file):
@@ -229,7 +244,7 @@ class TestTheNetwork:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
             begin = asyncio.get_running_loop().time()
-            found = await upload(f"http://127.0.0.1:{listener.getsockname()[1]}", kept_file(large))
+            found = await upload(f"http://127.0.0.1:{listener.getsockname()[1]}", kept_file(large), timings=QUICK)
         assert found.status is None
         assert asyncio.get_running_loop().time() - begin < 10
 
@@ -237,7 +252,7 @@ class TestTheNetwork:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
-            found = await upload(f"http://127.0.0.1:{listener.getsockname()[1]}", kept_file(file))
+            found = await upload(f"http://127.0.0.1:{listener.getsockname()[1]}", kept_file(file), timings=QUICK)
         assert (found.status, found.text) == (None, "no answer came")
 
     async def test_that_is_slow_but_moves_is_never_cut(self, kept_file, large):
@@ -247,7 +262,7 @@ class TestTheNetwork:
             # An eighth of a megabyte each fiftieth of a second: longer than a stall in all.
             while tail not in got[-1_000_000:]:
                 got.extend(await reader.read(262_144))
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.03)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             await writer.drain()
             writer.close()
@@ -255,7 +270,9 @@ class TestTheNetwork:
         server = await asyncio.start_server(sip, "127.0.0.1", 0, limit=65_536)
         begin = asyncio.get_running_loop().time()
         async with server:
-            found = await upload(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", kept_file(large))
+            found = await upload(
+                f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", kept_file(large), timings=QUICK
+            )
         assert found.status == 200
         assert asyncio.get_running_loop().time() - begin > QUICK.stall_secs
 
