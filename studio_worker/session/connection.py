@@ -20,6 +20,9 @@ MAX_QUEUED_FRAMES = 10_000
 MAX_QUEUED_CHARS = 128 * 1024 * 1024
 """What may wait for a studio that does not read; beyond it the connection is given up."""
 
+MAX_DIRECT_CHARS = 64 * 1024
+"""Longer frames wait for the sender, which lets the studio's pace hold it up."""
+
 
 class UpgradeFailed(StudioUnreachable):
     """No session came about; `ended` says why, as the end of a session would."""
@@ -46,6 +49,7 @@ class Connection:
         self._queued_chars = 0
         self._wake = asyncio.Event()
         self._is_over = False
+        self._is_clogged = False
         self.is_broken = False
         self._loop = asyncio.get_running_loop()
 
@@ -115,10 +119,30 @@ class Connection:
             self.abort()
             raise LinkClosed("the studio does not read what is sent; the connection is given up")
         written: asyncio.Future[None] = self._loop.create_future()
+        if self._is_written_at_once(text):
+            written.set_result(None)
+            return written
         self._queue.append((text, written))
         self._queued_chars += len(text)
         self._wake.set()
         return written
+
+    def _is_written_at_once(self, text: str) -> bool:
+        """Write a small frame in this very turn of the loop, unless others wait or the connection is clogged."""
+        if self._queue or self._is_clogged or len(text) > MAX_DIRECT_CHARS:
+            return False
+        sending = self._websocket.send_str(text)
+        try:
+            sending.send(None)
+        except StopIteration:
+            return True
+        except (aiohttp.ClientError, OSError):
+            # The sender will find the same, and end the session with it.
+            return False
+        # It was written and waits for the buffer to empty: from here on the sender does the waiting.
+        sending.close()
+        self._is_clogged = True
+        return True
 
     async def send_queued(self) -> SessionEnded:
         """Write what is queued, in order, until writing fails. One task of the session runs this."""
@@ -130,6 +154,7 @@ class Connection:
                 except (aiohttp.ClientError, OSError) as error:
                     self.is_broken = True
                     return SessionEnded(f"sending failed ({escape(str(error), limit=200) or type(error).__name__})")
+                self._is_clogged = False
                 self._queue.popleft()
                 self._queued_chars -= len(text)
                 if not written.done():

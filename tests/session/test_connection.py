@@ -13,7 +13,7 @@ import pytest
 
 from studio_worker.errors import LinkClosed
 from studio_worker.session import connection as module
-from studio_worker.session.connection import Connection, UpgradeFailed
+from studio_worker.session.connection import Connection, MAX_DIRECT_CHARS, UpgradeFailed
 from studio_worker.session.ending import SessionEnded
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.wire.capabilities import Capabilities
@@ -21,6 +21,7 @@ from studio_worker.wire.frames import Fail, Hello
 from studio_worker.wire.urls import StudioUrls
 
 FAIL = Fail(job_id="job-1", error="x", retryable=True)
+LARGE = Fail(job_id="job-1", error="x" * MAX_DIRECT_CHARS, retryable=True)
 
 
 @asynccontextmanager
@@ -92,6 +93,17 @@ async def test_a_post_after_the_end_is_refused_at_once(studio: ScriptedStudio, h
             connection.post(FAIL)
 
 
+async def test_a_small_frame_is_written_in_the_turn_in_which_it_is_posted(
+    studio: ScriptedStudio, http: aiohttp.ClientSession
+) -> None:
+    url = StudioUrls.parse(studio.url).connect("w-1")
+    connection = await Connection.open(http, url, studio.token, close_secs=0.3)
+    assert connection.post(FAIL).done()
+    assert not connection.post(LARGE).done()
+    assert not connection.post(FAIL).done(), "a small frame never overtakes a large one"
+    await connection.close()
+
+
 async def test_posts_that_were_not_written_end_with_the_link_and_without_complaint(
     studio: ScriptedStudio, http: aiohttp.ClientSession
 ) -> None:
@@ -99,7 +111,7 @@ async def test_posts_that_were_not_written_end_with_the_link_and_without_complai
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
     url = StudioUrls.parse(studio.url).connect("w-1")
     connection = await Connection.open(http, url, studio.token, close_secs=0.3)
-    waited, forgotten = connection.post(FAIL), connection.post(FAIL)
+    waited, forgotten = connection.post(LARGE), connection.post(FAIL)
     await connection.close()
 
     with pytest.raises(LinkClosed):
