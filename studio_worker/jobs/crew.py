@@ -117,9 +117,9 @@ class Jobs:
         Raises:
             OSError: the state folder cannot be used.
         """
-        await self._work_dirs.open()
-        await self._journal.open()
         try:
+            await self._work_dirs.open()
+            await self._journal.open()
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._ready.set()
@@ -129,8 +129,10 @@ class Jobs:
                     self.desk.close()
         finally:
             self._group = None
-            await self._work_dirs.aclose()
-            await self._journal.aclose()
+            try:
+                await self._work_dirs.aclose()
+            finally:
+                await self._journal.aclose()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         if self._group is None:

@@ -113,8 +113,10 @@ class MemoryJournal:
         """Wait for the file work that is on its way, and empty the spool."""
         if not self._is_closed:
             self._is_closed = True
-            await asyncio.get_running_loop().run_in_executor(self._files, self._sweep)
-            self._files.shutdown(wait=False)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._files, self._sweep)
+            finally:
+                self._files.shutdown(wait=False)
 
     def _sweep(self) -> None:
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)

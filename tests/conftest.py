@@ -1,0 +1,193 @@
+"""A worker as an embedder makes it: small folders, short waits, an engine that runs when a test lets it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+
+from studio_worker.config import Config
+from studio_worker.engines.base import Engine, EngineCapabilities, EngineJob, LlmResult
+from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.tasks import Task, parse_task
+
+T = TypeVar("T")
+PATIENCE_SECS = 20.0
+NOT_HERE = ("piper", "whisper")
+"""Installed beside this package in a checkout; describing them takes a child each, and no test here is about them."""
+
+
+class Gate(Engine):
+    """Completes texts once `opened` is set, up to four at once; `behave` replaces what it then does."""
+
+    name = "gate"
+    isolation = "loop"
+    concurrency = 4
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.entered: asyncio.Queue[EngineJob] = asyncio.Queue()
+        self.behave: Callable[[EngineJob], Any] = self.complete
+
+    def capabilities(self) -> EngineCapabilities:
+        return EngineCapabilities({TaskKind.LLM: ["gate-llm"]})
+
+    async def run(self, job: EngineJob) -> Any:
+        self.entered.put_nowait(job)
+        job.progress(1, 2, stage="wait")
+        await self.opened.wait()
+        return self.behave(job)
+
+    @staticmethod
+    def complete(job: EngineJob) -> LlmResult:
+        said = {"role": "assistant", "content": f"reply to {job.task.messages[-1].content}"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        choice = {"index": 0, "message": said, "finish_reason": "stop"}
+        return LlmResult({"object": "chat.completion", "model": job.model, "choices": [choice], "usage": usage})
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def words() -> Callable[..., Task]:
+    """The task of completing a text."""
+
+    def task(text: str = "hello", **fields: Any) -> Task:
+        return parse_task({"kind": "llm", "messages": [{"role": "user", "content": text}], **fields})
+
+    return task
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., Config]:
+    """Settings with a state folder of their own (`state`), without a studio unless one is named."""
+
+    def make(state: str = "state", **fields: Any) -> Config:
+        given = {
+            "api_base_url": None,
+            "state_dir": tmp_path / state,
+            "models_root": tmp_path / "models",
+            "register_poll_secs": 0.02,
+            "reconnect_base_secs": 0.01,
+            "disabled_engines": NOT_HERE,
+        }
+        return Config(**{**given, **fields})
+
+    return make
+
+
+@pytest.fixture
+def soon() -> Callable[[Awaitable[T]], Awaitable[T]]:
+    """Waits for something that must come."""
+
+    async def wait(awaited: Awaitable[T]) -> T:
+        async with asyncio.timeout(PATIENCE_SECS):
+            return await awaited
+
+    return wait
+
+
+class Traces:
+    """What a process holds: threads, children, sockets and other files."""
+
+    def __init__(self) -> None:
+        self.threads = set(threading.enumerate())
+        self.children = {child.pid for child in psutil.Process().children(recursive=True)}
+        self.files = open_files()
+
+    def check(self) -> None:
+        """Assert that nothing has been added since; threads that have been told to end may take a moment."""
+        for thread in set(threading.enumerate()) - self.threads:
+            thread.join(PATIENCE_SECS)
+            assert not thread.is_alive(), f"{thread.name} goes on"
+        assert {child.pid for child in psutil.Process().children(recursive=True)} <= self.children
+        more = {fd: what for fd, what in open_files().items() if self.files.get(fd) != what}
+        assert not more, f"left open: {more}"
+
+
+def open_files() -> dict[int, str]:
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def leaves_nothing() -> Callable[[], Any]:
+    """``with leaves_nothing():`` asserts that the block has cleaned up after itself."""
+
+    @contextmanager
+    def watch() -> Iterator[None]:
+        before = Traces()
+        yield
+        before.check()
+
+    return watch
+
+
+class Site:
+    """A folder on `sys.path` where plugins are installed as pip would install them."""
+
+    SOURCE = """
+from studio_worker import Engine, EngineCapabilities, LlmResult, TaskKind, hookimpl
+
+
+class Mine(Engine):
+    name = "{name}"
+    sources = {sources!r}
+    isolation = "{isolation}"
+
+    def capabilities(self):
+        return EngineCapabilities({{TaskKind.LLM: ["{name}-llm"]}})
+
+    def run(self, job):
+        return LlmResult({{
+            "object": "chat.completion", "model": job.model,
+            "choices": [{{"index": 0, "message": {{"role": "assistant", "content": "{name}"}}, "finish_reason": "stop"}}],
+            "usage": {{"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}},
+        }})
+
+
+def make():
+    return Mine()
+
+
+@hookimpl
+def studio_worker_engines(config):
+    return [Mine()]
+"""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, name: str, *, sources: tuple[str, ...] = (), isolation: str = "thread") -> str:
+        """A plugin with one engine, both called `name`; returns its module's name."""
+        module = f"installed_{name}"
+        source = self.SOURCE.format(name=name, sources=sources or (name,), isolation=isolation)
+        (self.folder / f"{module}.py").write_text(source)
+        info = self.folder / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[studio_worker]\n{name} = {module}\n")
+        return module
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    return Site(folder)
