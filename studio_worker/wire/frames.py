@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -65,11 +65,6 @@ class Frame(WireModel):
     """One JSON object with a `type`."""
 
     type: ClassVar[str]
-
-    @classmethod
-    def of_checked(cls, **fields: Any) -> Self:
-        """A frame of values that were checked where they came from: nothing is looked at again."""
-        return cast("Self", cls.model_construct(**fields))
 
     def text(self) -> str:
         """The frame as the text that travels."""

@@ -13,7 +13,7 @@ import pytest
 
 from studio_worker.errors import LinkClosed
 from studio_worker.session import connection as module
-from studio_worker.session.connection import Connection, MAX_DIRECT_CHARS, UpgradeFailed
+from studio_worker.session.connection import MAX_DIRECT_CHARS, Connection, UpgradeFailed
 from studio_worker.session.ending import SessionEnded
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.wire.capabilities import Capabilities
