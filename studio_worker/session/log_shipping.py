@@ -14,7 +14,7 @@ from studio_worker.clock import Clock, rfc3339
 from studio_worker.log import Level
 from studio_worker.text import escape
 from studio_worker.wire import strict_json
-from studio_worker.wire.frames import MAX_LOG_ENTRIES, LogBatch, LogEntry
+from studio_worker.wire.frames import MAX_LOG_ENTRIES, LogBatch
 
 MAX_BATCH_BYTES = 256 * 1024
 MAX_BATCHES = 20
@@ -144,14 +144,15 @@ def _entry_text(line: Line, masks: tuple[str, ...]) -> str:
     message = line.message
     for secret in masks:
         message = message.replace(secret, "***")
-    entry = LogEntry(
-        ts=rfc3339(line.at),
-        level=line.level,
-        category=escape(line.category, limit=MAX_LABEL),
-        message=escape(message, limit=MAX_MESSAGE)[:MAX_MESSAGE].strip() or "(empty)",
-        job_id=escape(line.job_id, limit=MAX_LABEL) if line.job_id else None,
-    )
-    return strict_json.dumps(entry.to_wire())
+    entry = {
+        "ts": rfc3339(line.at),
+        "level": line.level,
+        "category": escape(line.category, limit=MAX_LABEL),
+        "message": escape(message, limit=MAX_MESSAGE)[:MAX_MESSAGE].strip() or "(empty)",
+    }
+    if line.job_id:
+        entry["jobId"] = escape(line.job_id, limit=MAX_LABEL)
+    return strict_json.dumps(entry)
 
 
 def _masks(secrets: Iterable[str | None]) -> tuple[str, ...]:

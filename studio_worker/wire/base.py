@@ -14,6 +14,8 @@ from studio_worker.errors import BadClaim
 from studio_worker.wire.strict_json import MAX_INTEGER_DIGITS
 
 MAX_FREE_JSON_DEPTH = 64
+_TOO_LARGE = 10**MAX_INTEGER_DIGITS
+_PLAIN: tuple[type[Any], ...] = (str, dict, list, tuple, float, int)
 MAX_FREE_JSON_VALUES = 1_000_000
 """Values and keys of other people's JSON; a transcript of ten hours with every word timed has fewer."""
 
@@ -77,35 +79,55 @@ def _plain(value: Any) -> Any:
 
 def _finite(value: Any) -> Any:
     """Refuse what JSON cannot carry, at any depth: NaN, infinities, lone surrogates, nesting past the bound."""
-    todo: list[tuple[Any, int]] = [(value, 0)]
-    seen = 0
-    while todo:
-        item, depth = todo.pop()
-        seen += 1
-        if seen + len(todo) > MAX_FREE_JSON_VALUES:
-            raise ValueError(f"holds more than {MAX_FREE_JSON_VALUES:,} values")
-        if depth > MAX_FREE_JSON_DEPTH:
-            raise ValueError(f"is nested deeper than {MAX_FREE_JSON_DEPTH} levels")
-        if isinstance(item, float) and not math.isfinite(item):
-            raise ValueError("holds a number that is not finite")
-        if isinstance(item, str):
-            try:
-                item.encode()
-            except UnicodeEncodeError:
-                raise ValueError("holds a lone surrogate") from None
-        elif isinstance(item, dict):
-            for key, inner in item.items():
-                if not isinstance(key, str):
-                    raise ValueError("has a key that is not text")
-                todo += [(key, depth), (inner, depth + 1)]
-        elif isinstance(item, (list, tuple)):
-            todo += [(inner, depth + 1) for inner in item]
-        elif isinstance(item, int):
-            if abs(item) >= 10**MAX_INTEGER_DIGITS:
-                raise ValueError(f"holds an integer of more than {MAX_INTEGER_DIGITS} digits")
-        elif not isinstance(item, (float, type(None))):
-            raise ValueError(f"holds a {type(item).__name__}, which JSON cannot carry")
+    _look_into(value, MAX_FREE_JSON_DEPTH, [MAX_FREE_JSON_VALUES])
     return value
+
+
+def _look_into(item: Any, depth_left: int, values_left: list[int]) -> None:
+    """Look at one value and all in it. Runs for every result and every claim, hence the order of its questions."""
+    kind = type(item)
+    if kind is str:
+        if not item.isascii():
+            _refuse_surrogates(item)
+    elif kind is dict or kind is list or kind is tuple:
+        values_left[0] -= len(item)
+        if values_left[0] < 0:
+            raise ValueError(f"holds more than {MAX_FREE_JSON_VALUES:,} values")
+        if depth_left == 0 and item:
+            raise ValueError(f"is nested deeper than {MAX_FREE_JSON_DEPTH} levels")
+        if kind is dict:
+            for key in item:
+                if type(key) is not str:
+                    raise ValueError("has a key that is not text")
+                if not key.isascii():
+                    _refuse_surrogates(key)
+            item = item.values()
+        for inner in item:
+            _look_into(inner, depth_left - 1, values_left)
+    elif kind is float:
+        if not math.isfinite(item):
+            raise ValueError("holds a number that is not finite")
+    elif kind is int:
+        if not -_TOO_LARGE < item < _TOO_LARGE:
+            raise ValueError(f"holds an integer of more than {MAX_INTEGER_DIGITS} digits")
+    elif item is not None and kind is not bool:
+        _look_into_odd(item, depth_left, values_left)
+
+
+def _look_into_odd(item: Any, depth_left: int, values_left: list[int]) -> None:
+    """A value of a class of its own: as JSON carries the type that it is a kind of."""
+    for plain in _PLAIN:
+        if isinstance(item, plain):
+            _look_into(plain(item), depth_left, values_left)
+            return
+    raise ValueError(f"holds a {type(item).__name__}, which JSON cannot carry")
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds a lone surrogate") from None
 
 
 FreeJson = Annotated[Any, AfterValidator(_finite)]
@@ -124,7 +146,7 @@ def bounded_text(limit: int, *, may_be_blank: bool = False) -> AfterValidator:
         if not may_be_blank and not text.replace("\0", "").strip():
             raise ValueError("is empty")
         if not text.isascii():
-            _finite(text)
+            _refuse_surrogates(text)
         return text
 
     return AfterValidator(check)
