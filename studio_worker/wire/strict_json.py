@@ -33,9 +33,7 @@ def loads(text: str | bytes) -> Any:
         brackets = text.count("[") + text.count("{")
         if brackets > MAX_BRACKETS:
             raise NotJson(f"more than {MAX_BRACKETS:,} brackets")
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer
-        )
+        value = _DECODER.decode(text)
         if not text.isascii():
             text.encode()
         if "\\ud" in text or "\\uD" in text:
@@ -55,7 +53,7 @@ def loads(text: str | bytes) -> Any:
 
 def dumps(value: Any) -> str:
     """The compact JSON text of a value; raises ValueError for what JSON cannot carry."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,3 +115,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item, depth + 1) for item in value]
     return value
+
+
+# Made once: the module's own functions build a new one for every call with options.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_integer)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
