@@ -30,6 +30,7 @@ from studio_worker.session.keeper import SessionKeeper
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.registrar import Registrar
 from studio_worker.session.studio_http import USER_AGENT, open_http
+from studio_worker.session.timings import Timings
 from studio_worker.state import Credentials, CredentialStore
 from studio_worker.wire.capabilities import Capabilities
 
@@ -56,7 +57,9 @@ class Rooms:
         announce: Callable[[str], None],
         clock: Clock,
         rng: Random,
+        timings: Timings | None = None,
     ) -> None:
+        self._timings = timings
         self._config = config
         self._routes = routes
         self._host = host
@@ -126,8 +129,8 @@ class Rooms:
             why = "the operator stopped the worker" if abandon.is_set() else "the worker stops and its time is over"
             self.jobs.desk.abandon(why)
             await _within(abandon_secs, self.jobs.desk.drained())
-        if self.jobs.delivery.pending:
-            logger.bind(event="worker.left", results=self.jobs.delivery.pending).warning(
+        if left := self.jobs.delivery.pending + self.jobs.delivery.waiting:
+            logger.bind(event="worker.left", results=left).warning(
                 "Results that nobody has acknowledged are left behind"
             )
         if self.keeper is not None:
@@ -172,6 +175,7 @@ class Rooms:
                 clock=self._clock,
                 rng=self._rng,
                 poll_secs=config.register_poll_secs,
+                timings=self._timings,
                 events=self._events,
                 logs=self._logs,
                 announce=self._announce,
@@ -187,6 +191,7 @@ class Rooms:
                 events=self._events,
                 clock=self._clock,
                 rng=self._rng,
+                timings=self._timings,
                 reconnect_attempts=config.ws_reconnect_attempts,
                 reconnect_base_secs=config.reconnect_base_secs,
             )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
+from loguru import logger
 
 from studio_worker.config import Config
 from studio_worker.engines.base import Engine, EngineCapabilities, EngineJob, LlmResult
@@ -97,6 +98,22 @@ def soon() -> Callable[[Awaitable[T]], Awaitable[T]]:
     return wait
 
 
+@pytest.fixture
+def caplines() -> Iterator[list[dict[str, Any]]]:
+    """The bound fields of every log line of the test, its sentence as `message` and its level as `level`."""
+    lines: list[dict[str, Any]] = []
+
+    def take(message: Any) -> None:
+        record = message.record
+        lines.append({"event": "", **record["extra"], "message": record["message"], "level": record["level"].name})
+
+    logger.enable("studio_worker")
+    handler = logger.add(take, level="DEBUG", format="{message}")
+    yield lines
+    logger.remove(handler)
+    logger.disable("studio_worker")
+
+
 class Traces:
     """What a process holds: threads, children, sockets and other files."""
 
@@ -156,7 +173,9 @@ class Mine(Engine):
     def run(self, job):
         return LlmResult({{
             "object": "chat.completion", "model": job.model,
-            "choices": [{{"index": 0, "message": {{"role": "assistant", "content": "{name}"}}, "finish_reason": "stop"}}],
+            "choices": [
+                {{"index": 0, "message": {{"role": "assistant", "content": "{name}"}}, "finish_reason": "stop"}}
+            ],
             "usage": {{"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}},
         }})
 

@@ -40,13 +40,18 @@ async def test_the_end_of_the_block_ends_jobs_that_wait_for_a_seat(settings, gat
 
 
 async def test_an_error_in_the_block_stops_the_worker_at_once_and_is_raised(settings, gate, words, soon):
-    with pytest.raises(Boom):
+    jobs = []
+
+    async def live() -> None:
         async with Worker(settings(), engines=[gate]) as worker:
-            job = worker.submit(words(), model="gate-llm")
+            jobs.append(worker.submit(words(), model="gate-llm"))
             await soon(gate.entered.get())
             raise Boom
+
+    with pytest.raises(Boom):
+        await live()
     with pytest.raises(JobCancelled) as caught:
-        await soon(job)
+        await soon(jobs[0])
     assert caught.value.retryable is True
 
 

@@ -1,0 +1,180 @@
+"""How the rooms of a worker are opened, stopped and, where one of them fails, closed again."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import aiohttp
+import pytest
+
+from studio_worker.clock import SystemClock
+from studio_worker.engines.host import Host
+from studio_worker.engines.router import Routes
+from studio_worker.errors import ConfigError, WorkerDeleted
+from studio_worker.event_bus import EventBus
+from studio_worker.rooms import Rooms, _within
+from studio_worker.session.log_shipping import LogShipper
+from studio_worker.testing.scripted_studio import ScriptedStudio
+from studio_worker.wire.capabilities import Capabilities
+
+
+@pytest.fixture
+def rooms(settings):
+    """Makes rooms of given settings."""
+
+    def make(host: Host | None = None, **fields: object) -> Rooms:
+        config = settings(**fields)
+        clock = SystemClock()
+        return Rooms(
+            config=lambda: config,
+            routes=lambda: Routes.build(()),
+            host=host or Host(()),
+            capabilities=Capabilities,
+            logs=LogShipper(clock, tuple),
+            events=EventBus(),
+            announce=lambda _: None,
+            clock=clock,
+            rng=Random(1),
+        )
+
+    return make
+
+
+async def test_without_a_studio_there_is_no_registrar_and_no_session(rooms):
+    async with rooms() as opened:
+        assert (opened.registrar, opened.keeper) == (None, None)
+        assert opened.credentials.worker_id is None
+        assert opened.secrets() == (None, None)
+
+
+async def test_with_a_studio_the_secrets_are_those_of_the_registration(rooms):
+    async with ScriptedStudio() as studio, rooms(api_base_url=studio.url) as opened:
+        await studio.welcomed()
+        assert studio.token in opened.secrets()
+
+
+async def test_pausing_tells_the_studio_at_once(rooms):
+    async with ScriptedStudio() as studio, rooms(api_base_url=studio.url) as opened:
+        await studio.welcomed()
+        beats = len(studio.of_type("heartbeat"))
+        opened.pause()
+        opened.resume()
+        await studio.frame("heartbeat", nth=beats + 1)
+        assert not opened.jobs.desk.is_paused
+
+
+async def test_the_error_of_a_task_ends_the_block_as_a_task_group_does(rooms):
+    async def end() -> None:
+        raise WorkerDeleted("gone")
+
+    async def live() -> None:
+        async with rooms() as opened:
+            opened.spawn(end(), name="end")
+            await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await live()
+    assert caught.group_contains(WorkerDeleted)
+    assert asyncio.all_tasks() == before
+
+
+async def test_tasks_end_with_the_block(rooms):
+    ended = asyncio.Event()
+
+    async def live() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with rooms() as opened:
+        opened.spawn(live(), name="live")
+        await asyncio.sleep(0)
+    assert ended.is_set()
+
+
+class BrokenHost(Host):
+    """A host that cannot start."""
+
+    async def start(self) -> None:
+        raise OSError("no threads left")
+
+
+async def test_a_start_that_fails_in_its_middle_closes_what_was_open(rooms, monkeypatch):
+    opened: list[aiohttp.ClientSession] = []
+    begin = aiohttp.ClientSession.__init__
+
+    def note(session, *arguments, **options):
+        begin(session, *arguments, **options)
+        opened.append(session)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", note)
+    with pytest.raises(OSError, match="no threads left"):
+        async with rooms(BrokenHost(())):
+            pytest.fail("started")
+    assert opened
+    assert all(session.closed for session in opened)
+
+
+async def test_a_spool_that_cannot_be_made_ends_the_start_with_its_error_and_no_cancellation(rooms, settings):
+    folder = settings().state_path
+    folder.mkdir(parents=True)
+    (folder / "spool").write_text("in the way")
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with rooms():
+            pytest.fail("started")
+    assert caught.group_contains(ConfigError, match="spool|state folder")
+    assert asyncio.current_task().cancelling() == 0
+
+
+async def test_winding_down_an_idle_worker_takes_no_time(rooms):
+    async with rooms() as opened, asyncio.timeout(5):
+        await opened.wind_down(asyncio.Event(), drain_secs=600, abandon_secs=600)
+        assert opened.jobs.desk.is_closed
+
+
+async def test_the_ports_that_jobs_must_not_reach_are_asked_for_each_url(rooms):
+    async with rooms() as opened:
+        before = opened._guard().closed
+        opened.closed_ports |= {("127.0.0.1", 4787)}
+        assert (before, opened._guard().closed) == (frozenset(), {("127.0.0.1", 4787)})
+
+
+async def test_a_bounded_wait_says_whether_the_work_was_done():
+    async def fine() -> None:
+        return
+
+    async def broken() -> None:
+        raise ValueError
+
+    assert await _within(5, fine())
+    assert not await _within(5, broken())
+
+
+async def test_a_bounded_wait_cancels_what_takes_too_long_or_is_called_off():
+    cancelled: list[str] = []
+
+    async def long(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(name)
+            raise
+
+    off = asyncio.Event()
+    off.set()
+    assert not await _within(0.001, long("late"))
+    assert not await _within(600, long("off"), off)
+    assert cancelled == ["late", "off"]
+
+
+async def test_a_bounded_wait_that_is_cancelled_leaves_no_task():
+    before = asyncio.all_tasks()
+    waiting = asyncio.create_task(_within(600, asyncio.sleep(600), asyncio.Event()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    assert asyncio.all_tasks() == before
