@@ -25,6 +25,7 @@ from studio_worker.machine import Machine, probe
 from studio_worker.orders import Job
 from studio_worker.rooms import Rooms
 from studio_worker.session.log_shipping import LogShipper
+from studio_worker.session.timings import Timings
 from studio_worker.state import StateLock
 from studio_worker.status import snapshot
 from studio_worker.wire.capabilities import Capabilities
@@ -60,6 +61,7 @@ class Worker:
         announce: takes sentences that a person should see at the start ("waiting for approval: …").
         clock: time, for tests.
         rng: seeds and jitter, for tests.
+        timings: intervals and bounds of registration and session, for tests.
 
     A worker object starts once; what ends it (`run` names the errors) is raised by `run`, else at the end of the block.
 
@@ -78,8 +80,10 @@ class Worker:
         announce: Callable[[str], None] | None = None,
         clock: Clock | None = None,
         rng: Random | None = None,
+        timings: Timings | None = None,
     ) -> None:
         self._config = config
+        self._timings = timings
         self._source = config_source
         self._given = engines
         self._announce = announce or _announce
@@ -248,6 +252,7 @@ class Worker:
                 announce=self._announce,
                 clock=self._clock,
                 rng=self._rng,
+                timings=self._timings,
             ) as rooms:
                 self._rooms = rooms
                 ready.set_result(None)

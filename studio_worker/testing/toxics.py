@@ -37,10 +37,11 @@ class Receipt:
 
 
 class CutHere(Exception):
-    """A toxic ends the connection now; `by_reset` says how."""
+    """A toxic ends the connection: after the bytes of `rest`, by RST or (`by_reset` false) by FIN."""
 
-    def __init__(self, *, by_reset: bool) -> None:
+    def __init__(self, rest: bytes = b"", *, by_reset: bool = True) -> None:
         super().__init__("cut")
+        self.rest = rest
         self.by_reset = by_reset
 
 
@@ -90,17 +91,7 @@ class Cut:
         if len(data) < left:
             return (data,)
         stream.note("cut")
-        if left > 0:
-            raise _CutAfter(data[:left], by_reset=self.by_reset)
-        raise CutHere(by_reset=self.by_reset)
-
-
-class _CutAfter(CutHere):
-    """Cut after these last bytes."""
-
-    def __init__(self, rest: bytes, *, by_reset: bool) -> None:
-        super().__init__(by_reset=by_reset)
-        self.rest = rest
+        raise CutHere(data[: max(0, left)], by_reset=self.by_reset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +166,7 @@ class ToxicProxy:
         self.toxics: Sequence[Toxic] = ()
         self.receipts: list[Receipt] = []
         self.connections = 0
+        self._frozen: set[int] = set()
         self._target = port
         self._rng = Random(seed)  # noqa: S311  toxics draw by a seed, so that a failure can be repeated
         self._server: asyncio.Server | None = None
@@ -209,6 +201,10 @@ class ToxicProxy:
         """End every connection now."""
         for writer in tuple(self._writers):
             _end(writer, by_reset=by_reset)
+
+    def freeze(self) -> None:
+        """From now on pass nothing on the connections that there are, and end none: half-open."""
+        self._frozen |= set(range(1, self.connections + 1))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -259,11 +255,14 @@ class _Way:
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK):
+            if self.connection in self._proxy._frozen:  # noqa: SLF001  the proxy's own part
+                self.note("freeze")
+                continue
             pieces: Sequence[bytes] = (data,)
             try:
                 for toxic in self._toxics:
                     pieces = [done for piece in pieces for done in await toxic.pass_on(piece, self)]
-            except _CutAfter as cut:
+            except CutHere as cut:
                 writer.write(cut.rest)
                 await writer.drain()
                 raise
