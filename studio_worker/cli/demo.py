@@ -13,6 +13,8 @@ import click
 
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
+from studio_worker.cli.parameters import port as port_number
+from studio_worker.cli.parameters import seconds
 
 if TYPE_CHECKING:
     from studio_worker.cli.demo_jobs import DemoJob
@@ -54,14 +56,16 @@ POLL_SECS = 0.1
     metavar="DIR",
     help="Where model files lie; default: the configured models_root.",
 )
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="The studio's port; default: any free one.")
+@click.option(
+    "--port", default="0", metavar="PORT", callback=port_number, help="The studio's port; default: any free one."
+)
 @click.option(
     "--timeout",
     "timeout_secs",
-    type=click.FloatRange(min=1.0),
-    default=600.0,
+    default="600",
     show_default=True,
     metavar="SECS",
+    callback=seconds(1.0),
     help="Jobs that are not done by then count as failed.",
 )
 @click.option("--serve", is_flag=True, help="Keep studio and worker up afterwards, until Ctrl-C.")
@@ -134,17 +138,17 @@ async def _play(
                 output.rows(rows, as_json=as_json, columns=COLUMNS)
                 output.note(f"results: {out}")
                 if serve:
-                    output.note(f"still up; dashboard: {studio.login_url()}; Ctrl-C ends it")
-                    await _serve(worker)
+                    await _serve(worker, studio.login_url())
     return rows
 
 
-async def _serve(worker: Worker) -> None:
+async def _serve(worker: Worker, dashboard: str) -> None:
     """Until a signal: the jobs came back, so that it is no interruption but a clean end."""
     from studio_worker.cli.signals import SignalLadder, end_at_once
 
     stop = asyncio.Event()
     with SignalLadder(stop.set, end_at_once):
+        output.note(f"still up; dashboard: {dashboard}; Ctrl-C ends it")
         async with asyncio.TaskGroup() as group:
             running = group.create_task(worker.run())
             await stop.wait()

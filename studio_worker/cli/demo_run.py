@@ -121,5 +121,8 @@ def _shown(job: Mapping[str, Any]) -> str:
         return ""
     if isinstance(result.get("text"), str):
         return escape(result["text"].strip(), limit=200)
-    choices = result.get("choices") or [{}]
-    return escape(str(choices[0].get("message", {}).get("content") or dumps_lossy(result)), limit=200)
+    try:
+        said = result["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        said = None
+    return escape(said.strip() if isinstance(said, str) else dumps_lossy(result), limit=200)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import click
 
 _INTEGER = re.compile(r"[0-9]{1,9}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 
 
 def whole_number(low: int, high: int) -> Callable[[click.Context, click.Parameter, str], int]:
@@ -20,6 +21,17 @@ def whole_number(low: int, high: int) -> Callable[[click.Context, click.Paramete
         if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
             raise click.BadParameter(f"must be a whole number from {low} to {high}")
         return int(text)
+
+    return convert
+
+
+def seconds(low: float) -> Callable[[click.Context, click.Parameter, str], float]:
+    """A click callback: a finite number of seconds, `low` or more."""
+
+    def convert(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+        if not _SECONDS.fullmatch(text) or float(text) < low:
+            raise click.BadParameter(f"must be a number of seconds, at least {low:g}")
+        return float(text)
 
     return convert
 
