@@ -213,7 +213,6 @@ class Delivery:
         self._chronicle.failed(owed.kept.job_id, error, owed.kept.entry.accepted_at)
 
     def _shelve(self, owed: Owed, why: str) -> None:
-        owed.kept = owed.kept.laid_by()
         self._move(owed, State.SHELVED)
         self._chronicle.waits(owed.kept, why)
 

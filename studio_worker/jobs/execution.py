@@ -17,7 +17,7 @@ from studio_worker.engines.base import LlmResult, Outcome, TranscriptResult
 from studio_worker.engines.host import EngineCall, Host
 from studio_worker.errors import JobCancelled
 from studio_worker.events import EventSink
-from studio_worker.jobs.checks import inspect, inspect_json
+from studio_worker.jobs.checks import inspect, inspect_json, is_quickly_inspected
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Delivery
 from studio_worker.jobs.failures import as_job_error
@@ -175,6 +175,8 @@ class Execution:
         if isinstance(output.result, (LlmResult, TranscriptResult)):
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
+        if is_quickly_inspected(output.result):
+            return inspect(plan.kind, output.result, meta)
         return await asyncio.to_thread(inspect, plan.kind, output.result, meta)
 
     async def _materials(self, plan: Plan, work_dir: Path) -> tuple[ModelFiles, Mapping[str, Path]]:

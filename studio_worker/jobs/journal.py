@@ -6,18 +6,20 @@ import asyncio
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Protocol
 
-from loguru import logger
-
 from studio_worker.clock import Clock
-from studio_worker.jobs.results import Artifact, Entry, Kept
+from studio_worker.jobs.results import Artifact, Entry, Kept, Memory
 from studio_worker.jobs.settlement import Settlement
+from studio_worker.log import logger
+
+SPOOL_AFTER_SECS = 0.25
 
 MAX_AT_HAND_BYTES = 2 * 1024 * 1024
-"""Bytes up to which a kept result stays in memory as well, so that its first upload need not read them again."""
+"""Bytes up to which a kept result stays in memory until its file is written, so that its first upload has them."""
 
 
 class Journal(Protocol):
@@ -64,13 +66,16 @@ class MemoryJournal:
     Args:
         spool: a folder of this journal's own (0700); what an earlier process left in it is removed.
         clock: where `Kept.kept_at` comes from.
+        spool_after_secs: how long small bytes may be kept in memory alone.
     """
 
-    def __init__(self, spool: Path, clock: Clock) -> None:
+    def __init__(self, spool: Path, clock: Clock, *, spool_after_secs: float = SPOOL_AFTER_SECS) -> None:
         self._spool = spool
         self._clock = clock
         self._open: dict[str, Entry] = {}
         self._is_closed = False
+        self._spool_after_secs = spool_after_secs
+        self._later: dict[Path, asyncio.TimerHandle] = {}
         self._files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
     @property
@@ -90,14 +95,30 @@ class MemoryJournal:
         """Nothing to wait for: memory is as safe as it gets."""
 
     async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
-        """Write a binary result into the spool; a JSON result stays where it is."""
-        file: Path | None = None
+        """Write a binary result into the spool; a JSON result stays where it is.
+
+        Small bytes are at hand until their file is there, which waits: most of them are delivered without it.
+        """
+        memory: Memory | None = None
         if artifact.data is not None:
             file = self._spool / token_hex(16)
-            await asyncio.get_running_loop().run_in_executor(self._files, _write, file, artifact.data)
-            if artifact.size > MAX_AT_HAND_BYTES or isinstance(artifact.data, Path):
-                artifact = replace(artifact, data=file)
-        return Kept(entry=entry, artifact=artifact, kept_at=self._clock.monotonic(), spooled=file)
+            if isinstance(artifact.data, bytes) and artifact.size <= MAX_AT_HAND_BYTES:
+                memory = Memory(artifact.data)
+                self._spool_later(entry.job_id, file, memory)
+            else:
+                await asyncio.get_running_loop().run_in_executor(self._files, _write, file, artifact.data)
+            artifact = replace(artifact, data=file)
+        return Kept(entry=entry, artifact=artifact, kept_at=self._clock.monotonic(), memory=memory)
+
+    def _spool_later(self, job_id: str, file: Path, memory: Memory) -> None:
+        loop = asyncio.get_running_loop()
+
+        def begin() -> None:
+            del self._later[file]
+            writing = loop.run_in_executor(self._files, _write, file, memory.data or b"")
+            writing.add_done_callback(partial(_hand_on, job_id, memory))
+
+        self._later[file] = loop.call_later(self._spool_after_secs, begin)
 
     def drop(self, entry: Entry) -> None:
         """Forget the job."""
@@ -106,13 +127,19 @@ class MemoryJournal:
     def close(self, kept: Kept, settlement: Settlement) -> None:
         """Forget the job and remove its file."""
         self.drop(kept.entry)
-        if kept.spooled is not None:
-            self._files.submit(_remove, kept.spooled)
+        if kept.artifact.data is None:
+            return
+        if (timer := self._later.pop(kept.file, None)) is not None:
+            timer.cancel()
+        else:
+            self._files.submit(_remove, kept.file)
 
     async def aclose(self) -> None:
         """Wait for the file work that is on its way, and empty the spool."""
         if not self._is_closed:
             self._is_closed = True
+            for timer in self._later.values():
+                timer.cancel()
             try:
                 await asyncio.get_running_loop().run_in_executor(self._files, self._sweep)
             finally:
@@ -122,6 +149,16 @@ class MemoryJournal:
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in self._spool.iterdir():
             _remove(left)
+
+
+def _hand_on(job_id: str, memory: Memory, writing: asyncio.Future[None]) -> None:
+    """Let go of bytes that are in their file; those that could not be written stay in memory."""
+    if writing.cancelled():
+        return
+    if (error := writing.exception()) is None:
+        memory.data = None
+    else:
+        logger.bind(event="jobs.spool", job_id=job_id, error=str(error)).warning("A result could not be spooled")
 
 
 def _write(target: Path, data: bytes | Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,21 +58,28 @@ class Artifact:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True, eq=False)
+class Memory:
+    """Small bytes of a kept result, for as long as they are not in their file; then None."""
+
+    data: bytes | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
     """A result that is kept until somebody has it: from here on the engine never runs again for its claim.
 
     Attributes:
         entry: the claim that it answers.
-        artifact: the result; of a binary one the file in the spool, or its bytes beside that where they are few.
+        artifact: the result; a binary one's data is its file in the spool.
         kept_at: monotonic seconds.
-        spooled: the file of a binary result.
+        memory: small bytes on their way to that file.
     """
 
     entry: Entry
     artifact: Artifact
     kept_at: float
-    spooled: Path | None = None
+    memory: Memory | None = None
 
     @property
     def job_id(self) -> str:
@@ -82,17 +89,11 @@ class Kept:
     @property
     def file(self) -> Path:
         """The spooled file of a binary result."""
-        if self.spooled is None:
+        if not isinstance(self.artifact.data, Path):
             raise TypeError(f"the result of job {self.job_id} does not lie in a file")
-        return self.spooled
+        return self.artifact.data
 
     @property
     def at_hand(self) -> bytes | None:
-        """The bytes of a binary result, where they need not be read again."""
-        return self.artifact.data if isinstance(self.artifact.data, bytes) else None
-
-    def laid_by(self) -> Kept:
-        """The same result, to wait for long: what lies in a file is not held in memory as well."""
-        if self.spooled is None or self.at_hand is None:
-            return self
-        return replace(self, artifact=replace(self.artifact, data=self.spooled))
+        """The bytes of a binary result, where they need not be read."""
+        return self.memory.data if self.memory is not None else None

@@ -80,7 +80,6 @@ class RetryingUploads:
                 case Again(after_secs, why):
                     self._check_age(owed.kept, why)
                     if tries == 1:
-                        owed.kept = owed.kept.laid_by()
                         self._chronicle.waits(owed.kept, why)
                     await self._clock.sleep(after_secs)
                 case SignedOut():
@@ -95,7 +94,6 @@ class RetryingUploads:
     async def _signed_in(self, owed: Owed, welcomes: int, refusals: int) -> None:
         """Wait for a welcome that is younger than the refused upload."""
         self._check_age(owed.kept, _SIGNED_OUT)
-        owed.kept = owed.kept.laid_by()
         if self._welcomes == welcomes:
             welcome = self._welcome
             self._chronicle.waits(owed.kept, _SIGNED_OUT)

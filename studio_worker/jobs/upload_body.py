@@ -1,6 +1,7 @@
-"""A file as the last part of an upload: read in a thread, written in slices, its way to the wire visible.
+"""The body of an upload: a multipart form whose last part is a file, its way to the wire visible.
 
-aiohttp's own file payload reads 64 KiB a thread hop, and says nothing of what has left the machine.
+aiohttp's own writer makes a dozen small writes of a form, reads files 64 KiB a thread hop, and says nothing of what
+has left the machine.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import asyncio
 import os
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from secrets import token_hex
 from typing import BinaryIO, TypeVar
 
 from aiohttp import payload
@@ -19,31 +21,50 @@ from aiohttp.abc import AbstractStreamWriter
 _T = TypeVar("_T")
 
 _BLOCK = 1024 * 1024
-_SLICE = 1024 * 1024
 
 
-class FilePayload(payload.Payload):
-    """A file of known size.
+class FormBody(payload.Payload):
+    """A form of known size: text parts, then one file part.
 
     Attributes:
         is_written: whether all of it was handed to the connection.
-        size_bytes: the size of the file.
+        size_bytes: the size of the body.
         problem: why the file could not be read; None while all is well.
 
     Args:
+        texts: the text parts, in order.
+        name: the file part's name; plain ASCII, as are file name and type.
+        filename: the file part's file name.
+        media_type: the file part's Content-Type.
         file: what to send; it must not change meanwhile.
-        size: its bytes.
-        content_type: the part's type.
+        file_bytes: its size.
         at_hand: all of the file's bytes, where they need not be read.
     """
 
     _autoclose = True
 
-    def __init__(self, file: Path, size: int, content_type: str, at_hand: bytes | None = None) -> None:
-        super().__init__(file, content_type=content_type)
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        *,
+        name: str,
+        filename: str,
+        media_type: str,
+        file: Path,
+        file_bytes: int,
+        at_hand: bytes | None = None,
+    ) -> None:
+        boundary = token_hex(16)
+        super().__init__(file, content_type=f"multipart/form-data; boundary={boundary}")
+        parts = [f"--{boundary}\r\n{_disposition(part)}\r\n\r\n{text}\r\n" for part, text in texts.items()]
+        disposition = f'{_disposition(name)}; filename="{filename}"'
+        parts.append(f"--{boundary}\r\n{disposition}\r\nContent-Type: {media_type}\r\n\r\n")
+        self._head = "".join(parts).encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._file = file
+        self._file_bytes = file_bytes
         self._at_hand = at_hand
-        self._size = self.size_bytes = size
+        self._size = self.size_bytes = len(self._head) + file_bytes + len(self._tail)
         self._written = 0
         self._transport: asyncio.WriteTransport | None = None
         self.is_written = False
@@ -54,25 +75,27 @@ class FilePayload(payload.Payload):
         return self._file.read_text(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send the file."""
-        await self.write_with_length(writer, None)
+        """Send the form."""
+        self._transport = getattr(writer, "transport", None)
+        if self._at_hand is not None:
+            await self._put(writer, b"".join((self._head, self._at_hand, self._tail)))
+        else:
+            await self._put(writer, self._head)
+            if self._file_bytes:
+                await self._write_file(writer, self._file_bytes)
+            await self._put(writer, self._tail)
+        self.is_written = True
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Send the file, or its first `content_length` bytes."""
-        self._transport = getattr(writer, "transport", None)
-        left = self.size_bytes if content_length is None else min(content_length, self.size_bytes)
-        if self._at_hand is not None:
-            await self._write_slices(writer, memoryview(self._at_hand)[:left])
-        elif left:
-            await self._write_file(writer, left)
-        self.is_written = True
+        """Send the form; its length is the one that was announced."""
+        await self.write(writer)
 
     async def _write_file(self, writer: AbstractStreamWriter, left: int) -> None:
         file, block = await self._read(_open, self._file)
         try:
             while True:
                 view = memoryview(block)[:left]
-                await self._write_slices(writer, view)
+                await self._put(writer, view)
                 left -= len(view)
                 if not left:
                     return
@@ -80,11 +103,9 @@ class FilePayload(payload.Payload):
         finally:
             file.close()
 
-    async def _write_slices(self, writer: AbstractStreamWriter, view: memoryview) -> None:
-        for start in range(0, len(view), _SLICE):
-            piece = view[start : start + _SLICE]
-            await writer.write(piece)
-            self._written += len(piece)
+    async def _put(self, writer: AbstractStreamWriter, piece: bytes | memoryview) -> None:
+        await writer.write(piece)
+        self._written += len(piece)
 
     async def _read(self, read: Callable[[_T], tuple[BinaryIO, bytes]], source: _T) -> tuple[BinaryIO, bytes]:
         try:
@@ -103,6 +124,10 @@ class FilePayload(payload.Payload):
         if transport is None or transport.is_closing():
             return (self._written, 0, 0)
         return (self._written, transport.get_write_buffer_size(), _unsent(transport))
+
+
+def _disposition(name: str) -> str:
+    return f'Content-Disposition: form-data; name="{name}"'
 
 
 def _open(path: Path) -> tuple[BinaryIO, bytes]:

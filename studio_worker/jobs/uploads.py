@@ -11,7 +11,7 @@ import aiohttp
 from studio_worker.errors import ResultRejected
 from studio_worker.jobs.results import Kept
 from studio_worker.jobs.settlement import Answer
-from studio_worker.jobs.upload_body import FilePayload
+from studio_worker.jobs.upload_body import FormBody
 from studio_worker.text import escape
 from studio_worker.wire.results import media_type
 from studio_worker.wire.strict_json import NotJson, dumps_lossy, loads
@@ -78,14 +78,14 @@ class Uploader:
         if credentials is None:
             return Answer(status=401, text="this worker has no token")
         worker_id, token = credentials
-        body = FilePayload(kept.file, kept.artifact.size, media_type(kept.artifact.ext), kept.at_hand)
+        body = form_of(kept)
         limits = self._timings
         try:
             async with asyncio.timeout(limits.connect_secs + limits.stall_secs) as deadline:
                 with _Watch(deadline, body, limits) as watch:
                     async with self._http.post(
                         self._urls().complete(worker_id, kept.job_id),
-                        data=form_of(kept, body),
+                        data=body,
                         headers={"Authorization": f"Bearer {token}"},
                         allow_redirects=False,
                         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_secs),
@@ -125,24 +125,29 @@ class Uploader:
         return bytes(found)
 
 
-def form_of(kept: Kept, body: FilePayload) -> aiohttp.FormData:
+def form_of(kept: Kept) -> FormBody:
     """The multipart form of a result: its text parts, then the file, which is called ``image`` for every kind."""
     entry, artifact = kept.entry, kept.artifact
-    form = aiohttp.FormData(quote_fields=False, default_to_multipart=True)
-    form.add_field("prompt", entry.prompt)
-    form.add_field("ext", artifact.ext)
+    texts = {"prompt": entry.prompt, "ext": artifact.ext}
     if entry.attempt is not None:
-        form.add_field("attempt", str(entry.attempt))
+        texts["attempt"] = str(entry.attempt)
     if artifact.meta:
-        form.add_field("generationMeta", dumps_lossy(dict(artifact.meta)))
-    form.add_field("image", body, filename=f"{kept.job_id}.{artifact.ext}", content_type=body.content_type)
-    return form
+        texts["generationMeta"] = dumps_lossy(dict(artifact.meta))
+    return FormBody(
+        texts,
+        name="image",
+        filename=f"{kept.job_id}.{artifact.ext}",
+        media_type=media_type(artifact.ext),
+        file=kept.file,
+        file_bytes=artifact.size,
+        at_hand=kept.at_hand,
+    )
 
 
 class _Watch:
     """Moves an upload's deadline for as long as its bytes move, and once more for the answer."""
 
-    def __init__(self, deadline: asyncio.Timeout, body: FilePayload, limits: UploadTimings) -> None:
+    def __init__(self, deadline: asyncio.Timeout, body: FormBody, limits: UploadTimings) -> None:
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._body = body

@@ -358,7 +358,7 @@ def _kept_json(job_id: str = "job-1", *, json: dict | None = None, size: int = 1
 
 def _kept_file(path: Path, job_id: str = "job-1", **fields) -> Kept:
     artifact = Artifact(kind=TaskKind.IMAGE, size=path.stat().st_size, ext="png", data=path, meta={"seed": 7})
-    return Kept(entry=_entry(job_id, **fields), artifact=artifact, kept_at=1_000.0, spooled=artifact.data)
+    return Kept(entry=_entry(job_id, **fields), artifact=artifact, kept_at=1_000.0)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class TestAFailure:
         await wire.until("completeJson", "job-2")
 
     async def test_of_our_own_files_may_be_retried(self, room, wire, claim):
-        (room.state_dir / "spool").rmdir()
+        (room.state_dir / "work").rmdir()
         room.offer(wire, claim("image"))
         failure = await wire.until("fail")
         assert failure.retryable is True

@@ -17,8 +17,8 @@ from studio_worker.wire.kinds import TaskKind
 
 @pytest.fixture
 async def owed(entry, tmp_path):
-    artifact = Artifact(kind=TaskKind.IMAGE, size=3, ext="png", data=b"abc")
-    kept = Kept(entry=entry(), artifact=artifact, kept_at=1_000.0, spooled=tmp_path / "spooled")
+    artifact = Artifact(kind=TaskKind.IMAGE, size=3, ext="png", data=tmp_path / "spooled")
+    kept = Kept(entry=entry(), artifact=artifact, kept_at=1_000.0)
     return Owed(kept, LocalLink())
 
 
@@ -75,15 +75,6 @@ async def test_only_the_first_failure_is_told(retrying, uploads, owed, clock, ev
         clock.advance(30)
     await ending
     assert events.lines == [("warn", "the result waits: the studio answered 503", "job-1")]
-
-
-async def test_the_first_try_has_the_bytes_at_hand_and_later_ones_read_the_file(retrying, uploads, owed, clock):
-    uploads.answers = [Answer(status=503)]
-    ending = asyncio.create_task(retrying.until_final(owed))
-    await clock.asleep()
-    clock.advance(30)
-    await ending
-    assert [kept.at_hand for kept in uploads.seen] == [b"abc", None]
 
 
 async def test_an_answer_that_is_older_than_the_latest_accept_is_not_believed(retrying, uploads, owed):

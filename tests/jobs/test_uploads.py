@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from studio_worker.errors import ResultRejected
+from studio_worker.jobs.results import Memory
 from studio_worker.jobs.uploads import Uploader, UploadTimings
 from studio_worker.wire.urls import StudioUrls
 
@@ -122,7 +123,7 @@ class TestTheRequest:
 
     async def test_sends_what_is_at_hand_without_reading_the_file(self, server, kept_file, file):
         kept = kept_file(file)
-        kept = replace(kept, artifact=replace(kept.artifact, data=file.read_bytes()))
+        kept = replace(kept, memory=Memory(file.read_bytes()))
         file.unlink()
         assert (await upload(server.url, kept)).status == 200
         assert server.uploads[0]["parts"][-1][3] == kept.at_hand
