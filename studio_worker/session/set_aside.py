@@ -1,4 +1,4 @@
-"""Offers that break the link: after three times running, this worker lets them be (the promise of docs/reliability)."""
+"""Offers that break the link: after three times running, this worker lets them be (protocol section 3)."""
 
 from __future__ import annotations
 

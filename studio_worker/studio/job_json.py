@@ -1,4 +1,4 @@
-"""A job as the admin routes show it (DESIGN: the studio to host yourself), and as it is asked for."""
+"""A job as it is asked for, a line of a jobs file, and as the admin routes show it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ EXTENSIONS = ("progress", "cancel", "capacity", "health")
 """What this studio's welcome lists (protocol section 7)."""
 
 TRANSIENT_TEXTS = ("already busy", "paused by operator", "in-flight job")
-"""Reasons of workers that are older than reject codes (UPSTREAM appendix A.2)."""
+"""Words in the reason of a reject without a code that make it transient: workers had them before there were codes."""
 
 
 @dataclass(slots=True)

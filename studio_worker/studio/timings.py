@@ -1,4 +1,4 @@
-"""The studio's paces and bounds, injectable so that tests can use small ones (UPSTREAM appendix A.5)."""
+"""The studio's paces and bounds, injectable so that tests can use small ones (protocol section 3)."""
 
 from __future__ import annotations
 

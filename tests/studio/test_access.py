@@ -1,4 +1,4 @@
-"""Who gets in: tokens, cookies, hosts and origins (FAULTS B-100, B-107)."""
+"""Who gets in: tokens, cookies, hosts and origins."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The event stream: what it tells, and what becomes of a reader that does not read (FAULTS F-126)."""
+"""The event stream: what it tells, and what becomes of a reader that does not read."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Which job goes to which worker (UPSTREAM appendix A.3)."""
+"""Which job goes to which worker (protocol section 3)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What workers' reports do to jobs: results, failures, cancels (UPSTREAM appendix A.2)."""
+"""What workers' reports do to jobs: results, failures, cancels (protocol sections 3 and 5)."""
 
 import asyncio
 import base64
