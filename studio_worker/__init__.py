@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from studio_worker.version import __version__
+from studio_worker.version import API_VERSION, __version__
 
 if TYPE_CHECKING:
     from studio_worker.config import Config
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from studio_worker.wire.model_source import ModelSource
     from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, TtsTask, VideoTask
     from studio_worker.worker import Worker
-
-API_VERSION = 1
-"""The plugin API that this release serves; an engine that asks for another is named and skipped."""
 
 _HOMES = {
     "studio_worker.config": ("Config",),

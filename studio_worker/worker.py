@@ -14,8 +14,9 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, disable
+from studio_worker.engines.entry_points import list_plugins
 from studio_worker.engines.host import Host
-from studio_worker.engines.plugins import discover, list_plugins
+from studio_worker.engines.plugins import discover
 from studio_worker.engines.router import Routes
 from studio_worker.errors import StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader

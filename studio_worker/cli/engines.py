@@ -74,7 +74,8 @@ def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
 
 def _described(invocation: Invocation, *, strict: bool) -> tuple[EngineDescription, ...]:
     from studio_worker.engines.description_cache import DescriptionCache
-    from studio_worker.engines.plugins import discover, list_plugins
+    from studio_worker.engines.entry_points import list_plugins
+    from studio_worker.engines.plugins import discover
 
     settings = invocation.settings().current
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import studio_worker
 from studio_worker.engines.framing import BrokenFrame, pack, receive_frame
 from studio_worker.errors import PluginError
 from studio_worker.text import escape
@@ -167,7 +166,7 @@ def _environment() -> dict[str, str]:
     which it takes back before it imports anything foreign.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STUDIO_WORKER_")}
-    home = str(Path(studio_worker.__file__).absolute().parent.parent)
+    home = str(Path(__file__).absolute().parents[2])
     installed = {*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")}
     if home not in installed:
         before = environment.get("PYTHONPATH")

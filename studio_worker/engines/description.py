@@ -12,13 +12,13 @@ from pydantic import TypeAdapter, ValidationError
 from studio_worker.engines.base import Isolation
 from studio_worker.engines.self_report import MAX_ENGINES, MAX_MODELS
 from studio_worker.text import escape
+from studio_worker.version import API_VERSION
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.model_source import SourceId
 
 SYNTHETIC = "synthetic"
 """The source id, and the name, that belong to the built-in engine alone."""
 
-API_VERSION = 1
 MAX_MODEL_ID = 512
 MAX_CONCURRENCY = 64
 

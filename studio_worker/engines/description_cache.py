@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from studio_worker.engines.entry_points import PluginRef
 from studio_worker.engines.framing import MAX_FRAME_BYTES
 from studio_worker.log import logger
+from studio_worker.private_file import write_atomically
 from studio_worker.version import __version__
-
-if TYPE_CHECKING:
-    from studio_worker.engines.plugins import PluginRef
 
 _INSTALLED_INTO = ("site-packages", "dist-packages")
 
@@ -70,11 +68,9 @@ class DescriptionCache:
         """Write what was used since the start, and nothing else; a folder that can't be written is logged only."""
         if self._used == self._found:
             return
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(self._used), encoding="utf-8")
-            fresh.replace(self._path)
+            write_atomically(self._path, json.dumps(self._used).encode())
         except OSError as error:
             logger.bind(event="engine.cache", path=str(self._path), reason=str(error)).debug(
                 "The descriptions of plugins could not be remembered"

@@ -1,58 +1,25 @@
-"""Finding plugins, and having each described in a child of its own, so that a broken one harms nobody."""
+"""Having each plugin described in a child of its own, so that a broken one harms nobody."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import metadata
+from dataclasses import replace
 from typing import Any
 
 from studio_worker.engines import describing
 from studio_worker.engines.description import EngineDescription, broken, disable, read_reports
 from studio_worker.engines.description_cache import DescriptionCache
-from studio_worker.engines.hookspecs import PROJECT
+from studio_worker.engines.entry_points import PluginRef
 from studio_worker.engines.loading import JOB_HOOKS
 from studio_worker.engines.self_report import report_of, said
 from studio_worker.errors import PluginError
 from studio_worker.log import logger
 from studio_worker.text import escape
 
-__all__ = ["DescriptionCache", "PluginRef", "discover", "list_plugins"]
-
 TIMEOUT_SECS = 10.0
 """How long a plugin may take to describe itself."""
-
-_BUILTIN = ("studio-worker", "studio_worker.engines.synthetic")
-
-
-@dataclass(frozen=True, slots=True)
-class PluginRef:
-    """An entry point of the group ``studio_worker``; nothing of it is imported.
-
-    Attributes:
-        name: the entry point's name, and that of its configuration table.
-        value: ``package.module`` or ``package.module:object``.
-        distribution: the package that brings it.
-        version: that package's version.
-    """
-
-    name: str
-    value: str
-    distribution: str
-    version: str
-
-    @property
-    def is_builtin(self) -> bool:
-        """Whether it is the synthetic engine of this package."""
-        return (self.distribution.replace("_", "-").lower(), self.value) == _BUILTIN
-
-
-def list_plugins() -> tuple[PluginRef, ...]:
-    """The installed plugins, by distribution and name; no plugin is imported."""
-    found = {_ref(entry) for entry in _entry_points()}
-    return tuple(sorted(found, key=lambda ref: (ref.distribution, ref.name, ref.value)))
 
 
 async def discover(
@@ -70,7 +37,7 @@ async def discover(
     A plugin whose name or distribution is in `disabled` is not run at all.
 
     Args:
-        plugins: what `list_plugins` found.
+        plugins: what `entry_points.list_plugins` found.
         tables: plugin name to the operator's ``[plugins.<name>]`` table.
         disabled: names of engines, plugins or distributions that are not to be used.
         strict: raise instead of leaving a broken plugin out.
@@ -146,38 +113,6 @@ def _owner(ref: PluginRef) -> EngineDescription:
         version=ref.version,
         plugin=ref.name,
         entry_point=ref.value,
-    )
-
-
-def _entry_points() -> list[metadata.EntryPoint]:
-    """The group's entry points; a distribution whose list cannot be read costs itself alone."""
-    try:
-        return list(metadata.entry_points(group=PROJECT))
-    except Exception:  # noqa: BLE001 - the parser raises whatever a damaged file makes it stumble over
-        return _readable_entry_points()
-
-
-def _readable_entry_points() -> list[metadata.EntryPoint]:
-    found: dict[str, list[metadata.EntryPoint]] = {}
-    for package in metadata.distributions():
-        name = str(package.metadata["Name"])
-        try:
-            # The first of a name on the path is the one that is imported.
-            found.setdefault(name, [entry for entry in package.entry_points if entry.group == PROJECT])
-        except Exception as error:  # noqa: BLE001 - as above
-            logger.bind(event="engine.plugin", distribution=name, reason=said(error)).warning(
-                "The entry points of a distribution cannot be read"
-            )
-    return [entry for entries in found.values() for entry in entries]
-
-
-def _ref(entry: metadata.EntryPoint) -> PluginRef:
-    package = entry.dist
-    return PluginRef(
-        name=entry.name,
-        value=entry.value,
-        distribution=escape(str(package.name), limit=200) if package else "unknown",
-        version=escape(str(package.version), limit=64) if package else "unknown",
     )
 
 

@@ -12,8 +12,8 @@ from loguru import logger
 
 from studio_worker.engines.base import Engine, EngineCapabilities, EngineJob, LlmResult
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.entry_points import PluginRef, list_plugins
 from studio_worker.engines.host import EngineCall, Host
-from studio_worker.engines.plugins import PluginRef, list_plugins
 from studio_worker.engines.router import Route
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.wire.kinds import TaskKind

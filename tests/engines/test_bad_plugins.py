@@ -150,7 +150,7 @@ async def test_a_child_ends_within_a_second_of_its_worker(shop, tmp_path):
     code = (
         "import asyncio, sys\n"
         f"sys.path[:0] = [{str(Path(studio_worker.__file__).parents[1])!r}, {str(shop.folder)!r}]\n"
-        "from studio_worker.engines.plugins import PluginRef, discover\n"
+        "from studio_worker.engines.entry_points import PluginRef\nfrom studio_worker.engines.plugins import discover\n"
         "asyncio.run(discover([PluginRef('stuck', 'plugin_stuck', 'stuck', '1')], {}, timeout_secs=600))\n"
     )
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code)

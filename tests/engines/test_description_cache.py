@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.plugins import DescriptionCache, PluginRef, discover
+from studio_worker.engines.description_cache import DescriptionCache
+from studio_worker.engines.entry_points import PluginRef
+from studio_worker.engines.plugins import discover
 
 PATIENT = 60.0
 """Seconds: no test here is about how fast a child is, but for those that hang."""

@@ -8,7 +8,8 @@ import pytest
 
 import studio_worker
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.plugins import PluginRef, discover, list_plugins
+from studio_worker.engines.entry_points import PluginRef, list_plugins
+from studio_worker.engines.plugins import discover
 from studio_worker.wire.kinds import TaskKind
 
 PATIENT = 60.0
@@ -205,7 +206,7 @@ def test_a_command_that_only_describes_leaves_nothing_behind_and_says_nothing(sh
     code = (
         "import asyncio, sys\n"
         f"sys.path[:0] = [{str(Path(studio_worker.__file__).parents[1])!r}, {str(shop.folder)!r}]\n"
-        "from studio_worker.engines.plugins import PluginRef, discover\n"
+        "from studio_worker.engines.entry_points import PluginRef\nfrom studio_worker.engines.plugins import discover\n"
         f"ref = PluginRef('alpha', {module!r}, 'alpha', '1')\n"
         "print([engine.status for engine in asyncio.run(discover([ref] * 3, {}, timeout_secs=60))])\n"
     )

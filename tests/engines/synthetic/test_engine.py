@@ -9,8 +9,9 @@ import pytest
 
 import studio_worker
 from studio_worker.engines.base import RESULT_TYPES
+from studio_worker.engines.entry_points import PluginRef
 from studio_worker.engines.output import check_output
-from studio_worker.engines.plugins import PluginRef, discover
+from studio_worker.engines.plugins import discover
 from studio_worker.engines.synthetic import SyntheticEngine
 from studio_worker.errors import Cancelled
 from studio_worker.wire.kinds import TaskKind

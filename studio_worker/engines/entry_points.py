@@ -1,0 +1,73 @@
+"""Installed plugins by their entry points; nothing of a plugin is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import metadata
+
+from studio_worker.engines.hookspecs import PROJECT
+from studio_worker.engines.self_report import said
+from studio_worker.log import logger
+from studio_worker.text import escape
+
+_BUILTIN = ("studio-worker", "studio_worker.engines.synthetic")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRef:
+    """An entry point of the group ``studio_worker``; nothing of it is imported.
+
+    Attributes:
+        name: the entry point's name, and that of its configuration table.
+        value: ``package.module`` or ``package.module:object``.
+        distribution: the package that brings it.
+        version: that package's version.
+    """
+
+    name: str
+    value: str
+    distribution: str
+    version: str
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is the synthetic engine of this package."""
+        return (self.distribution.replace("_", "-").lower(), self.value) == _BUILTIN
+
+
+def list_plugins() -> tuple[PluginRef, ...]:
+    """The installed plugins, by distribution and name; no plugin is imported."""
+    found = {_ref(entry) for entry in _entry_points()}
+    return tuple(sorted(found, key=lambda ref: (ref.distribution, ref.name, ref.value)))
+
+
+def _entry_points() -> list[metadata.EntryPoint]:
+    """The group's entry points; a distribution whose list cannot be read costs itself alone."""
+    try:
+        return list(metadata.entry_points(group=PROJECT))
+    except Exception:  # noqa: BLE001 - the parser raises whatever a damaged file makes it stumble over
+        return _readable_entry_points()
+
+
+def _readable_entry_points() -> list[metadata.EntryPoint]:
+    found: dict[str, list[metadata.EntryPoint]] = {}
+    for package in metadata.distributions():
+        name = str(package.metadata["Name"])
+        try:
+            # The first of a name on the path is the one that is imported.
+            found.setdefault(name, [entry for entry in package.entry_points if entry.group == PROJECT])
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.bind(event="engine.plugin", distribution=name, reason=said(error)).warning(
+                "The entry points of a distribution cannot be read"
+            )
+    return [entry for entries in found.values() for entry in entries]
+
+
+def _ref(entry: metadata.EntryPoint) -> PluginRef:
+    package = entry.dist
+    return PluginRef(
+        name=entry.name,
+        value=entry.value,
+        distribution=escape(str(package.name), limit=200) if package else "unknown",
+        version=escape(str(package.version), limit=64) if package else "unknown",
+    )
