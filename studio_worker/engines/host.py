@@ -160,6 +160,11 @@ class Host:
             if not left:
                 self._left.pop(job_id, None)
 
+    @property
+    def has_job_hooks(self) -> bool:
+        """Whether any plugin wants to be told of jobs."""
+        return not self._hooks.is_empty
+
     def job_started(self, job: JobInfo) -> None:
         """Tell the plugins' hooks that a job is about to run; returns at once."""
         self._hooks.job_started(job)

@@ -43,6 +43,11 @@ class JobHooks:
         }
         self._owners = tuple(owners.values())
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody listens."""
+        return not self._owners
+
     def job_started(self, job: JobInfo) -> None:
         """A job is about to run."""
         self._post("studio_worker_job_started", {"job": job})

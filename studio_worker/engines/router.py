@@ -138,12 +138,12 @@ class Routes:
         """
         match: Literal["source", "model"] = "model" if source_id is None else "source"
         engine = self._by_model.get((kind, model)) if source_id is None else self._by_source.get((source_id, kind))
-        log = logger.bind(event="engine.router", op="pick", kind=kind.value, model=model, source=source_id)
+        said = {"event": "engine.router", "op": "pick", "kind": kind.value, "model": model, "source": source_id}
         if engine is None:
             error = refusal(self._known, kind, model, source_id)
-            log.bind(engine=None, match="none", reason=str(error)).warning("No engine picked")
+            logger.bind(**said, engine=None, match="none", reason=str(error)).warning("No engine picked")
             raise error
-        log.bind(engine=engine.name, match=match).info("Engine picked")
+        logger.bind(**said, engine=engine.name, match=match).info("Engine picked")
         return Route(engine, kind, model, source_id, match)
 
 

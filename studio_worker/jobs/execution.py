@@ -97,7 +97,8 @@ class Execution:
         work_dir: Path | None = None
         try:
             work_dir = self._work_dirs.make()
-            self._host.job_started(ticket.plan.info)
+            if self._host.has_job_hooks:
+                self._host.job_started(ticket.plan.info)
             artifact = await self._worked(ticket, work_dir)
             kept = await self._kept(ticket, artifact)
         except Exception as error:  # noqa: BLE001 - any error of a job ends this job, and no other
@@ -213,8 +214,9 @@ class Execution:
         else:
             ticket.link.complete(kept)
             self._chronicle.delivered(kept)
-        seconds = self._clock.monotonic() - ticket.entry.accepted_at
-        self._host.job_finished(ticket.plan.info, Outcome("done", seconds))
+        if self._host.has_job_hooks:
+            seconds = self._clock.monotonic() - ticket.entry.accepted_at
+            self._host.job_finished(ticket.plan.info, Outcome("done", seconds))
 
 
 def generation_meta(plan: Plan, engines: Mapping[str, Any], seconds: float) -> dict[str, Any]:

@@ -215,18 +215,19 @@ class Session:
             self._skip("an offer whose jobId no answer can carry")
             return
         link = ClaimLink(self.connection, job_id, offer.attempt)
-        log = logger.bind(job_id=job_id)
         try:
             if self._set_aside.holds(job_id):
-                log.bind(event="session.set_aside").warning("An offer that kept breaking the link was rejected")
+                logger.bind(event="session.set_aside", job_id=job_id).warning(
+                    "An offer that kept breaking the link was rejected"
+                )
                 link.reject("this offer broke the connection three times running; this worker has set it aside")
                 return
             self._set_aside.offered(job_id)
             self._desk.take(offer, link)
         except LinkClosed:
-            log.bind(event="session.offer_lost").info("The session ended before the offer was answered")
+            logger.bind(event="session.offer_lost", job_id=job_id).info("The session ended before it was answered")
         except Exception:  # noqa: BLE001  a fault at one offer costs that offer: the studio releases it in 30 s
-            log.bind(event="session.offer_fault").exception("An offer could not be taken")
+            logger.bind(event="session.offer_fault", job_id=job_id).exception("An offer could not be taken")
 
     def _skip(self, why: str) -> None:
         kind = why[:40]

@@ -17,6 +17,8 @@ from studio_worker.wire.tasks import Task, parse_task, task_to_wire
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:-]{0,127}")
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
 Label: TypeAlias = Annotated[str, bounded_text(4_096, may_be_blank=True)]
 
 
@@ -98,4 +100,4 @@ def claim_to_wire(claim: Claim) -> dict[str, Any]:
 def fingerprint(raw: dict[str, Any]) -> str:
     """SHA-256, as hex, of a raw claim's model, task and source: equal for two offers that ask for the same work."""
     asked = [raw.get("model"), raw.get("task"), raw.get("modelSource")]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()

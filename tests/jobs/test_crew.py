@@ -61,6 +61,7 @@ async def test_a_folder_that_cannot_be_used_is_said_at_the_start(open_room, tmp_
 
 async def test_the_hooks_hear_of_start_and_end(room, wire, claim, monkeypatch):
     heard = []
+    monkeypatch.setattr(Host, "has_job_hooks", True)
     monkeypatch.setattr(Host, "job_started", lambda self, job: heard.append(("started", job.id)))
     monkeypatch.setattr(Host, "job_finished", lambda self, job, outcome: heard.append((outcome.status, job.id)))
     room.offer(wire, claim())
