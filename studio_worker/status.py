@@ -29,7 +29,7 @@ def snapshot(
         machine: what was found at the start.
         engines: every engine that was found.
         routes: what is served.
-        rooms: the running rooms; None before the start and after the end.
+        rooms: the rooms, as they are or as they ended; None before the start.
     """
     out: dict[str, Any] = {
         "version": __version__,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from pydantic import (
@@ -153,10 +152,6 @@ class Config(BaseModel):
     def state_path(self) -> Path:
         """`state_dir` with ``~`` expanded, else the user's own state folder."""
         return self.places.state_dir if self.state_dir is None else self.places.expand(self.state_dir)
-
-    def plugin_table(self, name: str) -> Mapping[str, Any]:
-        """A plugin's own table, ``[plugins.<name>]``; empty where there is none."""
-        return MappingProxyType(self.plugins.get(name, {}))
 
 
 def setting_fields() -> dict[str, Any]:

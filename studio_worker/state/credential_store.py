@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,6 @@ class CredentialStore:
         return _File(None if self._legacy is None else read_older(self._legacy))
 
     def _write(self, file: _File) -> None:
-        import json
-
         text = json.dumps(file.to_json(), indent=2) + "\n"
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

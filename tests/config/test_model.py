@@ -170,17 +170,6 @@ def test_a_path_object_and_text_are_the_same_folder() -> None:
     assert Config(models_root="/m").models_root == Config(models_root=Path("/m")).models_root
 
 
-def test_a_plugins_own_table_is_handed_out_read_only() -> None:
-    table = Config(plugins={"piper": {"voice": "a"}}).plugin_table("piper")
-    assert table == {"voice": "a"}
-    with pytest.raises(TypeError):
-        table["voice"] = "b"  # type: ignore[index]  # what must be refused
-
-
-def test_a_plugin_without_a_table_has_an_empty_one() -> None:
-    assert Config().plugin_table("whisper") == {}
-
-
 def test_constructing_reads_neither_file_nor_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("max_concurrent_jobs = 4")
     monkeypatch.setenv("STUDIO_WORKER_CONFIG", str(tmp_path / "config.toml"))

@@ -16,11 +16,6 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
-    @property
-    def is_final(self) -> bool:
-        """Whether only an operator's retry brings the job back."""
-        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
