@@ -27,13 +27,10 @@ from studio_worker.jobs.seats import Seat, Seats
 from studio_worker.jobs.ticket import JobSnapshot, Ticket
 from studio_worker.log import logger
 from studio_worker.wire.claims import fingerprint
-from studio_worker.wire.frames import Offer, RejectCode
+from studio_worker.wire.frames import MAX_JOB_REF, Offer, RejectCode
 
 EXTRA_DELIVERIES = 2
 """Deliveries that may go on beside the engines, above their number (protocol section 3)."""
-
-MAX_JOB_ID = 16_384
-"""A longer id could not even be answered."""
 
 
 class DeskSettings(Protocol):
@@ -128,7 +125,7 @@ class Desk:
             link: the way back to whoever offered.
         """
         job_id = offer.job_id
-        if len(job_id) > MAX_JOB_ID:
+        if len(job_id) > MAX_JOB_REF:
             logger.bind(event="jobs.offer", length=len(job_id)).warning("Skipped an offer whose jobId is endless")
             return
         try:

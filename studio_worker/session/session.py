@@ -27,6 +27,7 @@ from studio_worker.session.suspension import SuspensionWatch
 from studio_worker.session.timings import Timings
 from studio_worker.text import escape
 from studio_worker.wire.frames import (
+    MAX_JOB_REF,
     CancelJob,
     CompleteAck,
     ErrorCode,
@@ -39,9 +40,6 @@ from studio_worker.wire.frames import (
     Welcome,
     read_studio_frame,
 )
-
-MAX_JOB_ID = 16_384
-"""Characters of a jobId that can be answered; whether it may be run is the desk's business."""
 
 MAX_SKIP_NOTES = 20
 """Kinds of unreadable frames that one session complains about."""
@@ -211,7 +209,7 @@ class Session:
 
     def _offer(self, offer: Offer) -> None:
         job_id = offer.job_id
-        if len(job_id) > MAX_JOB_ID or not job_id.strip("\0 \t\r\n"):
+        if len(job_id) > MAX_JOB_REF or not job_id.strip("\0 \t\r\n"):
             self._skip("an offer whose jobId no answer can carry")
             return
         link = ClaimLink(self.connection, job_id, offer.attempt)

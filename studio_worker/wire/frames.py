@@ -14,10 +14,13 @@ from studio_worker.wire.capabilities import Capabilities
 SUBPROTOCOL = "studio-worker-v1"
 MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_LOG_ENTRIES = 200
+MAX_JOB_REF = 16_384
+"""Characters of a jobId that can be answered; whether the job may be run is the id rule's business."""
+
 MAX_PREVIEW_BASE64 = 44_000
 """32 KiB of preview as base64, rounded up."""
 
-JobRef: TypeAlias = Annotated[str, bounded_text(16_384, may_be_blank=True)]
+JobRef: TypeAlias = Annotated[str, bounded_text(MAX_JOB_REF, may_be_blank=True)]
 Attempt: TypeAlias = Annotated[int, whole(0, 1_000_000)]
 LongText: TypeAlias = Annotated[str, bounded_text(4_000_000, may_be_blank=True)]
 
