@@ -258,22 +258,27 @@ class _Way:
             if self.connection in self._proxy._frozen:  # noqa: SLF001  the proxy's own part
                 self.note("freeze")
                 continue
-            pieces: Sequence[bytes] = (data,)
             try:
-                for toxic in self._toxics:
-                    pieces = [done for piece in pieces for done in await toxic.pass_on(piece, self)]
+                await self._pass(data, self._toxics, writer)
             except CutHere as cut:
                 writer.write(cut.rest)
                 await writer.drain()
                 raise
-            for piece in pieces:
-                writer.write(piece)
-                await writer.drain()
-                if len(pieces) > 1:
-                    await asyncio.sleep(0)
-            self.passed += len(data)
         if writer.can_write_eof():
             writer.write_eof()
+
+    async def _pass(self, data: bytes, toxics: Sequence[Toxic], writer: asyncio.StreamWriter) -> None:
+        """Each piece goes all the way before the next one is looked at, so that `passed` counts what is written."""
+        if not toxics:
+            writer.write(data)
+            await writer.drain()
+            self.passed += len(data)
+            return
+        pieces = await toxics[0].pass_on(data, self)
+        for piece in pieces:
+            await self._pass(piece, toxics[1:], writer)
+            if len(pieces) > 1:
+                await asyncio.sleep(0)
 
 
 def _end(writer: asyncio.StreamWriter | None, *, by_reset: bool) -> None:
