@@ -1,4 +1,4 @@
-"""The whole worker in this process, its engine an object that counts, its studio scripted, its network a toxic proxy."""
+"""A whole worker in this process: an engine that counts, a studio that follows a script, a network that spoils."""
 
 from __future__ import annotations
 

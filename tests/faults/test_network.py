@@ -122,7 +122,7 @@ async def test_sends_that_vanish_while_the_studio_talks_end_the_session_and_lose
 
 
 async def test_two_hundred_cuts_in_mid_work_leak_neither_tasks_nor_descriptors(start: Start) -> None:
-    async with start(timings=replace(QUICK, settled_secs=0.0)) as site:
+    async with start(timings=replace(QUICK, settled_secs=0.0), reconnect_base_secs=0.001) as site:
         await site.studio.welcomed()
         await flap(site)
 
@@ -147,6 +147,8 @@ async def flap(site: Site) -> None:
         sessions = len(site.studio.sessions)
         site.proxy.cut_all(by_reset=rng.random() < 0.5)
         await site.studio.welcomed(sessions + 1)
+        if rng.random() < 0.8:
+            await site.studio.frame("accept", job_id=job_id)
     await site.settled("job-199")
     await site.until(lambda: site.worker.status()["deliveries"]["pending"] == 0, "deliveries")
     await site.studio.heartbeat()
