@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from studio_worker import (
     AudioResult,
+    Available,
     BadInput,
     Engine,
     EngineCapabilities,
     EngineError,
     EngineJob,
+    Estimate,
     ModelFiles,
+    PluginConfig,
     TaskKind,
     Unavailable,
     UnsupportedTask,
     hookimpl,
 )
-from studio_worker.engines.base import Available, Estimate, PluginConfig
 from studio_worker_piper.encoding import check_ext, encode
 
 if TYPE_CHECKING:

@@ -9,18 +9,20 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from studio_worker import (
+    Available,
     BadInput,
     Engine,
     EngineCapabilities,
     EngineJob,
+    Estimate,
     ModelFiles,
+    PluginConfig,
     TaskKind,
     TranscriptResult,
     Unavailable,
     UnsupportedTask,
     hookimpl,
 )
-from studio_worker.engines.base import Available, Estimate, PluginConfig
 
 if TYPE_CHECKING:
     from studio_worker import SttTask

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import faster_whisper
 
-from studio_worker import EngineError, ModelFiles
-from studio_worker.errors import OutOfMemory
+from studio_worker import EngineError, ModelFiles, OutOfMemory
 
 NAMES = (
     "model.bin",
