@@ -16,7 +16,7 @@ from studio_worker.clock import Clock
 from studio_worker.config import Config
 from studio_worker.engines.host import Host
 from studio_worker.engines.router import Routes
-from studio_worker.errors import ConfigError
+from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
@@ -72,6 +72,7 @@ class Rooms:
         self._stack = AsyncExitStack()
         self.closed_ports: frozenset[tuple[str, int]] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_ending = False
         self.registrar: Registrar | None = None
         self.keeper: SessionKeeper | None = None
 
@@ -88,13 +89,17 @@ class Rooms:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        self._is_ending = True
         for task in reversed(self._tasks):
             task.cancel()
         return await self._stack.__aexit__(kind, error, trace)
 
     def spawn(self, work: Coroutine[object, object, None], *, name: str) -> None:
-        """Start a task that the rooms own: its error ends them, and it ends with them."""
-        self._tasks.append(self._group.create_task(work, name=name))
+        """Start a task that the rooms own: its error, or its cancellation, ends them, and it ends with them."""
+        task = self._group.create_task(self._owned(work, name), name=name)
+        # One that is cancelled before its first step has not begun the work, which nobody else would close.
+        task.add_done_callback(lambda _: work.close())
+        self._tasks.append(task)
 
     @property
     def credentials(self) -> Credentials:
@@ -135,6 +140,19 @@ class Rooms:
             )
         if self.keeper is not None:
             await _within(CLOSE_SECS, self.keeper.close())
+
+    async def _owned(self, work: Coroutine[object, object, None], name: str) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            if self._is_ending:
+                raise
+            # A task group takes it for a quiet end; a worker without this task would only look alive.
+            self._is_ending = True
+            raise StudioWorkerError(f"the worker's task {name!r} was cancelled: start the worker again") from None
+        except BaseException:
+            self._is_ending = True
+            raise
 
     async def _emptied(self) -> None:
         await self.jobs.desk.drained()
