@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,14 @@ def test_a_piece_is_spoken_at_full_scale(voice: Voice) -> None:
     sound = voice.speak(piece, SynthesisConfig())
     assert sound.dtype == np.int16
     assert np.abs(sound).max() == 32_767
+
+
+def test_the_loudest_sample_is_at_full_scale_whatever_it_was() -> None:
+    peaks = np.linspace(0.05, 1.0, 200, dtype=np.float32)
+    for peak in peaks:
+        piper = SimpleNamespace(phoneme_ids_to_audio=lambda piece, settings, peak=peak: np.array([peak, 0, -peak / 2]))
+        sound = Voice("made-up", piper, "en", 22_050).speak([], None)  # type: ignore[arg-type]  # only its sound counts
+        assert sound[0] == 32_767
 
 
 @pytest.mark.parametrize(

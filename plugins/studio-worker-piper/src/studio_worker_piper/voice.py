@@ -94,7 +94,7 @@ class Voice:
         peak = float(np.max(np.abs(audio), initial=0.0))
         if not np.isfinite(peak):
             raise EngineError(f"the voice {self.name} made samples that are no numbers", retryable=False)
-        return (audio * (_FULL_SCALE / peak if peak > 1e-8 else 0.0)).astype("<i2")
+        return np.rint(audio * (_FULL_SCALE / peak if peak > 1e-8 else 0.0)).astype("<i2")
 
 
 def load_voice(model: Path, config: Path, *, threads: int | None) -> Voice:
