@@ -21,12 +21,27 @@ def main() -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered would be written, and complained about, when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _let_go(1)
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        _settle_stderr()
     return status
+
+
+def _settle_stderr() -> None:
+    """A log that nobody reads any more is no failure; the interpreter would make exit status 120 of it."""
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        _let_go(2)
+
+
+def _let_go(descriptor: int) -> None:
+    """What is still buffered would be written, and complained about, when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _run(args: list[str]) -> int:

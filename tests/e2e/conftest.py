@@ -75,7 +75,9 @@ class Writer(Engine):
                 raise OutOfMemory("the writer needs more memory")
         return LlmResult({
             "id": job.id, "object": "chat.completion", "created": 0, "model": job.model,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": said.upper()}, "finish_reason": "stop"}],
+            "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": said.upper()}, "finish_reason": "stop"},
+            ],
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         })
 
