@@ -253,4 +253,3 @@ async def worker(start_run: Callable[..., Any], studio: ScriptedStudio) -> Worke
     worker = await start_run()
     await studio.welcomed()
     return worker
-
