@@ -1,0 +1,284 @@
+"""Faults F-69, F-90 to F-92 and F-100 to F-107: what engines, operators and the machine do to a running worker."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from studio_worker import Worker
+from studio_worker.config import Config
+from studio_worker.engines.base import Engine, EngineCapabilities, EngineJob, ImageResult, LlmResult
+from studio_worker.errors import AlreadyRunning
+from studio_worker.testing.claims import image_claim
+from studio_worker.testing.scripted_studio import ScriptedStudio
+from studio_worker.wire.kinds import TaskKind
+
+from .conftest import QUICK, Site, Start, picture, result_of, words
+
+
+class Threaded(Engine):
+    """Runs `behave` in a thread."""
+
+    name = "threaded"
+    sources = ("threaded",)
+    isolation = "thread"
+
+    def __init__(self, behave: Callable[[EngineJob], Any] = result_of) -> None:
+        self.behave = behave
+
+    def capabilities(self) -> EngineCapabilities:
+        return EngineCapabilities({TaskKind.LLM: ["threaded"], TaskKind.IMAGE: ["threaded"]})
+
+    def run(self, job: EngineJob) -> Any:
+        return self.behave(job)
+
+
+def threaded(job_id: str) -> dict[str, Any]:
+    return words(job_id, engine="threaded")
+
+
+def longest_gap(studio: ScriptedStudio, since: int = 0) -> float:
+    """Seconds between two heartbeats."""
+    beats = studio.of_type("heartbeat")[since:]
+    return max(later.at - earlier.at for earlier, later in itertools.pairwise(beats))
+
+
+async def test_what_an_engine_says_after_its_cancellation_is_heard_by_nobody(
+    start: Start, studio: ScriptedStudio
+) -> None:
+    running, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+    def deaf(job: EngineJob) -> Any:
+        running.set()
+        go_on.wait(10)
+        job.progress(9, 9, stage="too late")
+        over.set()
+        return result_of(job)
+
+    studio.extensions = ("cancel", "progress")
+    async with start(engines=(Threaded(deaf),)) as site:
+        await site.studio.offer(threaded("job-1"))
+        await asyncio.to_thread(running.wait, 10)
+        await site.studio.session.cancel("job-1")
+        fail = await site.studio.frame("fail", job_id="job-1")
+        go_on.set()
+        await asyncio.to_thread(over.wait, 10)
+        await site.until(lambda: not site.worker.status()["busy"], "a free seat")
+        await site.studio.offer(words("job-2"))
+        await site.settled("job-2")
+
+        late = [frame for frame in site.studio.frames if frame.get("stage") == "too late"]
+    assert fail["error"].startswith("cancelled: ")
+    assert late == []
+    assert site.studio.of_type("completeJson", job_id="job-1") == []
+    assert site.studio.violations == []
+
+
+async def test_progress_after_the_result_is_dropped(start: Start, studio: ScriptedStudio) -> None:
+    kept: list[EngineJob] = []
+
+    def chatty(job: EngineJob) -> Any:
+        kept.append(job)
+        return result_of(job)
+
+    studio.extensions = ("progress",)
+    async with start(engines=(Threaded(chatty),)) as site:
+        await site.studio.offer(threaded("job-1"))
+        await site.settled("job-1")
+        kept[0].progress(1, 1, stage="after the end")
+        await site.studio.heartbeat()
+        await site.studio.heartbeat()
+
+        assert [frame for frame in site.studio.frames if frame.get("stage") == "after the end"] == []
+        assert site.studio.violations == []
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        pytest.param(lambda job: ImageResult(job.work_dir / "none.png", "png"), id="a file that is not there"),
+        pytest.param(lambda job: ImageResult(b"", "png"), id="no bytes"),
+        pytest.param(lambda job: ImageResult(Path("/etc/passwd"), "png"), id="a file of somebody else"),
+        pytest.param(lambda job: ImageResult(b"\x89PNG\r\n\x1a\n" + b"x" * 99, "png"), id="a broken picture"),
+        pytest.param(lambda job: ImageResult(b"<html>no</html>", "png"), id="a web page"),
+        pytest.param(lambda job: LlmResult({}), id="another kind"),
+        pytest.param(lambda job: None, id="nothing"),
+    ],
+)
+async def test_a_result_that_is_none_fails_its_job_and_is_never_uploaded(
+    site: Site, result: Callable[[EngineJob], Any]
+) -> None:
+    site.engine.behave = result
+    await site.studio.offer(picture("job-1"))
+    fail = await site.studio.frame("fail", job_id="job-1")
+    site.engine.behave = result_of
+    await site.studio.offer(picture("job-2"))
+    await site.settled("job-2")
+
+    assert fail["error"]
+    assert [upload.job_id for upload in site.studio.uploads] == ["job-2"]
+
+
+async def test_threads_that_burn_every_core_miss_no_heartbeat(start: Start) -> None:
+    end = threading.Event()
+
+    def burn() -> None:
+        while not end.is_set():
+            sum(range(1_000))
+
+    def burning(job: EngineJob) -> Any:
+        burn()
+        return result_of(job)
+
+    async with start(engines=(Threaded(burning),)) as site:
+        await site.studio.welcomed()
+        others = [threading.Thread(target=burn) for _ in range(2 * (os.cpu_count() or 1))]
+        await site.studio.offer(threaded("job-1"))
+        await site.studio.frame("accept", job_id="job-1")
+        seen = len(site.studio.of_type("heartbeat"))
+        for other in others:
+            other.start()
+        await site.studio.frame("heartbeat", nth=seen + 20)
+        gap = longest_gap(site.studio, seen)
+        end.set()
+        for other in others:
+            await asyncio.to_thread(other.join)
+        await site.settled("job-1")
+
+    # The real pace is a hundred times slower, and the studio's patience 30 s.
+    assert gap < 3.0
+    assert len(site.studio.sessions) == 1
+
+
+async def test_a_loop_that_was_blocked_past_every_bound_keeps_its_session(start: Start) -> None:
+    bounds = replace(QUICK, ack_secs=0.6, silence_secs=0.8)
+    async with start(timings=bounds) as site:
+        await site.studio.welcomed()
+        await site.studio.heartbeat()
+        site.engine.behave = lambda job: (time.sleep(1.5), result_of(job))[1]
+        await site.studio.offer(words("job-1"))
+        await site.settled("job-1")
+        await site.studio.heartbeat()
+
+    assert len(site.studio.sessions) == 1
+    assert site.engine.runs == {"job-1": 1}
+
+
+async def test_a_folder_of_a_dead_worker_or_of_a_pid_in_use_again_is_taken_over(
+    settings: Callable[..., Config],
+) -> None:
+    config = settings(disabled_engines=("piper", "whisper", "synthetic"))
+    for stale in ("999999999", str(os.getpid()), "1", "no number", ""):
+        config.state_path.mkdir(parents=True, exist_ok=True)
+        async with Worker(config) as worker:
+            files = [path for path in config.state_path.iterdir() if path.is_file()]
+            with pytest.raises(AlreadyRunning, match=str(os.getpid())):
+                async with Worker(config):
+                    raise AssertionError("two workers share a folder")
+            await worker.drain()
+        for path in files:
+            if "pid" in path.name:
+                path.write_text(stale)
+
+
+async def test_a_cancelled_job_task_frees_its_seat_and_the_worker_goes_on(site: Site) -> None:
+    site.engine.open.clear()
+    await site.studio.offer(words("job-1"))
+    await site.engine.entered.get()
+    victim = next(task for task in asyncio.all_tasks() if task.get_name() == "job-job-1")
+    victim.cancel()
+    await site.until(lambda: not site.worker.status()["busy"], "a free seat")
+    site.engine.open.set()
+    await site.studio.offer(words("job-2"))
+    await site.settled("job-2")
+
+    assert site.engine.runs == {"job-1": 1, "job-2": 1}
+
+
+async def test_a_thousand_pauses_at_a_studio_change_nothing(site: Site) -> None:
+    tasks = len(asyncio.all_tasks())
+    for _ in range(1_000):
+        site.worker.pause()
+        site.worker.resume()
+        await asyncio.sleep(0)
+    await site.studio.offer(words("job-1"))
+    await site.settled("job-1")
+    beat = await site.studio.heartbeat()
+
+    assert beat["capabilities"]["autoEnabled"] is True
+    assert len(site.studio.sessions) == 1
+    assert len(asyncio.all_tasks()) <= tasks + 2
+
+
+async def test_many_starts_and_stops_at_a_studio_leave_nothing_open(start: Start) -> None:
+    def threads() -> set[threading.Thread]:
+        return {each for each in threading.enumerate() if not each.name.startswith("asyncio_")}
+
+    async with start() as site:
+        await site.studio.welcomed()
+    await site.studio.gone(1)
+    descriptors, before = len(os.listdir("/proc/self/fd")), threads()
+    for number in range(30):
+        async with start() as site:
+            await site.studio.welcomed(number + 2)
+    await site.studio.gone(31)
+    for thread in threads() - before:
+        await asyncio.to_thread(thread.join, 10)
+
+    # The far ends of the last connections may be on their way out.
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
+    assert threads() <= before
+    assert {session.close_code for session in site.studio.sessions} == {1000}
+
+
+CROWDED = """
+import asyncio, resource, sys
+from pathlib import Path
+from studio_worker import Config, Worker
+
+async def main(url, home):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    config = Config(
+        api_base_url=url, state_dir=Path(home) / "state", models_root=Path(home) / "models",
+        register_poll_secs=0.05, reconnect_base_secs=0.02, disabled_engines=("piper", "whisper"),
+    )
+    async with Worker(config) as worker:
+        held = [open("/dev/null") for _ in range(60 - len(list(Path("/proc/self/fd").iterdir())))]
+        await worker.run()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_worker_out_of_descriptors_says_so_of_each_job_and_keeps_its_session(
+    studio: ScriptedStudio, tmp_path: Path
+) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", CROWDED, studio.url, str(tmp_path))
+    try:
+        await studio.welcomed()
+        for job_id in (f"job-{number}" for number in range(10)):
+            await studio.offer(image_claim(job_id))
+            await studio.until(
+                lambda job_id=job_id: job_id in studio.done or studio.of_type("fail", job_id=job_id), what=job_id
+            )
+        await studio.heartbeat()
+
+        assert psutil.Process(process.pid).num_fds() <= 64
+        assert len(studio.sessions) == 1
+        for fail in studio.of_type("fail"):
+            assert fail["retryable"] is True
+            assert "open files" in fail["error"]
+    finally:
+        process.kill()
+        await process.wait()
