@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -243,42 +245,70 @@ async def test_many_starts_and_stops_at_a_studio_leave_nothing_open(start: Start
 
 
 CROWDED = """
-import asyncio, resource, sys
+import asyncio, resource, signal, sys
 from pathlib import Path
 from studio_worker import Config, Worker
+from studio_worker.log import set_up
+from studio_worker.session.timings import Timings
 
 async def main(url, home):
+    set_up("info")
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     config = Config(
         api_base_url=url, state_dir=Path(home) / "state", models_root=Path(home) / "models",
         register_poll_secs=0.05, reconnect_base_secs=0.02, disabled_engines=("piper", "whisper"),
     )
-    async with Worker(config) as worker:
-        held = [open("/dev/null") for _ in range(60 - len(list(Path("/proc/self/fd").iterdir())))]
+    held = []
+
+    def exhaust():
+        try:
+            while True:
+                held.append(open("/dev/null"))
+        except OSError:
+            print("held", flush=True)
+
+    def give_back():
+        while held:
+            held.pop().close()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, exhaust)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, give_back)
+    async with Worker(config, timings=Timings(heartbeat_secs=0.1)) as worker:
         await worker.run()
 
 asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_a_worker_out_of_descriptors_says_so_of_each_job_and_keeps_its_session(
+async def test_a_worker_without_a_free_descriptor_keeps_its_session_and_loses_no_job(
     studio: ScriptedStudio, tmp_path: Path
 ) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", CROWDED, studio.url, str(tmp_path))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CROWDED, studio.url, str(tmp_path), stdout=PIPE, stderr=PIPE
+    )
+    assert process.stdout is not None
     try:
         await studio.welcomed()
-        for job_id in (f"job-{number}" for number in range(10)):
+        process.send_signal(signal.SIGUSR1)
+        assert await process.stdout.readline() == b"held\n"
+        assert psutil.Process(process.pid).num_fds() == 64
+        for job_id in ("job-1", "job-2"):
             await studio.offer(image_claim(job_id))
+            await studio.frame("accept", job_id=job_id)
+            await studio.heartbeat()
+        process.send_signal(signal.SIGUSR2)
+        for job_id in ("job-1", "job-2"):
             await studio.until(
                 lambda job_id=job_id: job_id in studio.done or studio.of_type("fail", job_id=job_id), what=job_id
             )
-        await studio.heartbeat()
+        await studio.offer(image_claim("job-3"))
+        await studio.until(lambda: "job-3" in studio.done, what="a job after the shortage")
 
-        assert psutil.Process(process.pid).num_fds() <= 64
         assert len(studio.sessions) == 1
         for fail in studio.of_type("fail"):
             assert fail["retryable"] is True
             assert "open files" in fail["error"]
     finally:
         process.kill()
-        await process.wait()
+        _, said = await process.communicate()
+        print(said.decode())
