@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -12,6 +13,21 @@ from studio_worker.errors import ConfigError
 
 PRIVATE = 0o600
 """Read and write for the owner, nothing for anybody else."""
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder with every missing folder above it, all of them closed to others (0700).
+
+    `Path.mkdir` would give the folders above the mode that the umask leaves. What is there stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def read_private(path: Path, *, limit_bytes: int) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from studio_worker.errors import ConfigError
-from studio_worker.private_file import read_private, sweep, write_atomically
+from studio_worker.private_file import make_private_folder, read_private, sweep, write_atomically
 
 
 @pytest.fixture
@@ -94,3 +94,26 @@ def test_sweeping_removes_only_this_files_leftovers(path: Path, tmp_path: Path) 
         (tmp_path / name).write_text("")
     sweep(path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".other.json.abc.new", "secret.json"]
+
+
+def test_a_private_folder_and_those_made_above_it_are_closed_to_others(tmp_path):
+    before = os.umask(0o022)
+    try:
+        make_private_folder(tmp_path / "a" / "b" / "c")
+    finally:
+        os.umask(before)
+    for folder in ("a", "a/b", "a/b/c"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
+
+
+def test_a_private_folder_that_is_there_already_stays_as_it_is(tmp_path):
+    (tmp_path / "a").mkdir(mode=0o755)
+    make_private_folder(tmp_path / "a")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o755
+
+
+def test_a_private_folder_cannot_be_made_where_a_file_is(tmp_path):
+    (tmp_path / "a").write_text("")
+    for path in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(OSError, match="a"):
+            make_private_folder(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from studio_worker.config.model import Config
 from studio_worker.errors import ConfigError
-from studio_worker.private_file import reason
+from studio_worker.private_file import make_private_folder, reason
 from studio_worker.text import escape
 
 
@@ -17,13 +17,16 @@ def prepare_folders(config: Config) -> None:
     Raises:
         ConfigError: one of them is no folder or cannot be written; names the setting, the path and the remedy.
     """
-    _prepare("models_root", config.models_path, mode=0o777)
-    _prepare("state_dir", config.state_path, mode=0o700)
+    _prepare("models_root", config.models_path, is_private=False)
+    _prepare("state_dir", config.state_path, is_private=True)
 
 
-def _prepare(key: str, path: Path, *, mode: int) -> None:
+def _prepare(key: str, path: Path, *, is_private: bool) -> None:
     try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        if is_private:
+            make_private_folder(path)
+        else:
+            path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return
     except (FileExistsError, NotADirectoryError):

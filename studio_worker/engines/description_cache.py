@@ -13,7 +13,7 @@ from typing import Any
 from studio_worker.engines.entry_points import PluginRef
 from studio_worker.engines.framing import MAX_FRAME_BYTES
 from studio_worker.log import logger
-from studio_worker.private_file import write_atomically
+from studio_worker.private_file import make_private_folder, write_atomically
 from studio_worker.version import __version__
 
 _INSTALLED_INTO = ("site-packages", "dist-packages")
@@ -69,7 +69,7 @@ class DescriptionCache:
         if self._used == self._found:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self._path.parent)
             write_atomically(self._path, json.dumps(self._used).encode())
         except OSError as error:
             logger.bind(event="engine.cache", path=str(self._path), reason=str(error)).debug(

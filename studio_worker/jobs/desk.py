@@ -226,13 +226,11 @@ class Desk:
         self._chronicle.offered(job_id, "taken")
         try:
             plan = self._drawn(offer.claim)
+            self._begin(plan, link, seat, mark or "")
         except JobError as error:
             seat.leave()
             self._refuse(job_id, link, error)
-            return
-        try:
-            self._begin(plan, link, seat, mark or "")
-        except LinkClosed:
+        except BaseException:
             seat.leave()
             raise
 

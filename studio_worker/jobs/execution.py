@@ -123,7 +123,7 @@ class Execution:
         """Tell a job's failure: the one place where errors become frames. Nothing is sent on a dead link."""
         ticket.is_ended = True
         problem = as_job_error(error, ticket.job_id)
-        if isinstance(problem, JobCancelled) and ticket.cancellation is not None:
+        if ticket.cancellation is not None:
             problem = ticket.cancellation
         if ticket.plan.origin == "studio":
             self._journal.drop(ticket.entry)

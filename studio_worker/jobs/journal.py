@@ -15,6 +15,7 @@ from studio_worker.clock import Clock
 from studio_worker.jobs.results import Artifact, Entry, Kept, Memory
 from studio_worker.jobs.settlement import Settlement
 from studio_worker.log import logger
+from studio_worker.private_file import make_private_folder
 
 SPOOL_AFTER_SECS = 0.25
 
@@ -146,7 +147,7 @@ class MemoryJournal:
                 self._files.shutdown(wait=False)
 
     def _sweep(self) -> None:
-        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._spool)
         for left in self._spool.iterdir():
             _remove(left)
 

@@ -14,7 +14,17 @@ from studio_worker.errors import EngineError, JobError, LinkClosed
 from studio_worker.jobs.results import Artifact, Kept
 from studio_worker.log import logger
 from studio_worker.text import escape
-from studio_worker.wire.frames import Accept, CompleteJson, Fail, Progress, Reject, RejectCode, WorkerFrame
+from studio_worker.wire.frames import (
+    MAX_FRAME_BYTES,
+    Accept,
+    CompleteJson,
+    Fail,
+    Progress,
+    Reject,
+    RejectCode,
+    WorkerFrame,
+)
+from studio_worker.wire.strict_json import dumps
 
 MAX_ERROR = 4_000
 """Characters of a failure's text that a studio is told."""
@@ -134,7 +144,7 @@ class ClaimLink:
         # The check has looked at every value of the result already; a second walk would cost as much as the frame.
         return self._post(
             CompleteJson.model_construct(
-                job_id=self._job_id, result=kept.artifact.json, prompt=kept.entry.prompt, attempt=self.attempt
+                job_id=self._job_id, result=kept.artifact.json, prompt=_fitting_prompt(kept), attempt=self.attempt
             )
         )
 
@@ -219,6 +229,13 @@ class LocalLink:
         """Tell the caller how far the job is."""
         if self._on_progress is not None:
             self._on_progress(step, total, stage, preview)
+
+
+def _fitting_prompt(kept: Kept) -> str | None:
+    """The prompt, which is optional: left out where it would make the frame larger than any studio reads."""
+    room = MAX_FRAME_BYTES - kept.artifact.size - 64 * 1024
+    prompt = kept.entry.prompt
+    return prompt if 6 * len(prompt) <= room or len(dumps(prompt).encode()) <= room else None
 
 
 def tell_failure(link: Link, error: JobError, job_id: str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
 
+from studio_worker.private_file import make_private_folder
+
 GATHER_SECS = 0.02
 """How long folders gather before one thread removes them all: a hop for each would cost more than a small job."""
 
@@ -87,7 +89,7 @@ class WorkDirs:
             self._flush()
 
     def _sweep(self) -> None:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._root)
         for left in self._root.iterdir():
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)

@@ -134,7 +134,8 @@ class Registrar:
         body = wire.RegisterRequest(
             install_id=known.install_id or "",
             registration_secret_hash=rules.secret_hash(known.registration_secret or ""),
-            capabilities=self._capabilities(),
+            # Of the extensions nothing is used before a welcome has listed them.
+            capabilities=self._capabilities().model_copy(update={"max_concurrent_jobs": None}),
             user_agent=USER_AGENT,
         )
         reply = await self._request("POST", self._urls.register_request, json=body.to_wire())

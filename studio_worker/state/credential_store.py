@@ -9,7 +9,7 @@ from typing import Any
 
 from studio_worker.errors import ConfigError
 from studio_worker.log import logger
-from studio_worker.private_file import read_private, reason, sweep, write_atomically
+from studio_worker.private_file import make_private_folder, read_private, reason, sweep, write_atomically
 from studio_worker.state.credentials import Credentials, parse_credentials
 from studio_worker.state.older_worker import forget_older, read_older
 from studio_worker.wire.strict_json import NotJson, loads
@@ -162,7 +162,7 @@ class CredentialStore:
     def _write(self, file: _File) -> None:
         text = json.dumps(file.to_json(), indent=2) + "\n"
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self.path.parent)
             sweep(self.path)
             write_atomically(self.path, text.encode())
         except OSError as error:

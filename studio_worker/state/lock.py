@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from studio_worker.errors import AlreadyRunning, ConfigError
-from studio_worker.private_file import reason, write_atomically
+from studio_worker.private_file import make_private_folder, reason, write_atomically
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -40,7 +40,7 @@ class StateLock:
         from filelock import FileLock, Timeout
 
         try:
-            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._dir)
             lock = FileLock(self._dir / "worker.lock", timeout=0, thread_local=False)
             lock.acquire()
             self._lock = lock

@@ -9,6 +9,8 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from studio_worker.private_file import make_private_folder
+
 _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 
 
@@ -22,7 +24,7 @@ class Blobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._incoming = folder / "incoming"
-        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self._incoming)
 
     def temp(self) -> Path:
         """A new empty file for an upload, on the same file system."""

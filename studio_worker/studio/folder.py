@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from studio_worker.errors import AlreadyRunning, ConfigError
-from studio_worker.private_file import read_private, write_atomically
+from studio_worker.private_file import make_private_folder, read_private, write_atomically
 from studio_worker.studio.blobs import Blobs
 from studio_worker.studio.signing import load_key
 from studio_worker.wire import strict_json
@@ -43,7 +43,7 @@ class DataFolder:
         if admin_token is not None and (len(admin_token) < MIN_TOKEN or not admin_token.isascii()):
             raise ConfigError(f"the admin token must be at least {MIN_TOKEN} ASCII characters")
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(path)
             lock = FileLock(path / "studio.lock", timeout=0, thread_local=False)
             lock.acquire()
         except Timeout:

@@ -35,10 +35,11 @@ class Presence:
     async def joined(self, peer: Peer) -> None:
         """A worker has connected; an older connection of the same worker ends with 4003."""
         older = self._roster.get(peer.worker_id)
+        # Before anything is waited for: a third connection must find this one.
+        self._roster.add(peer)
         if older is not None:
             older.end(CloseCode.DUPLICATE_WORKER, "the same worker has connected again", ErrorCode.DUPLICATE_WORKER)
             await self.left(older)
-        self._roster.add(peer)
 
     async def greeted(self, peer: Peer, capabilities: Capabilities) -> None:
         """The worker's hello was right."""

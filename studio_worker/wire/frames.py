@@ -118,7 +118,7 @@ class CompleteJson(Frame):
     type = "completeJson"
     job_id: JobRef
     result: FreeJson
-    prompt: LongText | None = None
+    prompt: Annotated[str, bounded_text(MAX_FRAME_BYTES, may_be_blank=True)] | None = None
     attempt: Attempt | None = None
 
     @classmethod
