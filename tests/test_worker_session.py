@@ -27,6 +27,7 @@ from studio_worker.errors import (
     RegistrationRejected,
     WorkerDeleted,
 )
+from studio_worker.session.timings import Timings
 from studio_worker.testing.claims import claim, image_claim, llm_claim, stt_claim
 from studio_worker.testing.scripted_studio import ScriptedStudio
 
@@ -132,7 +133,7 @@ async def test_a_person_is_told_what_the_worker_waits_for(joined, studio, soon):
 
 
 async def test_a_paused_worker_says_so_at_once_and_rejects_offers(joined, studio):
-    async with Worker(joined()) as worker:
+    async with Worker(joined(), timings=Timings(heartbeat_secs=3_600)) as worker:
         await studio.welcomed()
         await studio.frame("heartbeat")
         worker.pause()

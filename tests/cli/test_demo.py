@@ -128,6 +128,15 @@ def test_the_built_in_jobs_are_done_with_nothing_but_the_package_and_say_what_is
     assert Path(rows["speech"]["file"]).suffix == ".wav"
 
 
+def test_a_job_whose_engine_is_here_and_whose_model_is_not_names_file_and_folder(demo, tmp_path: Path) -> None:
+    pytest.importorskip("studio_worker_piper")
+    done = demo("--models-root", "empty", "--json", STUDIO_WORKER_DISABLED_ENGINES="whisper")
+    assert done.status == 0, done.err
+    (speech,) = [row for row in json.loads(done.out) if row["job"] == "speech"]
+    assert speech["engine"] == "synthetic"
+    assert speech["result"] == f"en_US-joe-medium.onnx is not in {tmp_path}/empty"
+
+
 def test_as_json_the_rows_are_the_only_output(demo, jobs_file) -> None:
     done = demo("--jobs", jobs_file(job("words")), "--json")
     (row,) = json.loads(done.out)
