@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -206,6 +207,26 @@ async def test_a_cancelled_job_task_frees_its_seat_and_the_worker_goes_on(site: 
     await site.settled("job-2")
 
     assert site.engine.runs == {"job-1": 1, "job-2": 1}
+
+
+async def test_a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker(site: Site) -> None:
+    state = Path(site.worker.status()["stateDir"])
+    await site.studio.offer(picture("job-1"))
+    await site.settled("job-1")
+    shutil.rmtree(state)
+    for number in (2, 3, 4):
+        job_id = f"job-{number}"
+        await site.studio.offer(picture(job_id))
+        await site.studio.until(
+            lambda job_id=job_id: job_id in site.studio.done or site.studio.of_type("fail", job_id=job_id), what=job_id
+        )
+    await site.studio.offer(words("job-5"))
+    await site.studio.until(
+        lambda: "job-5" in site.studio.done or site.studio.of_type("fail", job_id="job-5"), what="job-5"
+    )
+
+    assert all(fail["retryable"] for fail in site.studio.of_type("fail"))
+    assert len(site.studio.sessions) == 1
 
 
 async def test_a_thousand_pauses_at_a_studio_change_nothing(site: Site) -> None:

@@ -1,0 +1,456 @@
+"""What must be survived (F) and refused (B), row by row: the tests that show it, or the reason why none does yet.
+
+A row names tests as ``path::test`` below ``tests/`` (or ``plugins/…``). `test_rows` checks that each of them exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Partly:
+    """Tests that show a part of a row. `lacks` says what they do not show yet."""
+
+    tests: tuple[str, ...]
+    lacks: str
+
+
+@dataclass(frozen=True)
+class Later:
+    """No test yet. `reason` names the room that is missing, or what the machine would need."""
+
+    reason: str
+
+
+JOURNAL = Later("needs the crash-proof journal: results are kept in memory and spool for one life of the worker")
+DISK = Later("needs the journal's room: what a full or failing disk does to rows and spool is decided there")
+CHILD = Later("needs engines in processes of their own; engines run as threads or on the loop in this release")
+DOWNLOAD = Later("needs the downloader: model files are used where they lie in this release")
+HEADERS = Later("needs the model store's look into files; in this release they go to their engine as they are")
+PICTURES = Later("needs the core's look at input pictures; no engine of this release reads one")
+INSTALL = Later("needs the command `plugins install`")
+SEVERAL = Later("needs a studio of several processes on one database")
+
+NETWORK = "session/test_faults_of_the_network.py::test_"
+KEEPER = "session/test_keeper.py::test_"
+SESSION = "session/test_session.py::test_"
+REGISTRAR = "session/test_registrar.py::test_"
+CLOCKS = "session/test_clocks.py::test_"
+GUARD = "fetch/test_guard.py::test_"
+FETCH = "fetch/test_http.py::test_"
+ADDRESS = "fetch/test_addresses.py::test_"
+FAULT_NETWORK = "faults/test_network.py::test_"
+FAULT_STUDIO = "faults/test_studio_faults.py::test_"
+FAULT_UPLOAD = "faults/test_uploads.py::test_"
+FAULT_PROCESS = "faults/test_process.py::test_"
+BOTH = "faults/test_worker_and_studio.py::test_"
+FRAMES = "faults/test_bad_frames.py::test_"
+CLAIMS = "faults/test_bad_claims.py::test_"
+TABLE = CLAIMS + "a_claim_that_breaks_the_contract_ends_its_job_by_field_and_the_session_goes_on"
+FORGING = "faults/test_forging.py::test_nothing_that_a_studio_says_forges_a_line_or_drives_a_terminal"
+UPLOADS = "studio/test_uploads.py::test_"
+PLUGINS = "engines/test_bad_plugins.py::test_"
+SOUND = "plugins/studio-worker-whisper/tests/test_sound.py::test_"
+TOML = "config/test_toml_file.py::test_"
+
+ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
+    # The network.
+    "F-01": (
+        NETWORK + "a_closed_port_is_tried_again_for_ever_without_a_budget",
+        NETWORK + "a_budget_that_is_spent_ends_with_69",
+    ),
+    "F-02": (NETWORK + "a_reset_in_the_upgrade_is_one_failed_try",),
+    "F-03": (
+        FAULT_NETWORK + "a_reset_after_any_frame_loses_no_job_and_says_nothing_unasked",
+        NETWORK + "a_cut_anywhere_in_the_opening_is_survived",
+    ),
+    "F-04": (FAULT_NETWORK + "a_cut_anywhere_in_a_result_frame_keeps_the_result_for_the_next_offer",),
+    "F-05": (
+        FAULT_NETWORK + "a_half_open_connection_in_mid_job_costs_a_session_and_no_job",
+        NETWORK + "a_half_open_connection_is_dead_after_the_silence",
+    ),
+    "F-06": (FAULT_NETWORK + "sends_that_vanish_while_the_studio_talks_end_the_session_and_lose_no_result",),
+    "F-07": (NETWORK + "a_connect_that_hangs_is_given_up_in_time",),
+    "F-08": (NETWORK + "an_upgrade_that_drips_is_given_up_in_total",),
+    "F-09": ("jobs/test_uploads.py::test_whose_peer_never_reads_is_given_up",),
+    "F-10": (
+        FAULT_UPLOAD + "a_slow_upload_that_moves_is_never_cut_and_heartbeats_go_on_beside_it",
+        "jobs/test_uploads.py::test_that_is_slow_but_moves_is_never_cut",
+    ),
+    "F-11": (
+        NETWORK + "slices_of_three_bytes_change_nothing",
+        NETWORK + "latency_within_the_bounds_is_no_dead_session",
+    ),
+    "F-12": Partly(
+        (NETWORK + "a_certificate_that_is_not_trusted_is_refused_by_name",),
+        "a certificate of tomorrow, and a cut in the middle of the handshake",
+    ),
+    "F-13": Partly(
+        ("session/test_studio_http.py::test_a_name_that_does_not_exist_is_named",),
+        "a slow server of names, the second of two addresses, an address that changes",
+    ),
+    "F-14": (NETWORK + "an_upgrade_through_a_proxy_that_refuses_names_it_and_hides_its_password",),
+    "F-15": (NETWORK + "a_captive_portal_is_no_studio_and_no_refusal",),
+    "F-16": (
+        FAULT_NETWORK + "two_hundred_cuts_in_mid_work_leak_neither_tasks_nor_descriptors",
+        NETWORK + "flapping_leaks_neither_descriptors_nor_tasks",
+        BOTH + "worker_and_studio_bring_every_job_home_once_over_a_network_that_flaps",
+    ),
+    # What a studio does.
+    "F-20": (
+        FAULT_STUDIO + "a_studio_that_restarts_in_mid_upload_job_has_one_result",
+        FAULT_STUDIO + "a_studio_that_restarts_in_mid_job_gets_a_json_result_when_it_offers_again",
+    ),
+    "F-21": (SESSION + "no_welcome_in_time_ends_the_session",),
+    "F-22": (SESSION + "an_offer_before_the_welcome_is_discarded_with_a_warning",),
+    "F-23": (SESSION + "withheld_acks_end_the_session_though_other_frames_flow",),
+    "F-24": (CLOCKS + "hours_without_an_offer_are_a_healthy_session",),
+    "F-25": (FAULT_STUDIO + "the_same_offer_twice_at_once_is_one_run",),
+    "F-26": (FAULT_STUDIO + "an_offer_of_a_running_job_after_a_lost_session_is_adopted",),
+    "F-27": (
+        FAULT_STUDIO + "a_kept_result_answers_its_own_task_and_no_other",
+        "jobs/test_desk.py::test_is_answered_from_what_was_kept",
+    ),
+    "F-28": (FAULT_STUDIO + "an_offer_that_cannot_be_taken_is_rejected_with_its_code_and_never_failed",),
+    "F-29": (FAULT_STUDIO + "acknowledgements_that_never_come_come_twice_or_are_strange_lose_nothing",),
+    "F-30": (FAULT_UPLOAD + "ten_minutes_of_503_end_in_one_delivery_and_no_second_run",),
+    "F-31": (FAULT_UPLOAD + "a_retry_after_is_honoured_in_range_and_nonsense_is_not",),
+    "F-32": (FAULT_UPLOAD + "an_upload_whose_answer_is_cut_is_stored_once_and_settled_by_the_409",),
+    "F-33": (
+        FAULT_UPLOAD + "a_refused_upload_is_one_failure_that_names_status_and_reason",
+        FAULT_UPLOAD + "an_upload_of_a_job_that_is_not_ours_any_more_is_forgotten_without_a_word",
+        FAULT_UPLOAD + "a_409_that_does_not_say_why_keeps_the_result_for_the_next_offer",
+        FAULT_UPLOAD + "a_401_asks_the_session_again_and_the_upload_waits_for_its_welcome",
+    ),
+    "F-34": (
+        FAULT_UPLOAD + "a_redirected_upload_is_not_followed_and_not_delivered",
+        FAULT_UPLOAD + "an_endless_answer_is_cut_off_and_decided_by_its_status",
+    ),
+    "F-35": (KEEPER + "these_close_codes_lead_to_the_next_session",),
+    "F-36": (KEEPER + "a_duplicate_and_a_deleted_worker_end_at_once_with_the_remedy",),
+    "F-37": (
+        KEEPER + "a_token_refused_once_is_survived",
+        KEEPER + "a_refused_token_is_asked_again_three_times_and_then_ends_with_77",
+    ),
+    "F-38": (FAULT_STUDIO + "a_flood_of_frames_stops_neither_heartbeats_nor_jobs_and_fills_no_memory",),
+    "F-39": (
+        FAULT_STUDIO + "a_breach_of_the_websocket_rules_costs_a_session_and_no_running_job",
+        FAULT_STUDIO + "an_offer_that_breaks_the_link_three_times_running_is_set_aside_for_others",
+        KEEPER + "an_offer_that_cannot_be_read_and_keeps_coming_makes_the_worker_shy",
+    ),
+    "F-40": (REGISTRAR + "an_approval_whose_answer_was_lost_is_made_good_by_the_next_poll",),
+    "F-41": (
+        REGISTRAR + "trouble_with_a_poll_stays_pending_and_asks_again",
+        REGISTRAR + "four_401s_are_borne_and_the_fifth_starts_over",
+        REGISTRAR + "a_forgotten_request_is_made_anew_with_a_new_secret",
+    ),
+    "F-42": (FAULT_STUDIO + "a_studio_ten_years_off_is_one_warning_and_no_more",),
+    # Clocks and power.
+    "F-50": (CLOCKS + "a_wall_clock_that_jumps_leaves_the_session_alone",),
+    "F-51": Partly((SESSION + "a_suspended_machine_drops_its_old_socket_at_once",), "a suspended download or upload"),
+    "F-52": (SESSION + "the_heartbeats_missed_in_a_pause_are_not_made_up_for",),
+    "F-53": JOURNAL,
+    "F-54": JOURNAL,
+    "F-55": JOURNAL,
+    "F-56": JOURNAL,
+    "F-57": (
+        "state/test_credential_store.py::test_a_kill_at_any_step_of_the_write_leaves_the_old_file_or_the_new_one",
+    ),
+    # Disks.
+    "F-60": DISK,
+    "F-61": DISK,
+    "F-62": Partly(
+        ("state/test_lock.py::test_a_folder_that_cannot_be_written_is_refused_with_path_and_remedy",),
+        "a folder that becomes read-only while the worker runs",
+    ),
+    "F-63": ("config/test_source.py::test_a_read_only_file_is_left_alone_with_a_sentence",),
+    "F-64": Partly(
+        (
+            "models/test_store.py::test_a_models_folder_that_does_not_exist_is_named",
+            "models/test_store.py::test_the_models_folder_of_the_moment_counts",
+        ),
+        "a folder that comes back, under a whole worker",
+    ),
+    "F-65": JOURNAL,
+    "F-66": JOURNAL,
+    "F-67": ("state/test_credential_store.py::test_a_file_of_a_newer_release_is_refused_and_left_untouched",),
+    "F-68": JOURNAL,
+    "F-69": (FAULT_PROCESS + "a_worker_without_a_free_descriptor_keeps_its_session_and_loses_no_job",),
+    "F-70": JOURNAL,
+    "F-71": Partly(
+        (FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker",),
+        "the pause: jobs fail one by one, and the worker does not say that its folder is gone",
+    ),
+    # Processes and engines.
+    "F-80": CHILD,
+    "F-81": CHILD,
+    "F-82": CHILD,
+    "F-83": CHILD,
+    "F-84": CHILD,
+    "F-85": Partly(
+        (PLUGINS + "a_child_ends_within_a_second_of_its_worker",),
+        "children that run jobs, which do not exist in this release",
+    ),
+    "F-86": CHILD,
+    "F-87": Partly(
+        (PLUGINS + "what_a_plugin_started_ends_with_it",), "children that run jobs, which do not exist in this release"
+    ),
+    "F-88": CHILD,
+    "F-89": Partly(
+        (PLUGINS + "a_plugin_that_prints_much_but_not_too_much_is_described",),
+        "children that run jobs, which do not exist in this release",
+    ),
+    "F-90": (
+        FAULT_PROCESS + "what_an_engine_says_after_its_cancellation_is_heard_by_nobody",
+        FAULT_PROCESS + "progress_after_the_result_is_dropped",
+    ),
+    "F-91": Partly(
+        (FAULT_PROCESS + "a_result_that_is_none_fails_its_job_and_is_never_uploaded",), "an all-black picture"
+    ),
+    "F-92": Partly(
+        (
+            FAULT_PROCESS + "threads_that_burn_every_core_miss_no_heartbeat",
+            FAULT_PROCESS + "a_loop_that_was_blocked_past_every_bound_keeps_its_session",
+        ),
+        "the name of the hook that blocked the loop",
+    ),
+    # Orders of events, and operators.
+    "F-100": (
+        FAULT_PROCESS + "a_folder_of_a_dead_worker_or_of_a_pid_in_use_again_is_taken_over",
+        "e2e/test_lifecycle.py::test_a_second_worker_on_the_same_state_ends_with_75_naming_the_first",
+    ),
+    "F-101": (
+        "e2e/test_lifecycle.py::test_an_idle_worker_stops_within_a_second_and_says_goodbye",
+        "e2e/test_lifecycle.py::test_the_first_signal_lets_the_job_finish_and_delivers_it",
+        "test_worker_faults.py::test_a_drain_waits_for_an_upload_that_is_tried_again",
+    ),
+    "F-102": (
+        "e2e/test_lifecycle.py::test_the_second_signal_cancels_and_reports",
+        "e2e/test_lifecycle.py::test_the_third_signal_ends_at_once",
+        "cli/test_run.py::test_a_daemon_outlives_its_terminal",
+    ),
+    "F-103": ("test_worker_faults.py::test_heartbeats_go_on_through_a_drain_that_takes_long",),
+    "F-104": (
+        "test_worker_faults.py::test_a_session_that_loses_one_of_its_tasks_ends_and_the_next_one_works",
+        "test_worker_faults.py::test_a_worker_that_loses_one_of_its_rooms_ends_and_says_which",
+        FAULT_PROCESS + "a_cancelled_job_task_frees_its_seat_and_the_worker_goes_on",
+    ),
+    "F-105": Partly(
+        (
+            FAULT_PROCESS + "a_thousand_pauses_at_a_studio_change_nothing",
+            FAULT_PROCESS + "many_starts_and_stops_at_a_studio_leave_nothing_open",
+        ),
+        "a hundred starts in one test: thirty are made",
+    ),
+    "F-106": ("test_worker_faults.py::test_a_cancellation_that_races_the_result_leaves_one_terminal_frame_a_job",),
+    "F-107": JOURNAL,
+    "F-108": JOURNAL,
+    # Downloads.
+    "F-110": DOWNLOAD,
+    "F-111": DOWNLOAD,
+    "F-112": DOWNLOAD,
+    "F-113": Partly(
+        (FETCH + "a_status_says_whether_another_try_can_help",), "the remedies of a model file's 401, 403 and 451"
+    ),
+    "F-114": ("models/test_store.py::test_a_wrong_sha256_names_both_sums",),
+    "F-115": DOWNLOAD,
+    "F-116": DOWNLOAD,
+    "F-117": (
+        FETCH + "five_redirects_are_followed_and_the_sixth_is_refused",
+        FETCH + "a_redirect_loop_ends",
+        FETCH + "https_is_fetched_and_a_redirect_to_plain_http_is_refused",
+    ),
+    "F-118": (FETCH + "compressed_bytes_are_refused_since_plain_ones_were_asked_for",),
+    # The studio's own side.
+    "F-120": (
+        "faults/test_worker_and_studio.py::test_a_studio_killed_between_storing_and_committing_takes_the_next_try_once",
+    ),
+    "F-121": (
+        UPLOADS + "of_two_uploads_at_once_one_is_taken",
+        UPLOADS + "a_late_upload_of_an_earlier_attempt_is_refused_by_the_fence",
+        UPLOADS + "an_upload_is_refused_where_another_worker_has_the_job_now",
+    ),
+    "F-122": (UPLOADS + "a_job_swept_while_its_upload_runs_is_never_done_twice",),
+    "F-123": ("studio/test_session.py::test_the_claim_moves_once_to_the_newer_socket",),
+    "F-124": (
+        "studio/test_settling.py::test_a_retryable_failure_is_tried_three_times",
+        "studio/test_offers.py::test_firm_rejections_of_the_only_worker_end_the_job_without_a_hot_loop",
+        "studio/test_offers.py::test_a_transient_rejection_counts_nothing_and_waits_for_the_heartbeat",
+    ),
+    "F-125": (
+        UPLOADS + "an_upload_that_breaks_off_leaves_nothing_and_can_be_made_again",
+        UPLOADS + "an_upload_that_stalls_is_ended",
+    ),
+    "F-126": ("studio/test_events.py::test_a_reader_that_never_reads_is_dropped_at_its_bound",),
+    "F-127": (
+        "studio/test_server.py::test_a_locked_database_is_a_503_that_says_when_to_ask_again",
+        "studio/test_server.py::test_a_result_that_meets_a_locked_database_is_neither_lost_nor_doubled",
+    ),
+    "F-128": SEVERAL,
+    # Settings and commands.
+    "B-001": ("config/test_loading.py::test_each_bad_value_of_the_catalogue_is_refused_by_key",),
+    "B-002": (
+        TOML + "nesting_of_5000_levels_is_refused",
+        TOML + "what_is_no_utf8_text_is_named",
+        TOML + "a_folder_is_refused_by_name",
+        TOML + "a_named_pipe_is_refused_without_waiting_for_a_writer",
+        TOML + "a_file_of_two_gigabytes_is_refused_by_its_size",
+    ),
+    "B-003": (
+        TOML + "a_repeated_key_is_refused_with_line_and_column",
+        TOML + "an_unterminated_string_is_refused_with_line_and_column",
+    ),
+    "B-004": ("config/test_model.py::test_a_studio_address_that_is_no_http_url_is_refused_without_showing_it",),
+    "B-005": ("config/test_folders.py::test_a_models_root_that_is_a_file_is_refused_by_key_and_path",),
+    "B-006": ("config/test_loading.py::test_an_unknown_key_warns_with_the_nearest_known_one",),
+    "B-007": ("config/test_text_values.py::test_a_whole_number_needs_ascii_digits",),
+    "B-008": (
+        "state/test_credential_store.py::test_a_file_open_to_others_is_refused_with_the_chmod_line",
+        "state/test_credential_store.py::test_a_link_is_refused",
+        "state/test_credential_store.py::test_a_token_with_a_line_break_is_refused",
+    ),
+    "B-009": (
+        "cli/test_jobs.py::test_a_bad_line_exits_2_with_its_number_and_nothing_is_queued",
+        "cli/test_jobs_file.py::test_a_huge_file_is_read_in_bounded_memory",
+    ),
+    "B-010": (
+        "cli/test_config.py::test_set_threshold_refuses_what_is_no_amount",
+        "cli/test_parameters.py::test_what_is_no_port_in_ascii_digits_is_a_usage_error",
+    ),
+    # Frames.
+    "B-020": (FRAMES + "what_cannot_be_read_is_skipped_and_the_session_goes_on",),
+    "B-021": (FRAMES + "what_cannot_be_read_is_skipped_and_the_session_goes_on",),
+    "B-022": (
+        FRAMES + "what_no_json_may_carry_is_skipped_or_refused_deep_inside_an_offer",
+        FRAMES + "of_two_equal_keys_no_second_meaning_comes",
+        CLAIMS + "numbers_and_letters_that_json_cannot_carry_cost_one_job_at_most",
+    ),
+    "B-023": (FAULT_STUDIO + "a_breach_of_the_websocket_rules_costs_a_session_and_no_running_job",),
+    "B-024": (
+        FRAMES + "any_close_code_is_followed_by_a_new_session_and_its_reason_is_escaped",
+        FRAMES + "a_close_with_a_reason_of_ten_kilobytes_costs_a_session",
+    ),
+    "B-025": (FRAMES + "a_hundred_thousand_fragments_and_empty_texts_are_survived",),
+    "B-026": (
+        FRAMES + "an_upgrade_that_is_none_is_one_failed_try_that_says_what_came",
+        FRAMES + "another_subprotocol_is_refused_naming_both",
+    ),
+    "B-027": (FORGING, KEEPER + "an_error_message_of_a_megabyte_is_cut_and_escaped"),
+    "B-028": (FRAMES + "a_welcome_with_strange_fields_is_a_welcome",),
+    # Claims.
+    "B-040": (TABLE,),
+    "B-041": (CLAIMS + "an_offer_without_a_readable_id_is_skipped_and_the_session_goes_on",),
+    **{f"B-{number:03}": (TABLE,) for number in range(42, 55)},
+    # Addresses.
+    "B-060": (GUARD + "private_hosts_are_refused_in_every_disguise", FETCH + "a_private_listener_is_never_visited"),
+    "B-061": (ADDRESS + "an_address_is_read_in_every_disguise",),
+    "B-062": (ADDRESS + "reserved_tunnelled_and_local_addresses_are_never_global",),
+    "B-063": (GUARD + "metadata_services_are_refused_even_where_private_hosts_are_allowed",),
+    "B-064": (ADDRESS + "this_machine_and_private_networks_are_private",),
+    "B-065": (
+        FETCH + "one_private_answer_among_public_ones_refuses_the_name",
+        FETCH + "an_address_that_changes_between_check_and_connect_is_refused_at_the_socket",
+    ),
+    "B-066": (FETCH + "a_redirect_to_a_private_listener_is_never_followed",),
+    "B-067": (
+        GUARD + "other_schemes_are_refused",
+        GUARD + "credentials_are_refused",
+        GUARD + "ports_of_other_services_are_refused",
+    ),
+    "B-068": (GUARD + "broken_urls_are_refused",),
+    "B-069": (GUARD + "plain_http_to_the_public_is_refused",),
+    "B-070": (
+        GUARD + "the_workers_own_listener_is_refused_under_every_name",
+        GUARD + "the_routes_of_the_studios_own_api_are_refused",
+    ),
+    "B-071": DOWNLOAD,
+    # Files and models.
+    "B-080": ("wire/test_model_source.py::test_a_name_that_is_no_plain_file_is_refused_with_the_rule",),
+    "B-081": (
+        "models/test_store.py::test_a_pipe_is_no_file_and_is_never_opened",
+        "models/test_store.py::test_a_folder_is_no_file",
+        "fetch/test_part_file.py::test_a_link_at_the_target_is_replaced_and_not_followed",
+    ),
+    **{f"B-{number:03}": HEADERS for number in range(82, 89)},
+    # Media.
+    "B-090": PICTURES,
+    "B-091": PICTURES,
+    "B-092": PICTURES,
+    "B-093": ("wire/test_tasks.py::test_a_mask_needs_its_picture",),
+    "B-094": (SOUND + "a_text_that_names_an_address_is_refused_and_nobody_is_asked",),
+    "B-095": (
+        SOUND + "a_wav_header_that_lies_is_refused",
+        SOUND + "samples_that_are_no_numbers_are_refused",
+    ),
+    "B-096": (SOUND + "hours_in_a_few_kilobytes_are_cut_at_the_limit_while_decoding",),
+    "B-097": (
+        "fetch/test_data_urls.py::test_bad_base64_is_refused",
+        "fetch/test_data_urls.py::test_a_huge_url_is_refused_before_it_is_decoded",
+    ),
+    # A studio's routes.
+    "B-100": (
+        UPLOADS + "an_upload_needs_the_workers_bearer",
+        "studio/test_access.py::test_no_admin_route_answers_without_the_token",
+    ),
+    "B-101": (
+        UPLOADS + "an_upload_of_a_job_that_was_never_claimed_is_refused",
+        UPLOADS + "a_second_upload_is_refused_as_done",
+    ),
+    "B-102": (
+        UPLOADS + "a_result_over_the_bound_without_a_length_is_refused",
+        UPLOADS + "a_form_of_many_parts_is_refused",
+        UPLOADS + "two_image_parts_are_refused",
+    ),
+    "B-103": (UPLOADS + "the_clients_file_name_is_ignored",),
+    "B-104": (
+        UPLOADS + "what_is_no_medium_is_kept_inert",
+        UPLOADS + "a_script_behind_a_picture_stays_a_picture_in_a_sandbox",
+    ),
+    "B-105": (
+        "studio/test_registration.py::test_the_eleventh_request_in_a_minute_is_put_off",
+        "studio/test_registration.py::test_a_bad_request_is_refused_by_the_name_of_the_field",
+        "studio/test_pages.py::test_what_a_waiting_worker_says_is_escaped",
+    ),
+    "B-106": (
+        "studio/test_session.py::test_a_frame_before_hello_ends_with_4002",
+        "studio/test_settling.py::test_a_frame_about_a_job_that_is_not_held_ends_with_4002",
+        "studio/test_settling.py::test_a_second_result_ends_with_4002_and_changes_nothing",
+    ),
+    "B-107": (
+        "studio/test_access.py::test_a_foreign_host_is_not_answered",
+        "studio/test_access.py::test_a_request_from_another_origins_page_is_refused",
+        "studio/test_access.py::test_a_socket_from_another_origins_page_is_refused",
+    ),
+    "B-108": (
+        "studio/test_job_routes.py::test_a_bad_parameter_is_refused_by_name",
+        "studio/test_job_routes.py::test_an_id_that_breaks_the_rule_is_refused",
+        "studio/test_job_routes.py::test_a_link_in_the_place_of_a_result_is_not_followed",
+    ),
+    "B-109": SEVERAL,
+    # Plugins and what is printed.
+    "B-120": (
+        PLUGINS + "a_plugin_is_named_with_its_reason_when_it",
+        PLUGINS + "changes_to_the_process_stay_in_the_child",
+        PLUGINS + "a_broken_plugin_harms_no_other",
+    ),
+    "B-121": ("engines/test_plugins.py::test_an_engine_is_refused_that_claims",),
+    "B-122": (
+        "engines/test_output.py::test_what_is_no_result_is_refused_by_its_type",
+        "engines/test_output.py::test_a_picture_of_another_ext_is_refused",
+        "engines/test_output.py::test_json_that_cannot_be_sent_is_refused",
+    ),
+    "B-123": (
+        "engines/test_progress.py::test_steps_are_clamped_into_their_total",
+        "engines/test_progress.py::test_a_flood_of_reports_from_a_thread_reach_the_loop_as_a_few",
+        "engines/test_progress.py::test_a_preview_that_is_no_small_picture_is_left_out",
+    ),
+    "B-124": INSTALL,
+    "B-125": (FORGING, "cli/test_output.py::test_text_from_outside_cannot_drive_the_terminal"),
+    "B-126": (FORGING, "test_log.py::test_braces_in_a_message_are_literal"),
+    "B-127": (
+        "cli/test_output.py::test_json_is_valid_whatever_it_holds",
+        "test_log.py::test_a_json_line_is_valid_json_whatever_the_field_holds",
+    ),
+}
+"""Every row of the two catalogues."""
