@@ -205,6 +205,7 @@ class Rooms:
                 desk=self.jobs.desk,
                 delivery=self.jobs.delivery,
                 capabilities=self._capabilities,
+                health=self._health,
                 logs=self._logs,
                 events=self._events,
                 clock=self._clock,
@@ -236,6 +237,17 @@ class Rooms:
         own = config.urls.origin if config.api_base_url is not None else None
         return Guard(own_origin=own, allow_private=config.allow_private_urls, closed=self.closed_ports)
 
+    def _health(self) -> dict[str, object]:
+        """The extension `health`'s object: whether an offer would be taken, and if not, why."""
+        desk = self.jobs.desk
+        if desk.is_closed:
+            return {"ready": False, "code": "draining", "detail": "the worker is stopping"}
+        if desk.is_paused:
+            return {"ready": False, "code": "paused", "detail": "the operator paused the worker"}
+        if not self._routes().task_kinds:
+            return {"ready": False, "code": "no_engine", "detail": "no engine can run on this machine"}
+        return {"ready": True, "code": "ok", "detail": ""}
+
     def _nudge(self) -> None:
         if self.keeper is not None:
             self.keeper.nudge()
@@ -252,8 +264,11 @@ async def _within(secs: float, work: Coroutine[object, object, None], unless: as
     waiting.append(doing)
     try:
         await asyncio.wait(waiting, timeout=secs, return_when=asyncio.FIRST_COMPLETED)
-        return doing.done() and not doing.cancelled() and doing.exception() is None
     finally:
         for each in waiting:
             each.cancel()
         await asyncio.wait(waiting)
+    if doing.cancelled():
+        return False
+    doing.result()
+    return True

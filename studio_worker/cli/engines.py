@@ -13,7 +13,7 @@ from studio_worker.cli.invocation import Invocation, pass_invocation
 if TYPE_CHECKING:
     from studio_worker.engines.description import EngineDescription
 
-COLUMNS = ("name", "kinds", "sources", "status", "distribution", "version", "reason")
+COLUMNS = ("name", "kinds", "sources", "status", "distribution", "version", "reason", "remedy")
 
 
 @click.group(
@@ -68,7 +68,10 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
 
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
-    found = [engine.to_json() for engine in _described(invocation, strict=strict)]
+    found = [
+        engine.to_json() | ({} if as_json else {"remedy": engine.remedy})
+        for engine in _described(invocation, strict=strict)
+    ]
     output.rows(found, as_json=as_json, columns=COLUMNS, empty="no engines are installed")
 
 

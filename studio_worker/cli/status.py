@@ -27,7 +27,20 @@ def status(invocation: Invocation, as_json: bool) -> None:
     except NoDaemon:
         output.record({"running": False} | dict(_at_rest(invocation)), as_json=as_json)
         raise
-    output.record({"running": True} | dict(answer), as_json=as_json)
+    output.record({"running": True} | dict(answer if as_json else _for_people(answer)), as_json=as_json)
+
+
+def _for_people(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The answer with its engines as words."""
+    engines = answer.get("engines")
+    if not isinstance(engines, list):
+        return answer
+    return {**answer, "engines": [_engine(each) for each in engines if isinstance(each, dict)]}
+
+
+def _engine(engine: Mapping[str, Any]) -> str:
+    name, status, reason = (str(engine.get(key) or "") for key in ("name", "status", "reason"))
+    return name if status == "available" else f"{name} ({status}{': ' + reason if reason else ''})"
 
 
 def _at_rest(invocation: Invocation) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from studio_worker.config.text_values import parse_text, wrap_secrets
 from studio_worker.config.toml_file import Signature, TomlFile, read_toml, shown
 from studio_worker.errors import ConfigError
 from studio_worker.log import logger
-from studio_worker.places import Places, chosen_config_file
+from studio_worker.places import CONFIG_VARIABLE, Places, chosen_config_file
 
 PREFIX = "STUDIO_WORKER_"
 Origin = Literal["default", "file", "environment"]
@@ -88,8 +88,23 @@ def gather(fields: Mapping[str, FieldInfo], path: Path | None, environ: Mapping[
     Raises:
         ConfigError: the file cannot be read, or a variable holds no value of its setting's type.
     """
-    path = chosen_config_file(path, environ)
-    return overlay(fields, read_toml(path), environ)
+    named = path is not None or bool((os.environ if environ is None else environ).get(CONFIG_VARIABLE))
+    loaded = overlay(fields, read_toml(chosen_config_file(path, environ)), environ)
+    if loaded.signature is None:
+        loaded = replace(loaded, notices=(_missing(loaded.path, is_named=named), *loaded.notices))
+    return loaded
+
+
+def _missing(path: Path, *, is_named: bool) -> Notice:
+    """Nobody's own file has to be there; one that was named and is not there is probably a slip of the pen."""
+    return Notice(
+        "config.missing",
+        "The config file that was named is not there; the defaults hold, the production studio among them."
+        if is_named
+        else "There is no config file; the defaults hold and none is written until a setting is set.",
+        {"file": str(path)},
+        is_warning=is_named,
+    )
 
 
 def overlay(fields: Mapping[str, FieldInfo], file: TomlFile, environ: Mapping[str, str] | None) -> Loaded:
@@ -121,13 +136,6 @@ def overlay(fields: Mapping[str, FieldInfo], file: TomlFile, environ: Mapping[st
 def _notices(
     fields: Mapping[str, FieldInfo], file: TomlFile, environ: Mapping[str, str], values: Mapping[str, Any]
 ) -> Iterator[Notice]:
-    if file.signature is None:
-        yield Notice(
-            "config.missing",
-            "There is no config file; the defaults hold and none is written until a setting is set.",
-            {"file": str(file.path)},
-            is_warning=False,
-        )
     for key in file.table:
         if key in fields or key in LEGACY:
             continue

@@ -38,7 +38,7 @@ class ConfigSource:
         self.path = chosen_config_file(path, self._environ)
         self._lock = Lock()
         self._told: tuple[Notice, ...] = ()
-        self._loaded = gather(setting_fields(), self.path, self._environ)
+        self._loaded = gather(setting_fields(), path, self._environ)
         self._seen = self._loaded.signature
         self.current = Config.from_loaded(self._loaded)
         """The settings in force; a new object after each change."""

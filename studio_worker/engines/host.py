@@ -154,7 +154,11 @@ class Host:
     async def settled(self, job_id: str) -> None:
         """Return once no engine works for this job any more; at once where none does."""
         while left := self._left.get(job_id):
-            await asyncio.wait([asyncio.wrap_future(future) for future in left])
+            ends = [asyncio.wrap_future(future) for future in left]
+            for end in ends:
+                # How the engine ended is known already; asyncio would complain of an error that nobody reads.
+                end.add_done_callback(_see)
+            await asyncio.wait(ends)
             for future in [future for future in left if future.done()]:
                 left.discard(future)
             if not left:
@@ -210,6 +214,11 @@ class Host:
             log.bind(reason=str(error), retryable=error.retryable).warning("An engine failed its job")
         else:
             log.debug("An engine's job was cancelled")
+
+
+def _see(end: asyncio.Future[Any]) -> None:
+    if not end.cancelled():
+        end.exception()
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, call: Any, job_id: str, future: Future[Any]) -> None:

@@ -32,11 +32,13 @@ class Bounds:
     Attributes:
         results: how many.
         total_bytes: of how many bytes together.
+        json_bytes: of how many bytes of JSON, which lies in memory.
         age_secs: for how long.
     """
 
     results: int = 1_000
     total_bytes: int = 4 * 1024**3
+    json_bytes: int = 64 * 1024**2
     age_secs: float = 7 * 24 * 3600.0
 
 
@@ -81,7 +83,7 @@ class Delivery:
         self._clock = clock
         self._owed: dict[str, Owed] = {}
         self._counts: Counter[State] = Counter()
-        self._bytes = 0
+        self._bytes = self._json_bytes = 0
         self._moved = asyncio.Event()
 
     @property
@@ -104,7 +106,7 @@ class Delivery:
         self._drop(kept.job_id)
         owed = Owed(kept, link)
         self._owed[kept.job_id] = owed
-        self._bytes += kept.artifact.size
+        self._count(kept, 1)
         self._send(owed)
         self._keep_within_bounds()
 
@@ -228,7 +230,7 @@ class Delivery:
         if self._owed.get(owed.kept.job_id) is not owed:
             return
         del self._owed[owed.kept.job_id]
-        self._bytes -= owed.kept.artifact.size
+        self._count(owed.kept, -1)
         self._move(owed, None)
         self._journal.close(owed.kept, settlement)
 
@@ -252,4 +254,10 @@ class Delivery:
     def _is_over(self, now: float, owed: Owed | None = None) -> bool:
         owed = owed or next(iter(self._owed.values()), None)
         is_old = owed is not None and now - owed.kept.kept_at > self._bounds.age_secs
-        return is_old or len(self._owed) > self._bounds.results or self._bytes > self._bounds.total_bytes
+        is_much = self._bytes > self._bounds.total_bytes or self._json_bytes > self._bounds.json_bytes
+        return is_old or is_much or len(self._owed) > self._bounds.results
+
+    def _count(self, kept: Kept, sign: int) -> None:
+        self._bytes += sign * kept.artifact.size
+        if kept.artifact.json is not None:
+            self._json_bytes += sign * kept.artifact.size

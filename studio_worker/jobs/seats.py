@@ -15,11 +15,6 @@ class Seat:
         self.origin = origin
         self._on_leave: Callable[[Seat], None] | None = on_leave
 
-    @property
-    def is_taken(self) -> bool:
-        """Whether the seat has not been given back yet."""
-        return self._on_leave is not None
-
     def leave(self) -> None:
         """Give the seat back: the engine is idle, and the result is kept, handed over or was never there."""
         on_leave, self._on_leave = self._on_leave, None

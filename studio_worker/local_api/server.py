@@ -60,10 +60,12 @@ class LocalApi:
         await runner.setup()
         self._runner = runner
         try:
-            port = await self._listen(runner)
+            return await self._publish(await self._listen(runner), token)
         except BaseException:
             await self.aclose()
             raise
+
+    async def _publish(self, port: int, token: str) -> str:
         self._published = Discovery(f"http://{HOST}:{port}", token)
         try:
             await asyncio.to_thread(self._published.write, self._file)

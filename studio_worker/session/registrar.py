@@ -107,7 +107,7 @@ class Registrar:
             reason = escape(self._state.detail, limit=500) or "no reason given"
             raise RegistrationRejected(
                 f"an operator of {self._urls.origin} rejected this worker: {reason}. "
-                "`studio-worker register --reset` forgets the request, so that the next start asks anew."
+                "The next start asks again; `studio-worker register --reset` makes it ask under a new install id."
             )
         return self._state.credentials
 
@@ -143,7 +143,7 @@ class Registrar:
             return reply
         if 200 <= reply.status < 300:
             try:
-                request_id = wire.RegisterAnswer.model_validate(reply.body).request_id
+                request_id = wire.RegisterAnswer.from_wire(reply.body).request_id
             except ValidationError:
                 request_id = ""
             if not _USABLE.fullmatch(request_id):

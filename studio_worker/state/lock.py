@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -59,7 +60,8 @@ class StateLock:
         """Give the folder back; harmless where it is not held."""
         lock, self._lock = self._lock, None
         if lock is not None:
-            self._pid_file.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._pid_file.unlink(missing_ok=True)
             lock.release()
 
     def _holder(self) -> str:

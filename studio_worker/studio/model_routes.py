@@ -47,7 +47,7 @@ def model_from_json(body: dict[str, Any], created_at: str) -> Model:
         BadClaim, BadField: naming the field.
     """
     try:
-        entry = _Entry.model_validate({name: value for name, value in body.items() if value is not None})
+        entry = _Entry.from_wire(body)
     except ValidationError as error:
         raise bad_claim(error) from None
     if not entry.id.isprintable():

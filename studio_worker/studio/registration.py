@@ -78,7 +78,7 @@ class Registrar:
         self._rate.check(address)
         body = await read_json(request, self._limits.json_bytes, self._timings.body_secs)
         try:
-            wanted = RegisterRequest.model_validate({key: value for key, value in body.items() if value is not None})
+            wanted = RegisterRequest.from_wire(body)
         except ValidationError as error:
             raise bad_claim(error) from None
         if len(await self._store.pending()) >= self._limits.pending_requests:

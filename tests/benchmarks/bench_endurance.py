@@ -1,4 +1,4 @@
-"""What many jobs do to one worker: how soon the engine is called, how many jobs a second, and whether anything grows."""
+"""What many jobs do to one worker: how soon the engine is called, how many jobs a second, whether anything grows."""
 
 import asyncio
 import gc
@@ -67,6 +67,8 @@ async def test_ten_thousand_jobs_leave_nothing_behind(tmp_path, report):
     delays = statistics.quantiles(engine.delays[WARM_UP:], n=20)
     report(f"offer sent to engine called: median {delays[9] * 1000:.2f} ms, p95 {delays[18] * 1000:.2f} ms")
     report(f"sustained: {len(times) / sum(times):,.0f} jobs a second, one at a time, over {len(times):,} jobs")
-    report(f"growth over them: {grown:+.1f} MB, {after.tasks - before.tasks:+} tasks, {after.files - before.files:+} files")
+    report(
+        f"growth over them: {grown:+.1f} MB, {after.tasks - before.tasks:+} tasks, {after.files - before.files:+} files"
+    )
     assert grown <= MAX_GROWTH_MB
     assert (after.tasks, after.files) == (before.tasks, before.files)

@@ -25,7 +25,9 @@ def test_the_command_starts_within_its_limit(option, report):
         bare.append(seconds("-c", "pass"))
         ours.append(seconds("-m", "studio_worker", option))
     ratio = statistics.median(ours) / statistics.median(bare)
-    report(f"{option}: {ratio:.1f}x a bare interpreter ({statistics.median(ours) * 1000:.0f} ms, limit {LIMITS[option]}x)")
+    report(
+        f"{option}: {ratio:.1f}x a bare interpreter ({statistics.median(ours) * 1000:.0f} ms, limit {LIMITS[option]}x)"
+    )
     assert ratio <= LIMITS[option]
 
 

@@ -74,6 +74,7 @@ def test_the_table_says_why_an_engine_cannot_run(program: Call, fox: dict[str, s
         "DISTRIBUTION",
         "VERSION",
         "REASON",
+        "REMEDY",
     ]
     assert "no fox here" in outcome.out
 

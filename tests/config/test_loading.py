@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from studio_worker.config import Config
+from studio_worker.config.loading import gather
+from studio_worker.config.model import setting_fields
 from studio_worker.errors import ConfigError
 
 Write = Callable[[str | bytes], Path]
@@ -54,6 +56,14 @@ def test_a_missing_file_is_not_made_and_the_defaults_are_announced(
     assert not config_file.exists()
     assert [record["event"] for record in records] == ["config.missing"]
     assert records[0]["file"] == str(config_file)
+
+
+def test_a_missing_file_is_a_warning_where_it_was_named(config_file: Path, environ: dict[str, str]) -> None:
+    def is_warning(path: Path | None, **more: str) -> list[bool]:
+        return [notice.is_warning for notice in gather(setting_fields(), path, environ | more).notices]
+
+    assert is_warning(config_file) == is_warning(None, STUDIO_WORKER_CONFIG=str(config_file)) == [True]
+    assert is_warning(None) == [False]
 
 
 def test_a_bad_value_is_blamed_on_file_and_line(write: Write, environ: dict[str, str]) -> None:

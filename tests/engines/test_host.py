@@ -1,6 +1,7 @@
 """The host: where jobs run, what they see, what is heard of them."""
 
 import asyncio
+import gc
 import sys
 import threading
 
@@ -303,3 +304,25 @@ async def test_two_given_engines_stay_apart(bench, toy, answer):
     host = bench.host(one, two)
     assert (await within(host.run(bench.call(host, "two")))).result.json == {"from": 2}
     assert (await within(host.run(bench.call(host, "one", model=ModelFiles("m"))))).result.json == {"from": 1}
+
+
+async def test_a_cancelled_job_leaves_no_complaint_of_an_error_that_nobody_read(bench, toy):
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+    started = threading.Event()
+
+    def run(job):
+        started.set()
+        while True:
+            job.check_cancelled()
+
+    host = bench.host(toy(run))
+    call = bench.call(host)
+    running = asyncio.create_task(host.run(call))
+    await asyncio.to_thread(started.wait)
+    running.cancel()
+    await asyncio.wait([running])
+    await within(host.settled(call.job_id))
+    gc.collect()
+    await asyncio.sleep(0)
+    assert complaints == []

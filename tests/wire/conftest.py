@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -274,3 +276,23 @@ for _type, _strategy in (
     (frames.Frame, WORKER_FRAME | STUDIO_FRAME),
 ):
     st.register_type_strategy(_type, _strategy)
+
+
+@pytest.fixture(scope="session")
+def within_reason():
+    """A block that takes no more of the processor than a hundred times a simple loop of the same run."""
+
+    def loop() -> float:
+        begin = time.process_time()
+        sum(range(1_000_000))
+        return time.process_time() - begin
+
+    floor = max(loop() for _ in range(3))
+
+    @contextmanager
+    def bounded():
+        begin = time.process_time()
+        yield
+        assert time.process_time() - begin <= 100 * floor
+
+    return bounded

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -68,12 +67,10 @@ def chain(length: int) -> dict[str, Any]:
     ],
     ids=range(28),
 )
-def test_a_schema_that_must_not_reach_a_compiler_is_refused_with_the_reason(schema, reason):
-    started = time.perf_counter()
-    with pytest.raises(ValueError, match=reason) as caught:
+def test_a_schema_that_must_not_reach_a_compiler_is_refused_with_the_reason(schema, reason, within_reason):
+    with within_reason(), pytest.raises(ValueError, match=reason) as caught:
         check_schema(schema)
     assert len(str(caught.value)) < 200
-    assert time.perf_counter() - started < 2
 
 
 @pytest.mark.parametrize(

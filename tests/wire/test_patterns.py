@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -92,25 +92,18 @@ def test_an_ordinary_pattern_is_taken(pattern):
     ],
     ids=lambda value: value[:12],
 )
-def test_a_broken_or_huge_pattern_is_refused_with_the_reason(pattern, reason):
-    started = time.perf_counter()
-    with pytest.raises(ValueError, match=reason):
+def test_a_broken_or_huge_pattern_is_refused_with_the_reason(pattern, reason, within_reason):
+    with pytest.raises(ValueError, match=reason), within_reason():
         check_pattern(pattern)
-    assert time.perf_counter() - started < 1
 
 
 @given(st.text("ab()[]|*+?{},0123\\^$.-dw", max_size=60))
-def test_no_text_takes_long_or_brings_anything_but_a_reason(pattern):
-    started = time.perf_counter()
-    try:
+def test_no_text_takes_long_or_brings_anything_but_a_reason(within_reason, pattern):
+    with within_reason(), suppress(ValueError):
         check_pattern(pattern)
-    except ValueError:
-        pass
-    assert time.perf_counter() - started < 2
 
 
 @pytest.mark.parametrize("pattern", ["(ab)*c", "([a-z]+,)*!", r"^([\w-]+\.)+[\w-]{2,4}$"])
-def test_what_is_taken_is_fast_on_hostile_text(pattern):
-    started = time.perf_counter()
-    assert re.fullmatch(pattern, "ab,ab." * 2_000 + "\0") is None
-    assert time.perf_counter() - started < 1
+def test_what_is_taken_is_fast_on_hostile_text(pattern, within_reason):
+    with within_reason():
+        assert re.fullmatch(pattern, "ab,ab." * 2_000 + "\0") is None

@@ -68,6 +68,9 @@ class Database:
         except (sqlite3.Error, OSError, ConfigError) as error:
             opened.set_exception(_explained(self._path, error))
             return
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the opening
+            opened.set_exception(error)
+            return
         opened.set_result(None)
         while (item := self._work.get()) is not None:
             work, done = item

@@ -107,7 +107,7 @@ class PiperEngine(Engine):
         target = job.work_dir / "speech.wav"
         seconds = self._speak(job, voice, pieces, settings, target)
         job.meta |= {"voice": task.voice if speaker is not None else voice.name, "sampleRate": voice.rate}
-        job.meta["seconds"] = round(seconds, 3)
+        job.meta["audioSecs"] = round(seconds, 3)
         if task.ext == "wav":
             return AudioResult(target, "wav")
         encoded = job.work_dir / f"encoded.{task.ext}"

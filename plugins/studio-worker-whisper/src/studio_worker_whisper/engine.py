@@ -120,7 +120,6 @@ class WhisperEngine(Engine):
             job.check_cancelled()
             job.progress(min(int(heard.end), math.ceil(duration)), math.ceil(duration), stage="transcribe")
         job.progress(math.ceil(duration), math.ceil(duration), stage="transcribe")
-        job.meta |= {"device": model.device, "computeType": model.compute_type, "seconds": round(duration, 3)}
         result: dict[str, Any] = {
             "text": heard.text.strip(),
             "language": heard.language,
