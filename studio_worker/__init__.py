@@ -67,8 +67,8 @@ if TYPE_CHECKING:
         SessionLost,
         SessionOpened,
     )
+    from studio_worker.local_job import Job
     from studio_worker.models.files import LoadOptions, ModelFiles
-    from studio_worker.orders import Job
     from studio_worker.wire.kinds import TaskKind
     from studio_worker.wire.model_source import ModelSource
     from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, TtsTask, VideoTask
@@ -132,7 +132,7 @@ _HOMES = {
         "SessionOpened",
     ),
     "studio_worker.models.files": ("LoadOptions", "ModelFiles"),
-    "studio_worker.orders": ("Job",),
+    "studio_worker.local_job": ("Job",),
     "studio_worker.wire.kinds": ("TaskKind",),
     "studio_worker.wire.model_source": ("ModelSource",),
     "studio_worker.wire.tasks": ("ImageTask", "LlmTask", "SttTask", "TtsTask", "VideoTask"),

@@ -11,7 +11,7 @@ from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.router import Routes
 from studio_worker.jobs.ticket import JobSnapshot
 from studio_worker.machine import Machine
-from studio_worker.rooms import Rooms
+from studio_worker.runtime import Runtime
 from studio_worker.version import __version__
 
 
@@ -20,7 +20,7 @@ def snapshot(
     machine: Machine,
     engines: Sequence[EngineDescription],
     routes: Routes,
-    rooms: Rooms | None,
+    runtime: Runtime | None,
 ) -> dict[str, Any]:
     """One look at the worker, as ``GET /daemon/status`` answers it.
 
@@ -29,7 +29,7 @@ def snapshot(
         machine: what was found at the start.
         engines: every engine that was found.
         routes: what is served.
-        rooms: the rooms, as they are or as they ended; None before the start.
+        runtime: the running parts, as they are or as they ended; None before the start.
     """
     out: dict[str, Any] = {
         "version": __version__,
@@ -42,25 +42,25 @@ def snapshot(
         "kinds": [kind.value for kind in routes.task_kinds],
         "engines": [{"name": each.name, "status": each.status, "reason": each.reason} for each in engines],
     }
-    if rooms is None:
+    if runtime is None:
         return out
-    jobs = rooms.jobs.desk.jobs()
+    jobs = runtime.jobs.desk.jobs()
     return out | {
-        "paused": rooms.jobs.desk.is_paused,
-        "draining": rooms.jobs.desk.is_closed,
+        "paused": runtime.jobs.desk.is_paused,
+        "draining": runtime.jobs.desk.is_closed,
         "busy": bool(jobs),
-        "registration": _registration(rooms),
-        "session": rooms.keeper.snapshot().to_json() if rooms.keeper else {"state": "local_only"},
-        "currentJobId": rooms.jobs.desk.current_job_id,
+        "registration": _registration(runtime),
+        "session": runtime.keeper.snapshot().to_json() if runtime.keeper else {"state": "local_only"},
+        "currentJobId": runtime.jobs.desk.current_job_id,
         "activeJobs": [_job(job) for job in jobs],
-        "deliveries": {"pending": rooms.jobs.delivery.pending, "waiting": rooms.jobs.delivery.waiting},
+        "deliveries": {"pending": runtime.jobs.delivery.pending, "waiting": runtime.jobs.delivery.waiting},
     }
 
 
-def _registration(rooms: Rooms) -> dict[str, Any]:
-    if rooms.registrar is None:
+def _registration(runtime: Runtime) -> dict[str, Any]:
+    if runtime.registrar is None:
         return {"state": "local_only"}
-    standing = rooms.registrar.registration
+    standing = runtime.registrar.registration
     known = standing.credentials
     return {
         "state": standing.phase,

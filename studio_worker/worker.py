@@ -21,10 +21,10 @@ from studio_worker.engines.router import Routes
 from studio_worker.errors import StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
 from studio_worker.jobs.plan import LocalOrder
+from studio_worker.local_job import Job
 from studio_worker.log import logger
 from studio_worker.machine import Machine, probe
-from studio_worker.orders import Job
-from studio_worker.rooms import Rooms
+from studio_worker.runtime import Runtime
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.timings import Timings
 from studio_worker.state import StateLock
@@ -91,12 +91,12 @@ class Worker:
         self._clock = clock or SystemClock()
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311  # jitter and seeds, no secrets
         self._bus = EventBus()
-        self._logs = LogShipper(self._clock, lambda: self._rooms.secrets() if self._rooms else ())
+        self._logs = LogShipper(self._clock, lambda: self._runtime.secrets() if self._runtime else ())
         self._lock = StateLock(config.state_path)
         self._machine = Machine("unknown-host", "unknown-user")
         self._descriptions: tuple[EngineDescription, ...] = ()
         self._routes = Routes.build(())
-        self._rooms: Rooms | None = None
+        self._runtime: Runtime | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_used = False
         self._is_end_told = False
@@ -161,11 +161,11 @@ class Worker:
 
     def pause(self) -> None:
         """Reject offers from now on; what runs goes on. A restart takes jobs again."""
-        self._live_rooms.pause()
+        self._live_runtime.pause()
 
     def resume(self) -> None:
         """Take offers again."""
-        self._live_rooms.resume()
+        self._live_runtime.resume()
 
     def submit(self, task: Task, *, model: str, source: ModelSource | None = None) -> Job:
         """Run a job of this process.
@@ -178,15 +178,15 @@ class Worker:
         Returns:
             The job: it waits for a seat in turn, and everything that goes wrong is raised by awaiting it.
         """
-        desk = self._live_rooms.jobs.desk
+        desk = self._live_runtime.jobs.desk
         self._refresh()
         job = Job(f"local-{secrets.token_hex(8)}", desk.cancel)
         desk.submit(LocalOrder(job_id=job.id, model=model, task=task, source=source), job.link)
         return job
 
-    def shield(self, host: str, port: int) -> None:
+    def keep_private(self, host: str, port: int) -> None:
         """Keep jobs away from a listener of this process: no URL that a studio names may reach it."""
-        self._live_rooms.closed_ports |= {(host, port)}
+        self._live_runtime.closed_ports |= {(host, port)}
 
     def events(self) -> EventReader:
         """What happens from this call on, as an async iterator that ends with the worker; it never holds it up."""
@@ -194,7 +194,7 @@ class Worker:
 
     def status(self) -> dict[str, Any]:
         """What the worker is doing, as JSON values without secrets."""
-        return snapshot(self._config, self._machine, self.engines, self._routes, self._rooms)
+        return snapshot(self._config, self._machine, self.engines, self._routes, self._runtime)
 
     @property
     def routes(self) -> Routes:
@@ -213,10 +213,10 @@ class Worker:
         return self._main
 
     @property
-    def _live_rooms(self) -> Rooms:
-        if self._rooms is None:
+    def _live_runtime(self) -> Runtime:
+        if self._runtime is None:
             raise RuntimeError("the worker is not started: use `async with Worker(...) as worker`")
-        return self._rooms
+        return self._runtime
 
     async def _look_around(self) -> None:
         try:
@@ -243,7 +243,7 @@ class Worker:
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
         try:
-            async with Rooms(
+            async with Runtime(
                 config=lambda: self._config,
                 routes=lambda: self._routes,
                 host=self._host,
@@ -254,11 +254,11 @@ class Worker:
                 clock=self._clock,
                 rng=self._rng,
                 timings=self._timings,
-            ) as rooms:
-                self._rooms = rooms
+            ) as runtime:
+                self._runtime = runtime
                 ready.set_result(None)
                 await self._drain_wanted.wait()
-                await rooms.wind_down(
+                await runtime.wind_down(
                     self._abandon_wanted, drain_secs=self._config.drain_timeout_secs, abandon_secs=ABANDON_SECS
                 )
         except* StudioWorkerError as group:
@@ -269,13 +269,13 @@ class Worker:
     def _capabilities(self) -> Capabilities:
         """The capabilities of this moment; a changed config file takes effect here, before each heartbeat."""
         self._refresh()
-        rooms = self._rooms
+        runtime = self._runtime
         return capabilities(
             self._config,
             self._routes,
             self._machine,
-            is_paused=rooms is not None and (rooms.jobs.desk.is_paused or rooms.jobs.desk.is_closed),
-            install_id=rooms.credentials.install_id if rooms is not None else None,
+            is_paused=runtime is not None and (runtime.jobs.desk.is_paused or runtime.jobs.desk.is_closed),
+            install_id=runtime.credentials.install_id if runtime is not None else None,
         )
 
     def _refresh(self) -> None:
@@ -293,8 +293,8 @@ class Worker:
         before, self._config = self._config, config
         logger.bind(event="worker.config").info("The settings have changed and are in force")
         self._routes = self._draw_routes()
-        if set(before.disabled_engines) - set(config.disabled_engines) and self._rooms is not None:
-            self._rooms.spawn(self._describe_anew(config), name="describe")
+        if set(before.disabled_engines) - set(config.disabled_engines) and self._runtime is not None:
+            self._runtime.spawn(self._describe_anew(config), name="describe")
 
     async def _describe_anew(self, config: Config) -> None:
         """Engines that were disabled at the start have never been looked at."""

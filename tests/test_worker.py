@@ -250,7 +250,7 @@ async def test_a_worker_that_is_not_started_takes_no_jobs_and_does_not_run(setti
     with pytest.raises(RuntimeError, match="async with Worker"):
         worker.submit(words(), model="synthetic-llm")
     with pytest.raises(RuntimeError, match="async with Worker"):
-        worker.shield("127.0.0.1", 1)
+        worker.keep_private("127.0.0.1", 1)
     with pytest.raises(RuntimeError, match="async with Worker"):
         await worker.run()
     with pytest.raises(RuntimeError, match="async with Worker"):

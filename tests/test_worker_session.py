@@ -307,7 +307,7 @@ async def test_a_shielded_listener_is_never_visited_by_a_studios_job(joined, stu
     server = await asyncio.start_server(lambda *streams: visits.append(streams), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, Worker(joined(allow_private_urls=True)) as worker:
-        worker.shield("127.0.0.1", port)
+        worker.keep_private("127.0.0.1", port)
         await studio.offer(stt_claim("inside", inputUrl=f"http://{host}:{port}/v1/jobs"))
         failed = await studio.frame("fail", job_id="inside")
     assert failed["retryable"] is False

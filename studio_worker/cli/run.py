@@ -29,7 +29,7 @@ class RunnableWorker(DaemonControl, Protocol):
         """Stop it at once."""
         ...
 
-    def shield(self, host: str, port: int) -> None:
+    def keep_private(self, host: str, port: int) -> None:
         """Keep jobs away from a listener of this process."""
         ...
 
@@ -93,7 +93,7 @@ async def serve(worker: RunnableWorker, *, port: int, discovery: Path, end: Call
             async with worker:
                 started.set()
                 async with LocalApi(worker, port=port, discovery=discovery) as local_api:
-                    worker.shield(HOST, local_api.port)
+                    worker.keep_private(HOST, local_api.port)
                     await worker.run()
     finally:
         for task in steps:

@@ -25,7 +25,7 @@ from studio_worker.jobs.inputs import InputFetcher, fetch_inputs
 from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.links import tell_failure
 from studio_worker.jobs.plan import Plan
-from studio_worker.jobs.progress import INTERVAL_SECS, ProgressRelay
+from studio_worker.jobs.progress import INTERVAL_SECS, LinkProgress
 from studio_worker.jobs.results import Artifact, Kept
 from studio_worker.jobs.ticket import Ticket
 from studio_worker.jobs.work_dirs import WorkDirs
@@ -140,7 +140,7 @@ class Execution:
         if ticket.cancellation is not None:
             raise ticket.cancellation
         me = asyncio.current_task()
-        relay = ProgressRelay(ticket, self._events, interval_secs=self._progress_secs)
+        relay = LinkProgress(ticket, self._events, interval_secs=self._progress_secs)
         work = asyncio.create_task(self._work(ticket, work_dir, relay), name=f"work-{ticket.job_id}")
         ticket.work = work
         try:
@@ -155,7 +155,7 @@ class Execution:
             raise asyncio.CancelledError
         return artifact
 
-    async def _work(self, ticket: Ticket, work_dir: Path, relay: ProgressRelay) -> Artifact:
+    async def _work(self, ticket: Ticket, work_dir: Path, relay: LinkProgress) -> Artifact:
         """The work task: materials, engine, check."""
         plan = ticket.plan
         files, inputs = await self._materials(plan, work_dir)

@@ -12,7 +12,7 @@ INTERVAL_SECS = 0.5
 """The studio takes two frames a second (protocol section 7)."""
 
 
-class ProgressRelay:
+class LinkProgress:
     """Forwards one job's progress; the latest replaces what was not sent yet.
 
     Called on the event loop, by a host that has made the numbers sane and the pace bearable already.

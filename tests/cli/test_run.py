@@ -47,7 +47,7 @@ class Scripted:
     async def __aexit__(self, *_: object) -> None:
         self.did.append("stopped")
 
-    def shield(self, host: str, port: int) -> None:
+    def keep_private(self, host: str, port: int) -> None:
         assert (host, port > 0) == ("127.0.0.1", True)
 
     async def run(self) -> None:

@@ -28,7 +28,7 @@ from studio_worker.engines.router import Routes
 from studio_worker.errors import LinkClosed
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
-from studio_worker.jobs.crew import Jobs
+from studio_worker.jobs.jobs import Jobs
 from studio_worker.jobs.journal import MemoryJournal
 from studio_worker.jobs.links import ClaimLink
 from studio_worker.jobs.results import Artifact, Entry, Kept

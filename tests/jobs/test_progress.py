@@ -10,7 +10,7 @@ from PIL import Image
 
 from studio_worker.jobs.links import ClaimLink, LocalLink
 from studio_worker.jobs.previews import MAX_BYTES, MAX_SOURCE_BYTES, is_small, shrunk
-from studio_worker.jobs.progress import ProgressRelay
+from studio_worker.jobs.progress import LinkProgress
 from studio_worker.wire.results import sniff_ext
 
 
@@ -32,7 +32,7 @@ def followed(make_wire):
 
 
 async def test_every_report_goes_to_events(ticket, events):
-    relay = ProgressRelay(ticket, events)
+    relay = LinkProgress(ticket, events)
     for step in range(3):
         relay(step, 3, "run", None)
     assert [event.step for event in events.events] == [0, 1, 2]
@@ -40,12 +40,12 @@ async def test_every_report_goes_to_events(ticket, events):
 
 
 async def test_a_studio_that_does_not_know_progress_gets_none(ticket, events, wire):
-    ProgressRelay(ticket, events)(1, 2, "run", None)
+    LinkProgress(ticket, events)(1, 2, "run", None)
     assert wire.types == []
 
 
 async def test_the_first_report_goes_at_once_and_the_next_not_before_its_time(followed, events):
-    relay = ProgressRelay(followed, events, interval_secs=60)
+    relay = LinkProgress(followed, events, interval_secs=60)
     for step in range(10):
         relay(step, 10, "run", None)
     assert [frame.step for frame in followed.wire.frames] == [0]
@@ -53,7 +53,7 @@ async def test_the_first_report_goes_at_once_and_the_next_not_before_its_time(fo
 
 
 async def test_what_waited_is_replaced_by_what_came_later(followed, events):
-    relay = ProgressRelay(followed, events, interval_secs=0.02)
+    relay = LinkProgress(followed, events, interval_secs=0.02)
     for step in range(10):
         relay(step, 10, "run", None)
     await followed.wire.until("progress", count=2)
@@ -61,7 +61,7 @@ async def test_what_waited_is_replaced_by_what_came_later(followed, events):
 
 
 async def test_frames_keep_their_distance(followed, events):
-    relay = ProgressRelay(followed, events, interval_secs=0.05)
+    relay = LinkProgress(followed, events, interval_secs=0.05)
     loop = asyncio.get_running_loop()
     begin = loop.time()
     while loop.time() - begin < 0.22:
@@ -72,7 +72,7 @@ async def test_frames_keep_their_distance(followed, events):
 
 
 async def test_nothing_is_sent_once_it_is_closed(followed, events):
-    relay = ProgressRelay(followed, events, interval_secs=0.01)
+    relay = LinkProgress(followed, events, interval_secs=0.01)
     relay(1, 3, "run", None)
     relay(2, 3, "run", None)
     relay.close()
@@ -83,7 +83,7 @@ async def test_nothing_is_sent_once_it_is_closed(followed, events):
 
 
 async def test_an_adopted_job_reports_on_its_new_link(followed, events, make_wire):
-    relay = ProgressRelay(followed, events, interval_secs=0)
+    relay = LinkProgress(followed, events, interval_secs=0)
     relay(1, 3, "run", None)
     second = make_wire("progress")
     followed.link = ClaimLink(second, "job-1")
@@ -94,7 +94,7 @@ async def test_an_adopted_job_reports_on_its_new_link(followed, events, make_wir
 async def test_a_local_caller_gets_every_report(events):
     seen = []
     ticket = SimpleNamespace(job_id="l", link=LocalLink(lambda *report: seen.append(report)), latest=None)
-    relay = ProgressRelay(ticket, events, interval_secs=60)
+    relay = LinkProgress(ticket, events, interval_secs=60)
     relay(1, 2, "run", b"png")
     relay(2, 2, "run", None)
     assert seen == [(1, 2, "run", b"png"), (2, 2, "run", None)]
@@ -102,23 +102,23 @@ async def test_a_local_caller_gets_every_report(events):
 
 async def test_a_small_preview_goes_as_it_is(followed, events, make_picture):
     preview = make_picture(ext="JPEG")
-    ProgressRelay(followed, events)(1, 2, "run", preview)
+    LinkProgress(followed, events)(1, 2, "run", preview)
     assert followed.wire.frames[0].preview
 
 
 async def test_a_large_preview_is_made_small_first(followed, events):
-    ProgressRelay(followed, events)(1, 2, "run", noise(400, "PNG"))
+    LinkProgress(followed, events)(1, 2, "run", noise(400, "PNG"))
     frame = await followed.wire.until("progress")
     assert 0 < len(frame.preview) <= 44_000
 
 
 async def test_a_preview_that_is_no_picture_is_left_out(followed, events):
-    ProgressRelay(followed, events)(1, 2, "run", b"no picture" * 10)
+    LinkProgress(followed, events)(1, 2, "run", b"no picture" * 10)
     assert (await followed.wire.until("progress")).preview is None
 
 
 async def test_a_preview_that_is_ready_after_the_end_is_dropped(followed, events):
-    relay = ProgressRelay(followed, events)
+    relay = LinkProgress(followed, events)
     relay(1, 2, "run", noise(400, "PNG"))
     relay.close()
     await asyncio.sleep(0.1)
@@ -126,7 +126,7 @@ async def test_a_preview_that_is_ready_after_the_end_is_dropped(followed, events
 
 
 async def test_what_came_while_a_preview_was_made_small_goes_next(followed, events):
-    relay = ProgressRelay(followed, events, interval_secs=0.01)
+    relay = LinkProgress(followed, events, interval_secs=0.01)
     relay(1, 3, "run", noise(400, "PNG"))
     relay(2, 3, "run", None)
     await followed.wire.until("progress", count=2)

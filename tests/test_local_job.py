@@ -11,7 +11,7 @@ from studio_worker.engines.base import AudioResult, ImageResult, LlmResult, Tran
 from studio_worker.errors import EngineError, JobCancelled
 from studio_worker.events import JobProgress
 from studio_worker.jobs.results import Artifact, Entry, Kept
-from studio_worker.orders import Job
+from studio_worker.local_job import Job
 from studio_worker.wire.frames import RejectCode
 from studio_worker.wire.kinds import TaskKind
 

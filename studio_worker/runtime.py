@@ -1,4 +1,4 @@
-"""The rooms of a running worker: who is made of what, who owns which task, and the order in which all of it stops."""
+"""The parts of a running worker: who is made of what, who owns which task, and the order in which all of it stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
-from studio_worker.jobs.crew import Jobs
+from studio_worker.jobs.jobs import Jobs
 from studio_worker.jobs.journal import MemoryJournal
 from studio_worker.jobs.uploads import Uploader
 from studio_worker.log import logger
@@ -38,8 +38,8 @@ CLOSE_SECS = 5.0
 """How long the closing of the session may take at the end of a drain."""
 
 
-class Rooms:
-    """``async with Rooms(...)``: everything runs; at the end everything has stopped.
+class Runtime:
+    """``async with Runtime(...)``: everything runs; at the end everything has stopped.
 
     An error of the session (the studio refuses the worker) or of the jobs' bookkeeping ends the block that it
     surrounds, as a task group does.
@@ -95,7 +95,7 @@ class Rooms:
         return await self._stack.__aexit__(kind, error, trace)
 
     def spawn(self, work: Coroutine[object, object, None], *, name: str) -> None:
-        """Start a task that the rooms own: its error, or its cancellation, ends them, and it ends with them."""
+        """Start a task that the runtime owns: its error, or its cancellation, ends it all, and it ends with it all."""
         task = self._group.create_task(self._owned(work, name), name=name)
         # One that is cancelled before its first step has not begun the work, which nobody else would close.
         task.add_done_callback(lambda _: work.close())

@@ -13,7 +13,7 @@ from studio_worker.engines.host import Host
 from studio_worker.engines.router import Routes
 from studio_worker.errors import ConfigError, WorkerDeleted
 from studio_worker.event_bus import EventBus
-from studio_worker.rooms import Rooms, _within
+from studio_worker.runtime import Runtime, _within
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.wire.capabilities import Capabilities
@@ -23,10 +23,10 @@ from studio_worker.wire.capabilities import Capabilities
 def rooms(settings):
     """Makes rooms of given settings."""
 
-    def make(host: Host | None = None, **fields: object) -> Rooms:
+    def make(host: Host | None = None, **fields: object) -> Runtime:
         config = settings(**fields)
         clock = SystemClock()
-        return Rooms(
+        return Runtime(
             config=lambda: config,
             routes=lambda: Routes.build(()),
             host=host or Host(()),
@@ -41,20 +41,20 @@ def rooms(settings):
     return make
 
 
-async def test_without_a_studio_there_is_no_registrar_and_no_session(rooms):
+async def test_without_a_studio_there_is_no_registrar_and_no_session(runtime):
     async with rooms() as opened:
         assert (opened.registrar, opened.keeper) == (None, None)
         assert opened.credentials.worker_id is None
         assert opened.secrets() == (None, None)
 
 
-async def test_with_a_studio_the_secrets_are_those_of_the_registration(rooms):
+async def test_with_a_studio_the_secrets_are_those_of_the_registration(runtime):
     async with ScriptedStudio() as studio, rooms(api_base_url=studio.url) as opened:
         await studio.welcomed()
         assert studio.token in opened.secrets()
 
 
-async def test_pausing_tells_the_studio_at_once(rooms):
+async def test_pausing_tells_the_studio_at_once(runtime):
     async with ScriptedStudio() as studio, rooms(api_base_url=studio.url) as opened:
         await studio.welcomed()
         beats = len(studio.of_type("heartbeat"))
@@ -64,7 +64,7 @@ async def test_pausing_tells_the_studio_at_once(rooms):
         assert not opened.jobs.desk.is_paused
 
 
-async def test_the_error_of_a_task_ends_the_block_as_a_task_group_does(rooms):
+async def test_the_error_of_a_task_ends_the_block_as_a_task_group_does(runtime):
     async def end() -> None:
         raise WorkerDeleted("gone")
 
@@ -80,7 +80,7 @@ async def test_the_error_of_a_task_ends_the_block_as_a_task_group_does(rooms):
     assert asyncio.all_tasks() == before
 
 
-async def test_tasks_end_with_the_block(rooms):
+async def test_tasks_end_with_the_block(runtime):
     ended = asyncio.Event()
 
     async def live() -> None:
@@ -129,13 +129,13 @@ async def test_a_spool_that_cannot_be_made_ends_the_start_with_its_error_and_no_
     assert asyncio.current_task().cancelling() == 0
 
 
-async def test_winding_down_an_idle_worker_takes_no_time(rooms):
+async def test_winding_down_an_idle_worker_takes_no_time(runtime):
     async with rooms() as opened, asyncio.timeout(5):
         await opened.wind_down(asyncio.Event(), drain_secs=600, abandon_secs=600)
         assert opened.jobs.desk.is_closed
 
 
-async def test_the_ports_that_jobs_must_not_reach_are_asked_for_each_url(rooms):
+async def test_the_ports_that_jobs_must_not_reach_are_asked_for_each_url(runtime):
     async with rooms() as opened:
         before = opened._guard().closed
         opened.closed_ports |= {("127.0.0.1", 4787)}
