@@ -1,4 +1,4 @@
-"""How the rooms of a worker are opened, stopped and, where one of them fails, closed again."""
+"""How the runtime of a worker are opened, stopped and, where one of them fails, closed again."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from studio_worker.wire.capabilities import Capabilities
 
 
 @pytest.fixture
-def rooms(settings):
-    """Makes rooms of given settings."""
+def runtime(settings):
+    """Makes a runtime of given settings."""
 
     def make(host: Host | None = None, **fields: object) -> Runtime:
         config = settings(**fields)
@@ -42,20 +42,20 @@ def rooms(settings):
 
 
 async def test_without_a_studio_there_is_no_registrar_and_no_session(runtime):
-    async with rooms() as opened:
+    async with runtime() as opened:
         assert (opened.registrar, opened.keeper) == (None, None)
         assert opened.credentials.worker_id is None
         assert opened.secrets() == (None, None)
 
 
 async def test_with_a_studio_the_secrets_are_those_of_the_registration(runtime):
-    async with ScriptedStudio() as studio, rooms(api_base_url=studio.url) as opened:
+    async with ScriptedStudio() as studio, runtime(api_base_url=studio.url) as opened:
         await studio.welcomed()
         assert studio.token in opened.secrets()
 
 
 async def test_pausing_tells_the_studio_at_once(runtime):
-    async with ScriptedStudio() as studio, rooms(api_base_url=studio.url) as opened:
+    async with ScriptedStudio() as studio, runtime(api_base_url=studio.url) as opened:
         await studio.welcomed()
         beats = len(studio.of_type("heartbeat"))
         opened.pause()
@@ -69,7 +69,7 @@ async def test_the_error_of_a_task_ends_the_block_as_a_task_group_does(runtime):
         raise WorkerDeleted("gone")
 
     async def live() -> None:
-        async with rooms() as opened:
+        async with runtime() as opened:
             opened.spawn(end(), name="end")
             await asyncio.Event().wait()
 
@@ -89,7 +89,7 @@ async def test_tasks_end_with_the_block(runtime):
         finally:
             ended.set()
 
-    async with rooms() as opened:
+    async with runtime() as opened:
         opened.spawn(live(), name="live")
         await asyncio.sleep(0)
     assert ended.is_set()
@@ -102,7 +102,7 @@ class BrokenHost(Host):
         raise OSError("no threads left")
 
 
-async def test_a_start_that_fails_in_its_middle_closes_what_was_open(rooms, monkeypatch):
+async def test_a_start_that_fails_in_its_middle_closes_what_was_open(runtime, monkeypatch):
     opened: list[aiohttp.ClientSession] = []
     begin = aiohttp.ClientSession.__init__
 
@@ -112,31 +112,31 @@ async def test_a_start_that_fails_in_its_middle_closes_what_was_open(rooms, monk
 
     monkeypatch.setattr(aiohttp.ClientSession, "__init__", note)
     with pytest.raises(OSError, match="no threads left"):
-        async with rooms(BrokenHost(())):
+        async with runtime(BrokenHost(())):
             pytest.fail("started")
     assert opened
     assert all(session.closed for session in opened)
 
 
-async def test_a_spool_that_cannot_be_made_ends_the_start_with_its_error_and_no_cancellation(rooms, settings):
+async def test_a_spool_that_cannot_be_made_ends_the_start_with_its_error_and_no_cancellation(runtime, settings):
     folder = settings().state_path
     folder.mkdir(parents=True)
     (folder / "spool").write_text("in the way")
     with pytest.raises(BaseExceptionGroup) as caught:
-        async with rooms():
+        async with runtime():
             pytest.fail("started")
     assert caught.group_contains(ConfigError, match="spool|state folder")
     assert asyncio.current_task().cancelling() == 0
 
 
 async def test_winding_down_an_idle_worker_takes_no_time(runtime):
-    async with rooms() as opened, asyncio.timeout(5):
+    async with runtime() as opened, asyncio.timeout(5):
         await opened.wind_down(asyncio.Event(), drain_secs=600, abandon_secs=600)
         assert opened.jobs.desk.is_closed
 
 
 async def test_the_ports_that_jobs_must_not_reach_are_asked_for_each_url(runtime):
-    async with rooms() as opened:
+    async with runtime() as opened:
         before = opened._guard().closed
         opened.closed_ports |= {("127.0.0.1", 4787)}
         assert (before, opened._guard().closed) == (frozenset(), {("127.0.0.1", 4787)})
