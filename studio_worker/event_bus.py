@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from typing import Self
-from weakref import WeakSet
+from weakref import ref
 
 from studio_worker.events import Event, JobProgress
 
@@ -17,27 +17,32 @@ class EventBus:
     """An `EventSink` with any number of readers; it lives on one event loop."""
 
     def __init__(self) -> None:
-        self._readers: WeakSet[EventReader] = WeakSet()
+        self._readers: set[ref[EventReader]] = set()
         self._closed = False
 
     def emit(self, event: Event) -> None:
         """Hand an event to every reader; never blocks, never raises."""
-        for reader in self._readers:
-            reader.put(event)
+        if self._readers:
+            for reader in self._living():
+                reader.put(event)
 
     def events(self) -> EventReader:
         """A new reader of what happens from this call on, until `close`."""
         reader = EventReader()
         if self._closed:
             reader.end()
-        self._readers.add(reader)
+        self._readers.add(ref(reader, self._readers.discard))
         return reader
 
     def close(self) -> None:
         """End every reader once it has read what waits for it."""
         self._closed = True
-        for reader in self._readers:
+        for reader in self._living():
             reader.end()
+
+    def _living(self) -> list[EventReader]:
+        """The readers that somebody still holds; one that was dropped is forgotten."""
+        return [reader for found in tuple(self._readers) if (reader := found()) is not None]
 
 
 class EventReader:

@@ -262,7 +262,8 @@ def read_studio_frame(text: str) -> StudioFrame:
         claim = raw.get("claim")
         if not isinstance(claim, dict) or not isinstance(claim.get("jobId"), str):
             raise Unreadable("an offer without a readable jobId")
-    elif raw["type"] == "welcome":
+        return Offer.model_construct(claim=claim)
+    if raw["type"] == "welcome":
         raw = {**raw, "extensions": _names(raw.get("extensions"))}
         server_time = raw.get("serverTime")
         if not isinstance(server_time, str) or len(server_time) > 256:
