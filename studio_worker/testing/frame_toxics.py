@@ -1,9 +1,10 @@
-"""Toxics that know the frames of a WebSocket: a connection is cut at a frame, or in the middle of one.
+"""Toxics that know frames and requests: a connection is cut at a frame, in the middle of one, or in an upload.
 
 ::
 
     proxy.toxics = [CutFrame(way="up", number=3)]                       # after the third frame, once
     proxy.toxics = [CutFrame(way="up", type="completeJson", at=17)]     # 17 bytes into that frame
+    proxy.toxics = [CutRequest("/complete", at=900)]                    # 900 bytes into an upload
 """
 
 from __future__ import annotations
@@ -73,6 +74,43 @@ class CutFrame:
 
     def _is_meant(self, frame: Frame, count: int) -> bool:
         return self.number in (0, count) and self.type in ("", frame.type)
+
+
+@dataclass(slots=True)
+class CutRequest:
+    """Cut, once, the first connection on which an HTTP request to a path comes.
+
+    Attributes:
+        path: a part of the request's path.
+        at: bytes of the request, its head included, that still pass.
+        way: ``up``, always.
+        by_reset: by RST, else by FIN.
+        is_done: whether the cut was made.
+    """
+
+    path: str
+    at: int
+    way: Literal["up"] = "up"
+    by_reset: bool = True
+    is_done: bool = False
+    _left: dict[int, int] = field(default_factory=dict)
+
+    async def pass_on(self, data: bytes, stream: Stream) -> Sequence[bytes]:
+        """Pass what is before the cut."""
+        if self.is_done:
+            return (data,)
+        if stream.connection not in self._left:
+            line = data.partition(b"\r\n")[0]
+            if not line.endswith(b" HTTP/1.1") or self.path.encode() not in line:
+                return (data,)
+            self._left[stream.connection] = self.at
+        left = self._left[stream.connection]
+        if len(data) < left:
+            self._left[stream.connection] = left - len(data)
+            return (data,)
+        self.is_done = True
+        stream.note(f"cut request {self.path} at {self.at}")
+        raise CutHere(data[:left], by_reset=self.by_reset)
 
 
 class _FrameReader:

@@ -12,11 +12,12 @@ from typing import Literal
 
 import pytest
 
-from studio_worker.testing.frame_toxics import CutFrame
+from studio_worker.engines.base import EngineJob, LlmResult
+from studio_worker.testing.frame_toxics import CutFrame, CutRequest
 from studio_worker.testing.scripted_session import ScriptedSession
 from studio_worker.testing.toxics import Swallow
 
-from .conftest import IMPATIENT, QUICK, Site, Start, picture, words
+from .conftest import IMPATIENT, QUICK, Site, Start, picture, result_of, words
 
 
 def offer_until_done(site: Site, claims: dict[str, dict]) -> None:
@@ -75,6 +76,44 @@ async def test_a_cut_anywhere_in_a_result_frame_keeps_the_result_for_the_next_of
     assert site.studio.violations == []
     assert set(site.engine.runs.values()) == {1}
     assert len(site.proxy.receipts) == len(claims)
+
+
+@pytest.mark.parametrize("at", [0, 1, 70_000, 400_000, 999_999, None])
+async def test_a_cut_in_a_result_frame_of_a_megabyte_keeps_the_result_too(site: Site, at: int | None) -> None:
+    def long_answer(job: EngineJob) -> LlmResult:
+        result = result_of(job)
+        assert isinstance(result, LlmResult)
+        result.json["choices"][0]["message"]["content"] = "x" * 1_000_000
+        return result
+
+    site.engine.behave = long_answer
+    offer_until_done(site, {"job-1": words("job-1")})
+    cut = CutFrame(way="up", type="completeJson", at=at)
+    site.proxy.toxics = [cut]
+    site.proxy.cut_all()
+    await site.settled("job-1")
+
+    assert cut.is_done
+    assert site.engine.runs == {"job-1": 1}
+    assert site.studio.violations == []
+
+
+async def test_a_cut_anywhere_in_an_upload_makes_it_again_and_runs_nothing_anew(site: Site) -> None:
+    offsets = [0, 1, 40, 200, 300, 400, 500, 600, 700, 800, 900]
+    for offset in offsets:
+        job_id = f"job-{offset}"
+        cut = CutRequest(f"/{job_id}/complete", at=offset, by_reset=bool(offset % 2))
+        site.proxy.toxics = [cut]
+        site.proxy.cut_all()
+        await site.studio.welcomed(len(site.studio.sessions) + 1)
+        await site.studio.offer(picture(job_id))
+        await site.settled(job_id)
+        assert cut.is_done, site.studio.uploads[-1]
+
+    assert site.studio.violations == []
+    assert site.studio.of_type("fail") == []
+    assert set(site.engine.runs.values()) == {1}
+    assert [upload.status for upload in site.studio.uploads] == [200] * len(offsets)
 
 
 async def test_a_half_open_connection_in_mid_job_costs_a_session_and_no_job(start: Start) -> None:

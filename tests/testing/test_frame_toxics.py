@@ -1,4 +1,4 @@
-"""Cutting a connection at a frame: at the one that is meant, at the byte that is meant, once."""
+"""Cuts at frames and in requests: exactly where they are meant, once, and with a receipt."""
 
 from __future__ import annotations
 
@@ -10,115 +10,119 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from studio_worker.testing.frame_toxics import CutFrame
-from studio_worker.testing.toxics import Slice, ToxicProxy
+from studio_worker.testing.frame_toxics import CutFrame, CutRequest
+from studio_worker.testing.toxics import ToxicProxy
 
 
-class Echo:
-    """A server that answers every text with itself, and notes what came."""
+class Listener:
+    """A server that keeps every text it reads, and answers each with another."""
 
     def __init__(self) -> None:
+        self.read: list[str] = []
+        self.bodies: list[bytes] = []
         self.port = 0
-        self.texts: list[str] = []
-        self.ended = asyncio.Event()
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def socket(self, request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         async for message in socket:
-            self.texts.append(message.data)
-            await socket.send_str(message.data)
-        self.ended.set()
+            self.read.append(message.data)
+            await socket.send_str(json.dumps({"type": "answer", "to": message.data}))
         return socket
+
+    async def post(self, request: web.Request) -> web.StreamResponse:
+        self.bodies.append(await request.read())
+        return web.json_response({})
 
 
 @pytest.fixture
-async def echo() -> AsyncIterator[Echo]:
-    echo = Echo()
+async def listener() -> AsyncIterator[Listener]:
+    listener = Listener()
     app = web.Application()
-    app.router.add_get("/", echo.serve)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    app.router.add_get("/socket", listener.socket)
+    app.router.add_post("/jobs/{name}/complete", listener.post)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    echo.port = runner.addresses[0][1]
-    yield echo
+    listener.port = runner.addresses[0][1]
+    yield listener
     await runner.cleanup()
 
 
-def text(kind: str, size: int = 0) -> str:
-    return json.dumps({"type": kind, "pad": "x" * size})
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+        yield http
 
 
-async def talk(proxy: ToxicProxy, *texts: str) -> list[str]:
-    """Send each text and read its echo, until the connection ends."""
-    got: list[str] = []
-    async with aiohttp.ClientSession() as http, http.ws_connect(proxy.url, max_msg_size=0) as socket:
-        for each in texts:
+async def talk(http: aiohttp.ClientSession, port: int, *kinds: str) -> list[str]:
+    """Say one frame of each kind and hear its answer, until the connection ends; the answers."""
+    heard: list[str] = []
+    async with http.ws_connect(f"http://127.0.0.1:{port}/socket") as socket:
+        for kind in kinds:
             try:
-                await socket.send_str(each)
+                await socket.send_str(json.dumps({"type": kind, "long": "x" * 300}))
             except ConnectionError:
                 break
-            message = await socket.receive(timeout=10)
+            message = await socket.receive()
             if message.type is not aiohttp.WSMsgType.TEXT:
                 break
-            got.append(message.data)
-    return got
+            heard.append(message.data)
+    return heard
 
 
-@pytest.mark.parametrize("size", [0, 200, 70_000, 200_000])
-async def test_frames_of_every_length_pass_until_the_one_that_is_meant(echo: Echo, size: int) -> None:
-    async with ToxicProxy(echo.port) as proxy:
-        proxy.toxics = [CutFrame(way="up", number=3)]
-        sent = [text(str(number), size) for number in range(4)]
-        assert await talk(proxy, *sent) == sent[:2]
-        async with asyncio.timeout(10):
-            await echo.ended.wait()
+async def test_a_cut_after_a_frame_lets_all_of_it_pass(listener: Listener, http: aiohttp.ClientSession) -> None:
+    async with ToxicProxy(listener.port) as proxy:
+        proxy.toxics = [CutFrame(way="up", number=2)]
+        assert len(await talk(http, proxy.port, "one", "two", "three")) < 3
+        assert [json.loads(text)["type"] for text in listener.read] == ["one", "two"]
+        assert [receipt.way for receipt in proxy.receipts] == ["up"]
 
 
-async def test_a_frame_is_meant_by_its_type(echo: Echo) -> None:
-    toxic = CutFrame(way="up", type="completeJson", at=0)
-    async with ToxicProxy(echo.port) as proxy:
-        proxy.toxics = [toxic]
-        assert await talk(proxy, text("hello"), text("completeJson"), text("more")) == [text("hello")]
-        assert echo.texts == [text("hello")]
-        assert toxic.is_done
-        assert proxy.receipts[0].toxic == "cut up frame 2 completeJson at 0"
+async def test_a_cut_in_a_frame_is_made_at_its_type_and_byte(listener: Listener, http: aiohttp.ClientSession) -> None:
+    async with ToxicProxy(listener.port) as proxy:
+        proxy.toxics = [CutFrame(way="up", type="two", at=17)]
+        assert len(await talk(http, proxy.port, "one", "two", "three")) == 1
+        assert [json.loads(text)["type"] for text in listener.read] == ["one"]
+        assert "at 17" in proxy.receipts[0].toxic
 
 
-@pytest.mark.parametrize("at", [0, 1, 3, 20])
-async def test_a_frame_that_is_cut_in_its_middle_never_arrives(echo: Echo, at: int) -> None:
-    async with ToxicProxy(echo.port) as proxy:
-        proxy.toxics = [CutFrame(way="up", number=1, at=at, by_reset=False)]
-        assert await talk(proxy, text("hello", 100)) == []
-        async with asyncio.timeout(10):
-            await echo.ended.wait()
-        assert echo.texts == []
-
-
-async def test_a_frame_on_the_way_back_arrived_and_its_answer_did_not(echo: Echo) -> None:
-    async with ToxicProxy(echo.port) as proxy:
-        proxy.toxics = [CutFrame(way="down", number=1, at=1)]
-        assert await talk(proxy, text("hello")) == []
-        assert echo.texts == [text("hello")]
-
-
-async def test_the_cut_is_made_once_and_the_next_connection_passes(echo: Echo) -> None:
-    async with ToxicProxy(echo.port) as proxy:
-        proxy.toxics = [CutFrame(way="up", number=1, at=0)]
-        assert await talk(proxy, text("a")) == []
-        assert await talk(proxy, text("a"), text("b")) == [text("a"), text("b")]
+async def test_a_cut_is_made_on_the_way_down_and_only_once(listener: Listener, http: aiohttp.ClientSession) -> None:
+    async with ToxicProxy(listener.port) as proxy:
+        cut = CutFrame(way="down", type="answer", at=0, by_reset=False)
+        proxy.toxics = [cut]
+        assert await talk(http, proxy.port, "one", "two") == []
+        assert cut.is_done
+        assert len(await talk(http, proxy.port, "three", "four")) == 2
         assert len(proxy.receipts) == 1
 
 
-async def test_frames_are_found_in_pieces_of_any_size(echo: Echo) -> None:
-    async with ToxicProxy(echo.port) as proxy:
-        proxy.toxics = [CutFrame(way="up", number=2, at=0), Slice(7, way="down")]
-        assert await talk(proxy, text("a", 500), text("b")) == [text("a", 500)]
+async def test_a_cut_in_a_request_spares_other_requests(listener: Listener, http: aiohttp.ClientSession) -> None:
+    async with ToxicProxy(listener.port) as proxy:
+        cut = CutRequest("/jobs/b/complete", at=400)
+        proxy.toxics = [cut]
+        base = f"http://127.0.0.1:{proxy.port}/jobs"
+        async with http.post(f"{base}/a/complete", data=b"x" * 1_000) as response:
+            assert response.status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await http.post(f"{base}/b/complete", data=b"x" * 1_000)
+        async with http.post(f"{base}/b/complete", data=b"y" * 1_000) as response:
+            assert response.status == 200
+
+    assert listener.bodies == [b"x" * 1_000, b"y" * 1_000]
+    assert cut.is_done
 
 
-async def test_requests_that_are_no_upgrade_pass(echo: Echo) -> None:
-    async with ToxicProxy(echo.port) as proxy, aiohttp.ClientSession() as http:
-        proxy.toxics = [CutFrame(way="up")]
-        async with http.get(proxy.url + "nowhere") as response:
-            assert response.status == 404
-        assert proxy.receipts == []
+async def test_a_frozen_connection_passes_nothing_and_a_later_one_everything(
+    listener: Listener, http: aiohttp.ClientSession
+) -> None:
+    async with ToxicProxy(listener.port) as proxy, http.ws_connect(f"{proxy.url}socket") as socket:
+        proxy.freeze()
+        await socket.send_str("lost")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await socket.receive()
+        assert len(await talk(http, proxy.port, "one")) == 1
+
+    assert "lost" not in listener.read
+    assert [receipt.toxic for receipt in proxy.receipts] == ["freeze"]
