@@ -221,7 +221,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "e2e/test_lifecycle.py::test_a_second_worker_on_the_same_state_ends_with_75_naming_the_first",
     ),
     "F-101": (
-        "e2e/test_lifecycle.py::test_an_idle_worker_stops_within_a_second_and_says_goodbye",
+        "e2e/test_lifecycle.py::test_an_idle_worker_stops_sooner_than_it_starts_and_says_goodbye",
         "e2e/test_lifecycle.py::test_the_first_signal_lets_the_job_finish_and_delivers_it",
         "test_worker_faults.py::test_a_drain_waits_for_an_upload_that_is_tried_again",
     ),

@@ -71,10 +71,10 @@ async def hostile_day(studio: ScriptedStudio) -> None:
         {"type": "failAck", "jobId": NASTY},
         {"type": "cancel", "jobId": NASTY, "reason": NASTY},
         {"type": "offer", "claim": {"jobId": {"a": NASTY}}},
-        {"type": "error", "code": NASTY, "message": NASTY},
     ):
         await session.send(frame)
     await session.send_text(NASTY)
+    await session.send({"type": "error", "code": NASTY, "message": NASTY})
     session = await studio.welcomed(2)
     await session.close(4000, NASTY[:100])
     session = await studio.welcomed(3)
@@ -120,10 +120,9 @@ async def printed(studio: ScriptedStudio, home: Path, *options: str) -> Printed:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(60):
-            day = asyncio.create_task(hostile_day(studio))
-            out, err = await process.communicate()
-            day.cancel() if not day.done() else day.result()
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(hostile_day(studio))
+            (out, err) = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()

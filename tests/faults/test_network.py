@@ -108,7 +108,8 @@ async def test_a_cut_anywhere_in_an_upload_makes_it_again_and_runs_nothing_anew(
         await site.studio.welcomed(len(site.studio.sessions) + 1)
         await site.studio.offer(picture(job_id))
         await site.settled(job_id)
-        assert cut.is_done, site.studio.uploads[-1]
+        await site.until(lambda: not site.worker.status()["deliveries"]["pending"], "the answer")
+        assert cut.is_done
 
     assert site.studio.violations == []
     assert site.studio.of_type("fail") == []
