@@ -119,14 +119,18 @@ async def printed(studio: ScriptedStudio, home: Path, *options: str) -> Printed:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+    reading = asyncio.create_task(process.communicate())
     try:
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-            group.create_task(hostile_day(studio))
-            (out, err) = await process.communicate()
+        async with asyncio.timeout(30):
+            await hostile_day(studio)
+            await process.wait()
+    except TimeoutError:
+        pytest.fail(f"the worker goes on after its refusal: {studio.summary()}")
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
+        out, err = await reading
+        print(err.decode()[-5_000:])
     return Printed(out, err, process.returncode or 0)
 
 
