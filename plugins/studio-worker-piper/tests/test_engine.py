@@ -51,7 +51,7 @@ def test_a_text_becomes_a_wav_file_at_the_voices_own_rate(engine: PiperEngine, j
     assert made.meta == {
         "voice": "en_US-joe-medium",
         "sampleRate": 22_050,
-        "seconds": round(len(sound) / 22_050, 3),
+        "audioSecs": round(len(sound) / 22_050, 3),
     }
 
 
@@ -150,7 +150,7 @@ def test_other_formats_are_written_with_pyav(
     assert sniff_ext(result.data.read_bytes()[:64]) == magic
     with av.open(str(result.data)) as container:
         seconds = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
-    assert seconds == pytest.approx(made.meta["seconds"], abs=0.15)
+    assert seconds == pytest.approx(made.meta["audioSecs"], abs=0.15)
 
 
 def test_without_pyav_another_format_is_refused_with_the_remedy_before_any_work(

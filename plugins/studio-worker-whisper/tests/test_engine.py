@@ -61,8 +61,6 @@ def test_what_a_real_voice_said_is_written_down_word_for_word(
     with wave.open(str(speech)) as sound:
         assert result["duration"] == pytest.approx(sound.getnframes() / sound.getframerate(), abs=0.01)
     assert result.keys() == {"text", "language", "duration"}
-    assert made.meta["device"] == "cpu"
-    assert made.meta["seconds"] == result["duration"]
     Transcript.model_validate(result)
 
 
