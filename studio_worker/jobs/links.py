@@ -133,7 +133,7 @@ class ClaimLink:
 
     def accept(self) -> None:
         """Send `accept`. Raises `LinkClosed`."""
-        self._post(Accept.model_construct(job_id=self._job_id, attempt=self.attempt))
+        self._post(Accept(job_id=self._job_id, attempt=self.attempt))
 
     def reject(self, reason: str, code: RejectCode | None = None) -> None:
         """Send `reject`, with a code where another try may find it otherwise. Raises `LinkClosed`."""

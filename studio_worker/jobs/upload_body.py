@@ -78,12 +78,13 @@ class FormBody(payload.Payload):
         """Send the form."""
         self._transport = getattr(writer, "transport", None)
         if self._at_hand is not None:
-            await self._put(writer, b"".join((self._head, self._at_hand, self._tail)))
+            await self._put(writer, self._head)
+            await self._put(writer, self._at_hand)
         else:
             await self._put(writer, self._head)
             if self._file_bytes:
                 await self._write_file(writer, self._file_bytes)
-            await self._put(writer, self._tail)
+        await self._put(writer, self._tail)
         self.is_written = True
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:

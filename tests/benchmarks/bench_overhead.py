@@ -3,8 +3,7 @@
 import statistics
 
 import pytest
-
-from .conftest import ROUNDS, run_client
+from measuring import ROUNDS, run_client
 
 LIMITS = {"json": 2.5, "upload": 1.3}
 JOBS = {"json": 1500, "upload": 150}

@@ -11,6 +11,7 @@ import aiohttp
 from noop_engine import COMPLETION, PICTURE
 
 PREFIX = "/graphics/api"
+META = json.dumps({"seed": 2**62, "engine": "noop", "model": "noop", "seconds": 0.0})
 CAPABILITIES = {"machineName": "floor", "engine": "multi", "taskKinds": ["llm", "image"], "autoEnabled": True}
 
 
@@ -35,6 +36,7 @@ async def main(mode: str, url: str) -> None:
                 form = aiohttp.FormData()
                 form.add_field("prompt", "ping")
                 form.add_field("ext", "png")
+                form.add_field("generationMeta", META)
                 form.add_field("image", PICTURE, filename=f"{job_id}.png", content_type="image/png")
                 async with http.post(f"{url}{PREFIX}/workers/w-1/jobs/{job_id}/complete", data=form) as answer:
                     await answer.read()

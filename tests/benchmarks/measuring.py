@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ROUNDS = 3
+ROUNDS = 5
 
 
 @dataclass(frozen=True)
