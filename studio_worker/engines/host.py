@@ -199,21 +199,21 @@ class Host:
             self._left.pop(job_id, None)
 
     def _log_end(self, call: EngineCall, error: JobError | None, is_done: bool, elapsed_secs: float) -> None:
-        log = logger.bind(
-            event="engine.dispatch",
-            op="dispatch",
-            job_id=call.job_id,
-            kind=call.route.kind.value,
-            model=call.route.model,
-            engine=call.route.engine.name,
-            elapsed_ms=round(elapsed_secs * 1000, 1),
-        )
+        said: dict[str, Any] = {
+            "event": "engine.dispatch",
+            "op": "dispatch",
+            "job_id": call.job_id,
+            "kind": call.route.kind.value,
+            "model": call.route.model,
+            "engine": call.route.engine.name,
+            "elapsed_ms": round(elapsed_secs * 1000, 1),
+        }
         if is_done:
-            log.debug("An engine has done its job")
+            logger.debug("An engine has done its job", **said)
         elif error is not None and not isinstance(error, JobCancelled):
-            log.bind(reason=str(error), retryable=error.retryable).warning("An engine failed its job")
+            logger.bind(**said, reason=str(error), retryable=error.retryable).warning("An engine failed its job")
         else:
-            log.debug("An engine's job was cancelled")
+            logger.bind(**said).debug("An engine's job was cancelled")
 
 
 def _see(end: asyncio.Future[Any]) -> None:

@@ -55,7 +55,7 @@ class Chronicle:
         self._events.emit(JobDelivered(kept.job_id, seconds, kept.artifact.size))
         if kept.entry.origin == "studio":
             self._logs.add("info", _CATEGORY, f"{how} after {seconds:.2f} s", job_id=kept.job_id)
-        logger.bind(event="jobs.delivered", job_id=kept.job_id, seconds=round(seconds, 3)).info("Delivered a result")
+        logger.info("Delivered a result", event="jobs.delivered", job_id=kept.job_id, seconds=round(seconds, 3))
 
     def failed(self, job_id: str, error: JobError, accepted_at: float, *, origin: str = "studio") -> None:
         """A job ended without a result."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
@@ -14,6 +16,9 @@ GATHER_SECS = 0.02
 """How long folders gather before one thread removes them all: a hop for each would cost more than a small job."""
 
 MAX_SPARE = 16
+
+TICK_NS = 100_000_000
+"""Time stamps of files move in ticks: one that is older than this changes with the next entry in its folder."""
 
 
 class WorkDirs:
@@ -26,7 +31,8 @@ class WorkDirs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._discarded: list[Path] = []
-        self._spare: list[Path] = []
+        self._spare: list[tuple[Path, int]] = []
+        self._settled: dict[Path, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._removing: asyncio.Future[None] | None = None
 
@@ -45,13 +51,17 @@ class WorkDirs:
     def make(self) -> Path:
         """An empty, private folder; its name is random: nothing of the claim becomes part of a path. Raises OSError."""
         if self._spare:
-            return self._spare.pop()
+            folder, changed_ns = self._spare.pop()
+            if time.time_ns() - changed_ns > TICK_NS:
+                self._settled[folder] = changed_ns
+            return folder
         folder = self._root / token_hex(8)
         folder.mkdir(mode=0o700)
         return folder
 
     async def remove(self, folder: Path) -> None:
         """Remove a folder with all that is in it; what can't be removed is swept at the next start."""
+        self._settled.pop(folder, None)
         await asyncio.to_thread(_remove, (folder,))
 
     def give_back(self, folder: Path) -> None:
@@ -63,13 +73,20 @@ class WorkDirs:
         asyncio.get_running_loop().call_soon(self._sort, folder)
 
     def _sort(self, folder: Path) -> None:
-        if len(self._spare) < MAX_SPARE and _is_empty(folder):
-            self._spare.append(folder)
+        settled_ns = self._settled.pop(folder, None)
+        try:
+            changed_ns = folder.stat().st_mtime_ns
+            is_empty = changed_ns == settled_ns or _is_empty(folder)
+        except OSError:
+            is_empty = False
+        if is_empty and len(self._spare) < MAX_SPARE:
+            self._spare.append((folder, changed_ns))
         else:
             self.discard(folder)
 
     def discard(self, folder: Path) -> None:
         """Have a folder removed soon, without waiting for it."""
+        self._settled.pop(folder, None)
         self._discarded.append(folder)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(GATHER_SECS, self._flush)
@@ -98,10 +115,8 @@ class WorkDirs:
 
 
 def _is_empty(folder: Path) -> bool:
-    try:
-        return next(folder.iterdir(), None) is None
-    except OSError:
-        return False
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def _remove(folders: Sequence[Path]) -> None:

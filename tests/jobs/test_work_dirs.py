@@ -1,6 +1,7 @@
 """The folders that jobs work in."""
 
 import asyncio
+import os
 import stat
 
 import pytest
@@ -123,3 +124,15 @@ async def test_says_so_where_the_root_cannot_be_made(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="file"):
         await WorkDirs(tmp_path / "file" / "work").open()
+
+
+async def test_a_folder_that_is_older_than_a_tick_is_looked_at_by_its_time_and_still_never_handed_on_used(work_dirs):
+    folder = work_dirs.make()
+    await handed(work_dirs, folder)
+    os.utime(folder, ns=(0, 0))
+    work_dirs._spare = [(folder, 0)]
+    again = work_dirs.make()
+    assert again == folder
+    (again / "left").write_text("by a job")
+    await handed(work_dirs, again)
+    assert work_dirs.make() != folder
