@@ -171,7 +171,10 @@ class Delivery:
             return
         self._move(owed, State.WRITING)
         owed.writing = written
-        written.add_done_callback(lambda done: self._written(owed, done))
+        if written.done():
+            self._written(owed, written)
+        else:
+            written.add_done_callback(lambda done: self._written(owed, done))
 
     def _written(self, owed: Owed, done: asyncio.Future[None]) -> None:
         if owed.writing is not done or owed.state is not State.WRITING:

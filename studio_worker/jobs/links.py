@@ -170,7 +170,10 @@ class ClaimLink:
         except LinkClosed:
             self._closed = True
             raise
-        written.add_done_callback(self._note_end)
+        if written.done():
+            self._note_end(written)
+        else:
+            written.add_done_callback(self._note_end)
         return written
 
     def _note_end(self, written: asyncio.Future[None]) -> None:
