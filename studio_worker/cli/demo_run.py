@@ -93,7 +93,7 @@ class DemoRun:
             "state": state,
             "seconds": _seconds(job),
             "file": str(file) if file else None,
-            "result": _shown(job) or error or asked.note,
+            "result": " - ".join(part for part in (asked.note, _shown(job) or error) if part),
         }
 
 

@@ -71,11 +71,15 @@ def _why_blocked(engine: EngineDescription) -> str:
 
 
 def _without_source(engines: Sequence[EngineDescription], kind: TaskKind) -> str:
-    models = [model for engine in engines if engine.status == "available" for model in engine.models.get(kind, ())]
-    if not models:
+    serving = [engine for engine in engines if engine.status == "available" and kind in engine.models]
+    if not serving:
         return f"nothing here serves {kind.value}; `studio-worker engines` lists what is here"
+    sources = dict.fromkeys(source for engine in serving for source in engine.sources)
+    # A label such as `onnx:*` stands for whatever a source names; it is no model to ask for.
+    models = [model for engine in serving for model in engine.models[kind] if not model.endswith(":*")]
     more = f" and {len(models) - _SHOWN_MODELS:,} more" if len(models) > _SHOWN_MODELS else ""
-    return f"name a source, or one of {', '.join(models[:_SHOWN_MODELS])}{more}"
+    named = f", or one of the models {', '.join(models[:_SHOWN_MODELS])}{more}" if models else ""
+    return f"name a source ({', '.join(list(sources)[:_SHOWN_MODELS])}){named}"
 
 
 def _shown(text: str) -> str:

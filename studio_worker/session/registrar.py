@@ -28,6 +28,9 @@ from studio_worker.wire import registration as wire
 from studio_worker.wire.capabilities import Capabilities
 from studio_worker.wire.urls import StudioUrls
 
+FIRST_POLL_SECS = 2.0
+"""From the request to the first poll; later polls come every `register_poll_secs`."""
+
 _USABLE = re.compile(r"[\x21-\x7e]{1,4096}")
 """What may go into a header and the credentials file: printable ASCII without white space."""
 
@@ -127,7 +130,9 @@ class Registrar:
             now = rfc3339(self._clock.now())
             await self._enter(rules.asked(self._state, answer, now=now), answer)
         asked_to_wait = answer.retry_after if isinstance(answer, rules.NoAnswer) else None
-        return max(asked_to_wait or 0.0, self._poll_secs * self._rng.uniform(0.95, 1.05))
+        # A studio that approves by itself has decided by now; a person takes longer, and is asked at the usual pace.
+        pace = min(self._poll_secs, FIRST_POLL_SECS) if isinstance(answer, rules.Taken) else self._poll_secs
+        return max(asked_to_wait or 0.0, pace * self._rng.uniform(0.95, 1.05))
 
     async def _ask(self) -> rules.AskAnswer:
         known = self._state.credentials

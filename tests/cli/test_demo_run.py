@@ -123,7 +123,7 @@ async def test_a_failed_job_has_its_error_and_no_file(run, worker, tmp_path: Pat
     await worker.send("fail", jobId=claim["jobId"], error="the engine exploded", retryable=False)
     (row,) = await playing
     assert (row["state"], row["file"]) == ("failed", None)
-    assert row["result"] == "the engine exploded"
+    assert row["result"] == "a note - the engine exploded"
     assert list((tmp_path / "out").iterdir()) == []
 
 
