@@ -79,7 +79,14 @@ async def hostile_day(studio: ScriptedStudio) -> None:
     await session.close(4000, NASTY[:100])
     session = await studio.welcomed(3)
     await studio.heartbeat()
-    await session.refuse("worker_deleted", NASTY + "x" * 1_000_000)
+
+    async def refused(session: ScriptedSession) -> None:
+        await session.refuse("worker_deleted", NASTY + "x" * 1_000_000)
+
+    # A refusal can be lost with its connection: where the worker was still writing, the kernel resets it. A studio
+    # that has deleted a worker says so again.
+    studio.on_welcome = refused
+    await refused(session)
 
 
 @pytest.fixture
