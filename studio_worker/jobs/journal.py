@@ -39,7 +39,9 @@ class Journal(Protocol):
         ...
 
     async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
-        """Promise: when this returns, a binary result is in the spool; a JSON result's row is on its way.
+        """Promise: when this returns, the result is kept as safely as this journal keeps anything.
+
+        A journal that outlives the process has a binary result in its spool by then; a JSON result's row is on its way.
 
         Raises:
             OSError: the spool could not be written.
@@ -60,7 +62,7 @@ class Journal(Protocol):
 
 
 class MemoryJournal:
-    """Rows in memory, binary results as files in a folder; neither outlives the process.
+    """Rows and small results in memory, larger results as files in a folder; none of it outlives the process.
 
     One thread does all file work, in the order in which it was asked for.
 

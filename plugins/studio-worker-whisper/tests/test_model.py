@@ -80,7 +80,7 @@ def test_an_unknown_arithmetic_is_refused(model: ModelFiles) -> None:
 
 
 def test_a_device_that_is_not_here_is_worth_another_worker(model: ModelFiles) -> None:
-    ctranslate2 = pytest.importorskip("ctranslate2")
+    ctranslate2 = pytest.importorskip("ctranslate2", reason="needs pip install ctranslate2")
     if ctranslate2.get_cuda_device_count():
         pytest.skip("there is a CUDA device here")
     with pytest.raises(EngineError) as error:

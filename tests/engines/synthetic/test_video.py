@@ -57,7 +57,7 @@ def test_without_pyav_a_film_becomes_a_webp_and_says_so(ext, bench):
 @pytest.mark.parametrize("ext", ["mp4", "webm"])
 @pytest.mark.parametrize("size", [(320, 192), (33, 17), (64, 65)])
 def test_with_pyav_a_film_is_what_was_asked_for(ext, size, bench):
-    av = pytest.importorskip("av")
+    av = pytest.importorskip("av", reason="needs pip install av")
     assert has_codec(ext)
     result = bench.make("video", ext=ext, width=size[0], height=size[1], seconds=1.5, fps=12)
     assert (result.ext, sniff_ext(result.data[:64])) == (ext, ext)
