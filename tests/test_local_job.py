@@ -12,6 +12,7 @@ from studio_worker.errors import EngineError, JobCancelled
 from studio_worker.events import JobProgress
 from studio_worker.jobs.results import Artifact, Entry, Kept
 from studio_worker.local_job import Job
+from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.frames import RejectCode
 from studio_worker.wire.kinds import TaskKind
 
@@ -22,7 +23,14 @@ def new_job() -> Job:
 
 def kept(kind: TaskKind, **artifact: object) -> Kept:
     entry = Entry(
-        job_id="local-1", fingerprint="", kind=kind, model="m", engine="e", prompt="", accepted_at=0.0, origin="local"
+        job_id="local-1",
+        fingerprint=Fingerprint(),
+        kind=kind,
+        model="m",
+        engine="e",
+        prompt="",
+        accepted_at=0.0,
+        origin="local",
     )
     return Kept(entry=entry, artifact=Artifact(kind=kind, size=1, **artifact), kept_at=0.0)
 

@@ -42,7 +42,8 @@ def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Map
         ResultRejected: ``not-json``, ``too-large``, ``wrong-shape``.
     """
     try:
-        size = len(dumps(result.json).encode())
+        text = dumps(result.json)
+        size = len(text) if text.isascii() else len(text.encode())
     except (ValueError, TypeError, RecursionError):
         raise ResultRejected("not-json", "the result holds what JSON cannot carry") from None
     if size > MAX_JSON_BYTES:
@@ -54,7 +55,7 @@ def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Map
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"
         raise ResultRejected("wrong-shape", f"the result is no {shape.__name__}: {place}: {first['msg']}") from None
-    return Artifact(kind=kind, size=size, json=result.json, meta=meta)
+    return Artifact(kind=kind, size=size, json=result.json, json_text=text, meta=meta)
 
 
 def inspect(kind: TaskKind, result: Result, meta: Mapping[str, Any]) -> Artifact:

@@ -23,6 +23,7 @@ from studio_worker.jobs.results import Kept
 from studio_worker.jobs.retrying import Final, RetryingUploads, Uploads
 from studio_worker.jobs.settlement import Done, Gone, NotOurs, Refused, Settlement
 from studio_worker.log import logger
+from studio_worker.wire.claims import Fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ class Delivery:
         self._send(owed)
         self._keep_within_bounds()
 
-    def adopt(self, job_id: str, fingerprint: str | None, link: Link) -> bool:
+    def adopt(self, job_id: str, fingerprint: Fingerprint, link: Link) -> bool:
         """Answer an offer from what is kept; an offer of another task under the same id drops what is kept.
 
         Returns:
@@ -165,9 +166,6 @@ class Delivery:
             written = owed.link.complete(owed.kept)
         except LinkClosed:
             self._shelve(owed, "the connection is gone")
-            return
-        except (ValueError, RecursionError) as error:
-            self._fail(owed, ResultRejected("not-json", f"the result cannot be written as a frame: {error}"))
             return
         self._move(owed, State.WRITING)
         owed.writing = written

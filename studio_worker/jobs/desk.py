@@ -22,11 +22,11 @@ from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.links import Link, LocalLink, tell_failure
 from studio_worker.jobs.local_queue import LocalQueue
 from studio_worker.jobs.plan import LocalOrder, Plan, draw
-from studio_worker.jobs.results import Entry
+from studio_worker.jobs.results import Artifact, Entry
 from studio_worker.jobs.seats import Seat, Seats
 from studio_worker.jobs.ticket import JobSnapshot, Ticket
 from studio_worker.log import logger
-from studio_worker.wire.claims import fingerprint
+from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.frames import MAX_JOB_REF, Offer, RejectCode
 
 EXTRA_DELIVERIES = 2
@@ -129,7 +129,7 @@ class Desk:
             logger.bind(event="jobs.offer", length=len(job_id)).warning("Skipped an offer whose jobId is endless")
             return
         try:
-            mark = _mark(offer)
+            mark = Fingerprint(offer.claim)
             if not self._is_adopted(job_id, mark, link):
                 self._take_anew(offer, mark, link)
         except LinkClosed:
@@ -194,7 +194,7 @@ class Desk:
         for ticket in list(self._tickets.values()):
             ticket.cancel(JobCancelled(reason, retryable=True))
 
-    def _is_adopted(self, job_id: str, mark: str | None, link: Link) -> bool:
+    def _is_adopted(self, job_id: str, mark: Fingerprint, link: Link) -> bool:
         """Whether the offer was about a job of ours, and is answered."""
         ticket = self._tickets.get(job_id)
         if ticket is not None:
@@ -210,7 +210,7 @@ class Desk:
             return True
         return False
 
-    def _take_anew(self, offer: Offer, mark: str | None, link: Link) -> None:
+    def _take_anew(self, offer: Offer, mark: Fingerprint, link: Link) -> None:
         job_id = offer.job_id
         if self._is_closed or self._is_paused:
             why = "the worker is stopping" if self._is_closed else "the worker is paused"
@@ -226,7 +226,7 @@ class Desk:
         self._chronicle.offered(job_id, "taken")
         try:
             plan = self._drawn(offer.claim)
-            self._begin(plan, link, seat, mark or "")
+            self._begin(plan, link, seat, mark)
         except JobError as error:
             seat.leave()
             self._refuse(job_id, link, error)
@@ -240,7 +240,7 @@ class Desk:
         except RecursionError:
             raise BadClaim("claim", "is nested too deeply") from None
 
-    def _begin(self, plan: Plan, link: Link, seat: Seat, mark: str) -> None:
+    def _begin(self, plan: Plan, link: Link, seat: Seat, mark: Fingerprint) -> None:
         entry = Entry(
             job_id=plan.job_id,
             fingerprint=mark,
@@ -262,12 +262,19 @@ class Desk:
         ticket = Ticket(plan=plan, entry=entry, link=link, seat=seat)
         self._tickets[plan.job_id] = ticket
         self._chronicle.accepted(plan.job_id, plan)
-        self._start(self._run(ticket), f"job-{plan.job_id}")
+        work = self._execution.begin(ticket)
+        try:
+            job = self._start(self._run(ticket, work), f"job-{plan.job_id}")
+        except BaseException:
+            work.cancel()
+            raise
+        # A job task that is cancelled before its first step has waited for nobody.
+        job.add_done_callback(lambda _: work.cancel())
 
-    async def _run(self, ticket: Ticket) -> None:
+    async def _run(self, ticket: Ticket, work: asyncio.Task[Artifact]) -> None:
         """The job task. A flaw in our own bookkeeping ends this job, and no other."""
         try:
-            await self._execution.run(ticket, self._leave)
+            await self._execution.run(ticket, work, self._leave)
         except asyncio.CancelledError:
             if isinstance(ticket.link, LocalLink):
                 ticket.link.fail(JobCancelled("the worker was stopped", retryable=True))
@@ -305,12 +312,4 @@ class Desk:
             if seat is None:
                 return
             plan, link = self._waiting.next()
-            self._begin(plan, link, seat, "")
-
-
-def _mark(offer: Offer) -> str | None:
-    """The fingerprint of a claim; None, which equals no other, where the claim is too deep to have one."""
-    try:
-        return fingerprint(offer.claim)
-    except RecursionError:
-        return None
+            self._begin(plan, link, seat, Fingerprint())

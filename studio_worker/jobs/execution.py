@@ -86,37 +86,45 @@ class Execution:
         self._clock = clock
         self._progress_secs = progress_secs
 
-    async def run(self, ticket: Ticket, on_end: Callable[[Ticket], None]) -> None:
+    def begin(self, ticket: Ticket) -> asyncio.Task[Artifact]:
+        """Start the work task of an accepted job, ahead of its job task: quick work is done when that first looks.
+
+        Whoever starts the job task cancels this one where the job task could not begin.
+        """
+        if self._host.has_job_hooks:
+            self._host.job_started(ticket.plan.info)
+        relay = LinkProgress(ticket, self._events, interval_secs=self._progress_secs)
+        ticket.work = work = asyncio.create_task(self._work(ticket, relay), name=f"work-{ticket.job_id}")
+        return work
+
+    async def run(self, ticket: Ticket, work: asyncio.Task[Artifact], on_end: Callable[[Ticket], None]) -> None:
         """The job task.
 
         Args:
             ticket: an accepted job with a seat, which is given back here: when the result is kept or handed over;
                 after a failure, once the engine has let go.
+            work: what `begin` returned for it.
             on_end: called in the moment in which the job's end is told, before the seat is free.
         """
-        work_dir: Path | None = None
         try:
-            work_dir = self._work_dirs.make()
-            if self._host.has_job_hooks:
-                self._host.job_started(ticket.plan.info)
-            artifact = await self._worked(ticket, work_dir)
+            artifact = await self._worked(ticket, work)
             kept = await self._kept(ticket, artifact)
         except Exception as error:  # noqa: BLE001 - any error of a job ends this job, and no other
             on_end(ticket)
             self.report(ticket, error)
             await self._host.settled(ticket.job_id)
         else:
-            if ticket.plan.origin == "local":
+            if ticket.plan.origin == "local" and ticket.work_dir is not None:
                 # A caller may look at once whether its files are gone; a studio can't.
-                await self._work_dirs.remove(work_dir)
-                work_dir = None
+                await self._work_dirs.remove(ticket.work_dir)
+                ticket.work_dir = None
             on_end(ticket)
             self._hand_over(ticket, kept)
-            if work_dir is not None and ticket.plan.is_light and not isinstance(artifact.data, Path):
-                self._work_dirs.give_back(work_dir)
-                work_dir = None
-        if work_dir is not None:
-            self._work_dirs.discard(work_dir)
+            if ticket.work_dir is not None and ticket.plan.is_light and not isinstance(artifact.data, Path):
+                self._work_dirs.give_back(ticket.work_dir)
+                ticket.work_dir = None
+        if ticket.work_dir is not None:
+            self._work_dirs.discard(ticket.work_dir)
         ticket.seat.leave()
 
     def report(self, ticket: Ticket, error: BaseException) -> None:
@@ -135,28 +143,29 @@ class Execution:
             outcome = replace(outcome, status="cancelled")
         self._host.job_finished(ticket.plan.info, outcome)
 
-    async def _worked(self, ticket: Ticket, work_dir: Path) -> Artifact:
+    async def _worked(self, ticket: Ticket, work: asyncio.Task[Artifact]) -> Artifact:
         """What the work task made. A cancel of the work becomes its reason; one of this task goes on up."""
-        if ticket.cancellation is not None:
-            raise ticket.cancellation
         me = asyncio.current_task()
-        relay = LinkProgress(ticket, self._events, interval_secs=self._progress_secs)
-        work = asyncio.create_task(self._work(ticket, work_dir, relay), name=f"work-{ticket.job_id}")
-        ticket.work = work
         try:
             artifact = await work
         except asyncio.CancelledError:
             if me is None or me.cancelling():
                 raise
             raise ticket.cancellation or JobCancelled("the work was ended", retryable=True) from None
-        finally:
-            relay.close()
         if me is not None and me.cancelling():
             raise asyncio.CancelledError
         return artifact
 
-    async def _work(self, ticket: Ticket, work_dir: Path, relay: LinkProgress) -> Artifact:
-        """The work task: materials, engine, check."""
+    async def _work(self, ticket: Ticket, relay: LinkProgress) -> Artifact:
+        """The work task. Progress that comes after it has nowhere to go."""
+        try:
+            ticket.work_dir = work_dir = self._work_dirs.make()
+            return await self._made(ticket, work_dir, relay)
+        finally:
+            relay.close()
+
+    async def _made(self, ticket: Ticket, work_dir: Path, relay: LinkProgress) -> Artifact:
+        """Materials, engine, check."""
         plan = ticket.plan
         files, inputs = await self._materials(plan, work_dir)
         await self._journal.committed(ticket.entry)

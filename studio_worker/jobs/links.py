@@ -17,12 +17,12 @@ from studio_worker.text import escape
 from studio_worker.wire.frames import (
     MAX_FRAME_BYTES,
     Accept,
-    CompleteJson,
+    Completion,
     Fail,
     Progress,
     Reject,
     RejectCode,
-    WorkerFrame,
+    Sendable,
 )
 from studio_worker.wire.strict_json import dumps
 
@@ -38,7 +38,7 @@ class FrameSender(Protocol):
         """What this connection's welcome listed (protocol section 7)."""
         ...
 
-    def post(self, frame: WorkerFrame) -> asyncio.Future[None]:
+    def post(self, frame: Sendable) -> asyncio.Future[None]:
         """Queue a frame.
 
         Returns:
@@ -141,11 +141,8 @@ class ClaimLink:
 
     def complete(self, kept: Kept) -> asyncio.Future[None]:
         """Send `completeJson`; done when it was written to the socket. Raises `LinkClosed`."""
-        # The check has looked at every value of the result already; a second walk would cost as much as the frame.
         return self._post(
-            CompleteJson.model_construct(
-                job_id=self._job_id, result=kept.artifact.json, prompt=_fitting_prompt(kept), attempt=self.attempt
-            )
+            Completion(self._job_id, kept.artifact.json_text, prompt=_fitting_prompt(kept), attempt=self.attempt)
         )
 
     def fail(self, error: JobError) -> None:
@@ -164,7 +161,7 @@ class ClaimLink:
         except LinkClosed:
             return
 
-    def _post(self, frame: WorkerFrame) -> asyncio.Future[None]:
+    def _post(self, frame: Sendable) -> asyncio.Future[None]:
         try:
             written = self._sender.post(frame)
         except LinkClosed:

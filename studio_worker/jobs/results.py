@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.kinds import TaskKind
 
 
@@ -16,7 +17,7 @@ class Entry:
 
     Attributes:
         job_id: keeps the id rule; safe in a URL and a file name.
-        fingerprint: SHA-256 of model, task and source: two offers that agree in it ask for the same work.
+        fingerprint: of model, task and source: two offers that agree in it ask for the same work.
         kind: what the job makes.
         model: the model id.
         engine: the engine that runs it, by name.
@@ -27,7 +28,7 @@ class Entry:
     """
 
     job_id: str
-    fingerprint: str
+    fingerprint: Fingerprint
     kind: TaskKind
     model: str
     engine: str
@@ -46,6 +47,7 @@ class Artifact:
         ext: what the bytes say they are; empty for JSON.
         data: the bytes, or the file that holds them; None for JSON.
         json: the JSON value of an llm or audio_stt result; None otherwise.
+        json_text: the same as the text that travels, written once.
         size: bytes of the file, or of the JSON text.
         meta: what goes into `generationMeta`.
     """
@@ -55,6 +57,7 @@ class Artifact:
     ext: str = ""
     data: bytes | Path | None = None
     json: dict[str, Any] | None = None
+    json_text: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 

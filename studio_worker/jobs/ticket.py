@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from studio_worker.errors import JobCancelled
@@ -39,6 +40,7 @@ class Ticket:
         seat: its place at the engine.
         work: the task that does the work; None before it has begun.
         cancellation: why the work was ended, where somebody asked for it.
+        work_dir: the job's private folder, from its making until its removal is somebody else's.
         latest: the latest progress.
         is_ended: whether its end was told, or handed to the delivery.
     """
@@ -49,6 +51,7 @@ class Ticket:
     seat: Seat
     work: asyncio.Task[object] | None = None
     cancellation: JobCancelled | None = None
+    work_dir: Path | None = None
     latest: JobProgress | None = None
     is_ended: bool = False
 

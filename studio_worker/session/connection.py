@@ -14,7 +14,7 @@ from studio_worker.errors import LinkClosed, StudioUnreachable
 from studio_worker.session.ending import SessionEnded
 from studio_worker.session.studio_http import StudioSocket, describe_trouble
 from studio_worker.text import escape
-from studio_worker.wire.frames import MAX_FRAME_BYTES, SUBPROTOCOL, CloseCode, WorkerFrame
+from studio_worker.wire.frames import MAX_FRAME_BYTES, SUBPROTOCOL, CloseCode, Sendable
 
 MAX_QUEUED_FRAMES = 10_000
 MAX_QUEUED_CHARS = 128 * 1024 * 1024
@@ -99,7 +99,7 @@ class Connection:
             )
         return connection
 
-    def post(self, frame: WorkerFrame) -> asyncio.Future[None]:
+    def post(self, frame: Sendable) -> asyncio.Future[None]:
         """Queue a frame; never blocks.
 
         Returns:

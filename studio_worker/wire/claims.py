@@ -98,6 +98,44 @@ def claim_to_wire(claim: Claim) -> dict[str, Any]:
 
 
 def fingerprint(raw: dict[str, Any]) -> str:
-    """SHA-256, as hex, of a raw claim's model, task and source: equal for two offers that ask for the same work."""
+    """SHA-256, as hex, of a raw claim's model, task and source: equal for two offers that ask for the same work.
+
+    Raises:
+        RecursionError: the claim is nested too deeply.
+    """
     asked = [raw.get("model"), raw.get("task"), raw.get("modelSource")]
     return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
+
+
+class Fingerprint:
+    """The fingerprint of a claim, worked out when it is first asked for: most jobs end before anybody compares them.
+
+    Args:
+        raw: the claim as it was read; let go of once the text is known.
+    """
+
+    __slots__ = ("_raw", "_text")
+
+    def __init__(self, raw: dict[str, Any] | None = None, *, text: str = "") -> None:
+        self._raw = raw
+        self._text = text
+
+    @property
+    def text(self) -> str:
+        """The hex digits; empty for a claim that is too deep to have a fingerprint, and for a local job."""
+        if self._raw is not None:
+            raw, self._raw = self._raw, None
+            try:
+                self._text = fingerprint(raw)
+            except RecursionError:
+                self._text = ""
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both ask for the same work; one without a fingerprint equals nothing."""
+        return isinstance(other, Fingerprint) and self.text != "" and self.text == other.text
+
+    __hash__ = None  # type: ignore[assignment]  # compared, never looked up
+
+    def __repr__(self) -> str:
+        return f"Fingerprint({self.text[:12]!r})"

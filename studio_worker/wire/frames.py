@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -132,6 +133,32 @@ class CompleteJson(Frame):
         return {"jobId": self.job_id, "result": None, **super().to_wire()}
 
 
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A `completeJson` whose result is written already: its text goes into the frame as it is.
+
+    Attributes:
+        job_id: the job.
+        result: the result as JSON text.
+        prompt: the whole prompt.
+        attempt: the claim's attempt.
+    """
+
+    job_id: str
+    result: str
+    prompt: str | None = None
+    attempt: int | None = None
+
+    type: ClassVar[str] = CompleteJson.type
+
+    def text(self) -> str:
+        """The frame as the text that travels."""
+        dumps = strict_json.dumps
+        prompt = "" if self.prompt is None else f',"prompt":{dumps(self.prompt)}'
+        attempt = "" if self.attempt is None else f',"attempt":{self.attempt}'
+        return f'{{"type":"completeJson","jobId":{dumps(self.job_id)},"result":{self.result}{prompt}{attempt}}}'
+
+
 class Fail(Frame):
     """The job failed."""
 
@@ -240,6 +267,7 @@ class ErrorFrame(Frame):
 
 
 WorkerFrame: TypeAlias = Hello | Heartbeat | Accept | Reject | CompleteJson | Fail | LogBatch | Progress | ReadyForMore
+Sendable: TypeAlias = WorkerFrame | Completion
 StudioFrame: TypeAlias = Welcome | Offer | HeartbeatAck | CompleteAck | FailAck | CancelJob | ErrorFrame
 
 WORKER_FRAMES: dict[str, type[WorkerFrame]] = {
@@ -262,7 +290,7 @@ def read_studio_frame(text: str) -> StudioFrame:
         claim = raw.get("claim")
         if not isinstance(claim, dict) or not isinstance(claim.get("jobId"), str):
             raise Unreadable("an offer without a readable jobId")
-        return Offer.model_construct(claim=claim)
+        return Offer(claim=claim)
     if raw["type"] == "welcome":
         raw = {**raw, "extensions": _names(raw.get("extensions"))}
         server_time = raw.get("serverTime")

@@ -35,8 +35,10 @@ from studio_worker.jobs.results import Artifact, Entry, Kept
 from studio_worker.jobs.settlement import Answer
 from studio_worker.models.store import Store
 from studio_worker.testing.claims import silence
-from studio_worker.wire.frames import Offer
+from studio_worker.wire.claims import Fingerprint
+from studio_worker.wire.frames import Offer, read_worker_frame
 from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.strict_json import dumps
 
 PATIENCE_SECS = 15.0
 
@@ -71,8 +73,7 @@ class Wire:
     def post(self, frame) -> asyncio.Future[None]:
         if not self.is_open:
             raise LinkClosed("the connection is gone")
-        frame.text()
-        self.frames.append(frame)
+        self.frames.append(read_worker_frame(frame.text()))
         self._changes.tell()
         written = asyncio.get_running_loop().create_future()
         if self._holds:
@@ -347,12 +348,19 @@ def _claim(kind: str = "llm", job_id: str = "job-1", *, task: dict | None = None
 
 
 def _entry(job_id: str = "job-1", kind: TaskKind = TaskKind.IMAGE, **fields) -> Entry:
-    defaults = {"fingerprint": "f", "model": "m", "engine": "e", "prompt": "a cup", "accepted_at": 1_000.0}
+    defaults = {
+        "fingerprint": Fingerprint(text="f"),
+        "model": "m",
+        "engine": "e",
+        "prompt": "a cup",
+        "accepted_at": 1_000.0,
+    }
     return Entry(job_id=job_id, kind=kind, **defaults | fields)
 
 
 def _kept_json(job_id: str = "job-1", *, json: dict | None = None, size: int = 10, **fields) -> Kept:
-    artifact = Artifact(kind=TaskKind.LLM, size=size, json=json or COMPLETION)
+    json = json or COMPLETION
+    artifact = Artifact(kind=TaskKind.LLM, size=size, json=json, json_text=dumps(json))
     return Kept(entry=_entry(job_id, TaskKind.LLM, **fields), artifact=artifact, kept_at=1_000.0)
 
 

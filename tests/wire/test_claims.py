@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studio_worker.errors import BadClaim
-from studio_worker.wire.claims import Claim, claim_to_wire, fingerprint, is_job_id, parse_claim
+from studio_worker.wire.claims import Claim, Fingerprint, claim_to_wire, fingerprint, is_job_id, parse_claim
 from studio_worker.wire.strict_json import dumps, loads
 
 
@@ -139,3 +139,20 @@ def test_a_fingerprint_is_64_hexadecimal_digits_whatever_the_claim_holds():
     assert len(fingerprint({})) == 64
     deep = loads('{"task":' + "[" * 500 + "]" * 500 + "}")
     assert int(fingerprint(deep), 16)
+
+
+class TestAFingerprintOfAnOffer:
+    def test_equals_that_of_the_same_work_and_no_other(self, sound_claim):
+        again, other = shuffled(sound_claim), {**sound_claim, "model": "another"}
+        assert Fingerprint(sound_claim) == Fingerprint(again) == Fingerprint(text=fingerprint(sound_claim))
+        assert Fingerprint(sound_claim) != Fingerprint(other)
+
+    def test_that_is_missing_equals_nothing(self):
+        deep = []
+        for _ in range(100_000):
+            deep = [deep]
+        assert Fingerprint({"task": deep}).text == Fingerprint().text == ""
+        assert Fingerprint() != Fingerprint()
+
+    def test_shows_its_first_digits_alone(self, sound_claim):
+        assert repr(Fingerprint(sound_claim)) == f"Fingerprint('{fingerprint(sound_claim)[:12]}')"
