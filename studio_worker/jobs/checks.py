@@ -14,9 +14,9 @@ from studio_worker.errors import ResultRejected
 from studio_worker.jobs.png_chunks import BadPng, read_png_size
 from studio_worker.jobs.results import Artifact
 from studio_worker.jobs.wav_header import BadWav, read_wav_header
+from studio_worker.wire.json_text import write
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.results import ChatCompletion, Transcript, media_type, sniff_ext
-from studio_worker.wire.strict_json import dumps
 from studio_worker.wire.tasks import MAX_PIXELS
 
 MAX_JSON_BYTES = 8 * 1024 * 1024
@@ -42,7 +42,7 @@ def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Map
         ResultRejected: ``not-json``, ``too-large``, ``wrong-shape``.
     """
     try:
-        text = dumps(result.json)
+        text = write(result.json)
         size = len(text) if text.isascii() else len(text.encode())
     except (ValueError, TypeError, RecursionError):
         raise ResultRejected("not-json", "the result holds what JSON cannot carry") from None

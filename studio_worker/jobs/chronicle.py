@@ -46,7 +46,7 @@ class Chronicle:
         engine = plan.route.engine.name
         self._events.emit(JobAccepted(job_id, plan.kind, plan.model, engine, plan.origin))
         if plan.origin == "studio":
-            line = f"accepted: {plan.kind.value} with {escape(plan.model, limit=200)} on {engine}"
+            line = f"accepted: {plan.kind.value} with {plan.model[:200]} on {engine}"
             self._logs.add("info", _CATEGORY, line, job_id=job_id)
 
     def delivered(self, kept: Kept, how: str = "delivered") -> None:
