@@ -198,7 +198,7 @@ async def test_a_job_that_is_given_up_fails_at_once_and_ends_the_process_of_an_e
     pid = await workshop.pid(host)
     call, task = await begun(host)
     assert host.end_job(call.job_id, "no step for 60 s")
-    with pytest.raises(EngineError, match="^engine 'toy' was given up: no step for 60 s$") as caught:
+    with pytest.raises(EngineError, match="engine 'toy' was given up: no step for 60 s") as caught:
         await within(task)
     assert caught.value.retryable
     await within(host.settled(call.job_id))

@@ -46,16 +46,15 @@ DEATHS = {
         "it broke the pipe to the worker: the pipe ended inside a message",
     ),
     "sends a message of its own": (
-        "[os.write(fd, frame(b'{\"type\": \"dance\"}')) for fd in pipes()]; time.sleep(600)",
+        '[os.write(fd, frame(b\'{"type": "dance"}\')) for fd in pipes()]; time.sleep(600)',
         "it broke the pipe to the worker: the pipe carries a message of an unknown type",
     ),
     "sends a message of wrong types": (
-        "[os.write(fd, frame(b'{\"type\": \"done\", \"run\": true}')) for fd in pipes()]; time.sleep(600)",
+        '[os.write(fd, frame(b\'{"type": "done", "run": true}\')) for fd in pipes()]; time.sleep(600)',
         "it broke the pipe to the worker: the pipe carries a message 'Done' whose 'run' is not what it should be",
     ),
     "describes itself unasked": (
-        "[os.write(fd, frame(b'{\"type\": \"described\", \"engines\": [], \"hooks\": []}')) for fd in pipes()]; "
-        "time.sleep(600)",
+        "describe_unasked()",
         "it broke the pipe to the worker: it answers what nobody asked",
     ),
 }
@@ -77,6 +76,10 @@ def pipes():
             found.append(fd)
     assert len(found) == 1, found
     return found
+
+def describe_unasked():
+    os.write(pipes()[0], frame(b'{"type": "described", "engines": [], "hooks": []}'))
+    time.sleep(600)
 
 def frame(body):
     return len(body).to_bytes(4, "big") + body

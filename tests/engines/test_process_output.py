@@ -128,7 +128,9 @@ async def test_a_piece_that_utf_8_cannot_carry_is_mended(workshop):
 
 
 async def test_a_stream_stops_between_pieces_when_its_job_is_cancelled(workshop):
-    host = workshop.host("def stream(self, job):\n    while True:\n        yield TextDelta('a')\n        time.sleep(0.002)")
+    host = workshop.host(
+        "def stream(self, job):\n    while True:\n        yield TextDelta('a')\n        time.sleep(0.002)"
+    )
     seen = asyncio.Event()
     call = workshop.call(host, on_chunk=lambda piece: seen.set())
     task = asyncio.create_task(host.run(call))

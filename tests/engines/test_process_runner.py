@@ -75,13 +75,16 @@ async def test_the_workers_main_module_is_not_run_again(workshop):
 
 
 async def test_an_engine_of_a_factory_is_built_in_the_process(bench, workshop):
-    workshop.engine("def run(self, job): return say(pid=os.getpid(), which=self.which)", module="""
+    workshop.engine(
+        "def run(self, job): return say(pid=os.getpid(), which=self.which)",
+        module="""
         def pair():
             found = [Mine(), Mine()]
             for which, mine in enumerate(found):
                 mine.name, mine.which = f"toy-{which}", which
             return found
-        """)
+        """,
+    )
     host = bench.host("plugin_toy:pair")
     seen = [await workshop.run(host, name=f"toy-{which}") for which in (1, 0)]
     assert [each["which"] for each in seen] == [1, 0]
@@ -140,7 +143,8 @@ async def test_threads_are_the_jobs_share_of_the_cores_unless_the_operator_says_
     monkeypatch.setenv("MKL_NUM_THREADS", "3")
     body = """
         def run(self, job):
-            return say(threads=job.options.threads, omp=os.environ["OMP_NUM_THREADS"], mkl=os.environ["MKL_NUM_THREADS"])
+            env = os.environ
+            return say(threads=job.options.threads, omp=env["OMP_NUM_THREADS"], mkl=env["MKL_NUM_THREADS"])
     """
     host = workshop.host(body, slots=1_000)
     assert await workshop.run(host) == {"object": "chat.completion", "threads": 1, "omp": "1", "mkl": "3"}
@@ -391,7 +395,9 @@ async def test_a_process_without_jobs_ends_after_a_while_and_comes_again(worksho
 
 async def test_a_process_at_work_is_not_idle(workshop):
     host = workshop.host(
-        "def run(self, job):\n    time.sleep(0.3)\n    return say(pid=os.getpid())", engine_idle_secs=0.01, concurrency=2
+        "def run(self, job):\n    time.sleep(0.3)\n    return say(pid=os.getpid())",
+        engine_idle_secs=0.01,
+        concurrency=2,
     )
     seen = await asyncio.gather(workshop.run(host), workshop.run(host))
     assert seen[0]["pid"] == seen[1]["pid"]
