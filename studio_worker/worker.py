@@ -231,6 +231,7 @@ class Worker:
             tables=self._config.plugins,
             clock=self._clock,
             engine_idle_secs=self._config.engine_idle_secs,
+            slots=self._config.max_concurrent_jobs,
         )
         self._descriptions = self._host.descriptions
         self._routes = self._draw_routes()
