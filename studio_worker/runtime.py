@@ -138,6 +138,7 @@ class Runtime:
             logger.bind(event="worker.left", results=left).warning(
                 "Results that nobody has acknowledged are left behind"
             )
+        self.jobs.tell()
         if self.keeper is not None:
             await _within(CLOSE_SECS, self.keeper.close())
 

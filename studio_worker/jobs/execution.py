@@ -16,7 +16,6 @@ from studio_worker.clock import Clock
 from studio_worker.engines.base import LlmResult, Outcome, TranscriptResult
 from studio_worker.engines.host import EngineCall, Host
 from studio_worker.errors import JobCancelled
-from studio_worker.events import EventSink
 from studio_worker.jobs.checks import inspect, inspect_json, is_quickly_inspected
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Delivery
@@ -54,8 +53,7 @@ class Execution:
         fetcher: how inputs come.
         journal: what is owed.
         delivery: takes results that are kept.
-        chronicle: told how jobs end.
-        events: takes progress.
+        chronicle: told of progress and how jobs end.
         work_dirs: the jobs' private folders.
         clock: time.
         progress_secs: the least time between two progress frames of a job.
@@ -70,7 +68,6 @@ class Execution:
         journal: Journal,
         delivery: Delivery,
         chronicle: Chronicle,
-        events: EventSink,
         work_dirs: WorkDirs,
         clock: Clock,
         progress_secs: float = INTERVAL_SECS,
@@ -81,7 +78,6 @@ class Execution:
         self._journal = journal
         self._delivery = delivery
         self._chronicle = chronicle
-        self._events = events
         self._work_dirs = work_dirs
         self._clock = clock
         self._progress_secs = progress_secs
@@ -93,7 +89,7 @@ class Execution:
         """
         if self._host.has_job_hooks:
             self._host.job_started(ticket.plan.info)
-        relay = LinkProgress(ticket, self._events, interval_secs=self._progress_secs)
+        relay = LinkProgress(ticket, self._chronicle, interval_secs=self._progress_secs)
         ticket.work = work = asyncio.create_task(self._work(ticket, relay), name=f"work-{ticket.job_id}")
         return work
 

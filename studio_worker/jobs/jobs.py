@@ -12,7 +12,7 @@ from studio_worker.clock import Clock
 from studio_worker.engines.host import Host
 from studio_worker.engines.router import Routes
 from studio_worker.events import EventSink
-from studio_worker.jobs.chronicle import Chronicle
+from studio_worker.jobs.chronicle import Chronicle, when_answered
 from studio_worker.jobs.delivery import Bounds, Delivery
 from studio_worker.jobs.desk import Desk, DeskSettings
 from studio_worker.jobs.execution import Execution, ModelStore
@@ -68,7 +68,7 @@ class Jobs:
         bounds: Bounds | None = None,
         progress_secs: float = INTERVAL_SECS,
     ) -> None:
-        chronicle = Chronicle(events, logs, clock)
+        self._chronicle = chronicle = Chronicle(events, logs, clock, soon=when_answered)
         self._journal = journal
         self._work_dirs = WorkDirs(state_dir / "work")
         self._group: asyncio.TaskGroup | None = None
@@ -90,7 +90,6 @@ class Jobs:
             journal=journal,
             delivery=self.delivery,
             chronicle=chronicle,
-            events=events,
             work_dirs=self._work_dirs,
             clock=clock,
             progress_secs=progress_secs,
@@ -111,6 +110,10 @@ class Jobs:
         """Return once `run` has made the folders ready; offers and orders may come from then on."""
         await self._ready.wait()
 
+    def tell(self) -> None:
+        """Tell at once what has happened to jobs, before somebody stops listening."""
+        self._chronicle.tell()
+
     async def run(self) -> None:
         """Own the tasks of all jobs and deliveries until cancelled; then end them, and clean up.
 
@@ -129,6 +132,7 @@ class Jobs:
                     self.desk.close()
         finally:
             self._group = None
+            self.tell()
             try:
                 await self._work_dirs.aclose()
             finally:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from studio_worker.clock import Clock
 from studio_worker.errors import EngineError, OutOfMemory
-from studio_worker.models.ledger import Entry, Ledger, Memory, Need, memory_of
+from studio_worker.models.memory_ledger import Entry, Ledger, Memory, Need, memory_of
 from studio_worker.text import escape
 
 __all__ = ["Lease", "Need", "Residency", "Resident"]

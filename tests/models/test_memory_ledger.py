@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from studio_worker.models.ledger import Entry, Ledger, Need, gib, memory_of
+from studio_worker.models.memory_ledger import Entry, Ledger, Need, gib, memory_of
 
 BUDGET = {"cpu": 100, "cuda:0": 100}
 
