@@ -28,7 +28,10 @@ DEATHS = {
         "os.kill(os.getpid(), signal.SIGKILL)",
         "it was killed by SIGKILL, as the system does where memory runs out",
     ),
-    "closes its pipes and works on": ("os.closerange(0, 256); time.sleep(600)", "it closed the pipe to the worker"),
+    "closes its pipe and works on": (
+        "[os.close(fd) for fd in pipes()]; time.sleep(600)",
+        "it closed the pipe to the worker",
+    ),
     "writes garbage to the pipe": (
         "[os.write(fd, b'\\0\\0\\0\\5hello') for fd in pipes()]; time.sleep(600)",
         "it broke the pipe to the worker: the pipe carries a message that is no JSON",
