@@ -88,6 +88,41 @@ def lama(
     return save(graph, path)
 
 
+def endless() -> onnx.GraphProto:
+    """A graph that would run for weeks: a loop of small convolutions."""
+    kernel = np.zeros((3, 3, 3, 3), np.float32)
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["still_going"]),
+            helper.make_node("Conv", ["before", "kernel"], ["after"], pads=[1, 1, 1, 1]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [1, 3, "h", "w"]),
+        ],
+        [
+            helper.make_tensor_value_info("still_going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [1, 3, "h", "w"]),
+        ],
+    )
+    constants = [numpy_helper.from_array(kernel, "kernel"), numpy_helper.from_array(np.array(2**40), "rounds")]
+    return helper.make_graph(
+        [
+            helper.make_node("Add", ["image", "mask"], ["begun"]),
+            helper.make_node("Loop", ["rounds", "", "begun"], ["output"], body=body),
+        ],
+        "endless",
+        [
+            helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "h", "w"]),
+            helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1, 1, "h", "w"]),
+        ],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 3, "h", "w"])],
+        constants,
+    )
+
+
 def save(graph: onnx.GraphProto, path: Path, **more: Any) -> Path:
     """A graph as a file that this ONNX Runtime reads."""
     more.setdefault("opset_imports", [helper.make_opsetid("", 17)])
@@ -114,6 +149,12 @@ def make_graph(tmp_path_factory: pytest.TempPathFactory) -> MakeGraph:
 def save_graph() -> Callable[..., Path]:
     """Writes any graph as a model; see `save`."""
     return save
+
+
+@pytest.fixture(scope="session")
+def endless_graph() -> Callable[[Path], Path]:
+    """Writes a graph that ends only when it is told to."""
+    return lambda path: save(endless(), path)
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def read_output(array: np.ndarray[Any, Any], pixels: Pixels, marks: Marks, *, mo
             f"{model} gave an output of {_shape(array.shape)} for a picture of 1×3×{height}×{width}", retryable=False
         )
     if values.dtype == np.uint8:
-        return values.astype(np.uint8)
+        return np.array(values, dtype=np.uint8)
     values = values.astype(np.float32)
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -134,7 +134,7 @@ def read_output(array: np.ndarray[Any, Any], pixels: Pixels, marks: Marks, *, mo
     if low < -0.5 and high <= 2:
         raise EngineError(f"{model} gives values from {low:.2f} to {high:.2f}, not 0…1 or 0…255", retryable=False)
     scaled = values if _is_in_bytes(values, high, pixels, marks) else values * 255
-    return (scaled.clip(0, 255) + np.float32(_NOISE)).astype(np.uint8)
+    return np.array(scaled.clip(0, 255) + np.float32(_NOISE), dtype=np.uint8)
 
 
 def _is_in_bytes(values: np.ndarray[Any, Any], high: float, pixels: Pixels, marks: Marks) -> bool:

@@ -86,7 +86,7 @@ def check_file(path: Path) -> None:
     foreign = sorted({domain for domain, _ in outline.operators} - DOMAINS - outline.functions)
     if foreign:
         raise EngineError(
-            f"{path.name} needs a library of custom operators, {', '.join(map(repr, foreign[:3]))}; none is ever loaded",
+            f"{path.name} needs a library of custom operators, {', '.join(map(repr, foreign[:3]))}; none is loaded",
             retryable=False,
         )
     if ("com.microsoft", "EPContext") in outline.operators:
