@@ -68,6 +68,20 @@ class Hop(AbstractResolver):
         )
         return plain_session(connector, timeout, read_bufsize=read_bufsize)
 
+    async def judge_name(self) -> None:
+        """Judge the addresses of the URL's name where a proxy will make the connection.
+
+        A name that is not known here is the proxy's business: closed networks resolve names there alone.
+
+        Raises:
+            FetchRefused: an address breaks a rule.
+        """
+        try:
+            await self.resolve(self.url.raw_host or "", self.url.port or 0)
+        except OSError:
+            if self.refusal is not None:
+                raise self.refusal from None
+
     def _judge(self, address: str, port: int) -> None:
         try:
             self.guard.check_address(self.url, address, port, what=self.what)
