@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 from studio_worker.clock import Clock
 from studio_worker.engines.base import LlmResult, Outcome, TranscriptResult
-from studio_worker.engines.host import EngineCall, Host
+from studio_worker.engines.host import EngineCall, EngineOutput, Host
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.errors import JobCancelled
+from studio_worker.jobs.admission import Admission, model_bytes
 from studio_worker.jobs.checks import inspect, inspect_json, is_quickly_inspected
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Delivery
@@ -26,6 +28,8 @@ from studio_worker.jobs.links import tell_failure
 from studio_worker.jobs.plan import Plan
 from studio_worker.jobs.progress import INTERVAL_SECS, LinkProgress
 from studio_worker.jobs.results import Artifact, Kept
+from studio_worker.jobs.stage_limits import StageLimits, StageWatch
+from studio_worker.jobs.stage_timer import StageTimer
 from studio_worker.jobs.ticket import Ticket
 from studio_worker.jobs.work_dirs import WorkDirs
 from studio_worker.log import logger
@@ -34,6 +38,10 @@ from studio_worker.wire.model_source import ModelSource
 from studio_worker.wire.strict_json import dumps_lossy
 
 MAX_META_CHARS = 64 * 1024
+
+_USUAL = StageLimits()
+LIMITS = replace(_USUAL, load_secs=_USUAL.load_secs + _USUAL.first_output_secs)
+"""No engine says where its load ends, so its first word has the time of both."""
 
 
 class ModelStore(Protocol):
@@ -56,6 +64,9 @@ class Execution:
         chronicle: told of progress and how jobs end.
         work_dirs: the jobs' private folders.
         clock: time.
+        admission: finds room for models.
+        quarantine: told of jobs that were done.
+        limits: what each stage of a job may take.
         progress_secs: the least time between two progress frames of a job.
     """
 
@@ -70,8 +81,14 @@ class Execution:
         chronicle: Chronicle,
         work_dirs: WorkDirs,
         clock: Clock,
+        admission: Admission,
+        quarantine: Quarantine,
+        limits: StageLimits = LIMITS,
         progress_secs: float = INTERVAL_SECS,
     ) -> None:
+        self._admission = admission
+        self._quarantine = quarantine
+        self._limits = limits
         self._host = host
         self._store = store
         self._fetcher = fetcher
@@ -166,24 +183,39 @@ class Execution:
         files, inputs = await self._materials(plan, work_dir)
         await self._journal.committed(ticket.entry)
         begin = self._clock.monotonic()
-        output = await self._host.run(
-            EngineCall(
-                job_id=plan.job_id,
-                route=plan.route,
-                task=plan.task,
-                model=files,
-                inputs=inputs,
-                seed=plan.seed,
-                work_dir=work_dir,
-                on_progress=relay,
-            )
+        call = EngineCall(
+            job_id=plan.job_id,
+            route=plan.route,
+            task=plan.task,
+            model=files,
+            inputs=inputs,
+            seed=plan.seed,
+            work_dir=work_dir,
+            on_progress=relay,
         )
+        output = await (self._host.run(call) if plan.is_light else self._run_within_limits(call))
         if isinstance(output.result, (LlmResult, TranscriptResult)):
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
         if is_quickly_inspected(output.result):
             return inspect(plan.kind, output.result, meta)
         return await asyncio.to_thread(inspect, plan.kind, output.result, meta)
+
+    async def _run_within_limits(self, call: EngineCall) -> EngineOutput:
+        """Run where there is room for the model, and end what hangs; what is slow goes on."""
+        route = call.route
+        async with self._admission.room(route, call.model):
+            size = await asyncio.to_thread(model_bytes, call.model)
+            watch = StageWatch(self._limits, self._clock, model_bytes=size)
+            with StageTimer(watch, self._clock, lambda late: self._host.end_job(call.job_id, str(late))) as timer:
+
+                def follow(step: int, total: int, stage: str, preview: bytes | None) -> None:
+                    timer.report(stage, step, total)
+                    call.on_progress(step, total, stage, preview)
+
+                output = await self._host.run(replace(call, on_progress=follow))
+        self._quarantine.succeeded(route.engine.name, route.model)
+        return output
 
     async def _materials(self, plan: Plan, work_dir: Path) -> tuple[ModelFiles, Mapping[str, Path]]:
         """Model and inputs side by side; the first failure ends the other."""

@@ -10,8 +10,10 @@ from typing import Any
 
 from studio_worker.clock import Clock
 from studio_worker.engines.host import Host
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.events import EventSink
+from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.chronicle import Chronicle, when_answered
 from studio_worker.jobs.delivery import Bounds, Delivery
 from studio_worker.jobs.desk import Desk, DeskSettings
@@ -44,6 +46,8 @@ class Jobs:
         clock: time.
         rng: seeds and jitter.
         state_dir: the worker's state folder; jobs work in ``work`` under it.
+        admission: finds room for models.
+        quarantine: knows which engines are not to run which models now.
         signed_out: called when an upload finds the token refused, for the session to ask.
         bounds: how much may wait for its delivery.
         progress_secs: the least time between two progress frames of a job.
@@ -64,6 +68,8 @@ class Jobs:
         clock: Clock,
         rng: Random,
         state_dir: Path,
+        admission: Admission,
+        quarantine: Quarantine,
         signed_out: Callable[[], None] = lambda: None,
         bounds: Bounds | None = None,
         progress_secs: float = INTERVAL_SECS,
@@ -92,6 +98,8 @@ class Jobs:
             chronicle=chronicle,
             work_dirs=self._work_dirs,
             clock=clock,
+            admission=admission,
+            quarantine=quarantine,
             progress_secs=progress_secs,
         )
         self.desk = Desk(
@@ -102,6 +110,7 @@ class Jobs:
             journal=journal,
             chronicle=chronicle,
             start=self._start,
+            quarantine=quarantine,
             clock=clock,
             rng=rng,
         )
