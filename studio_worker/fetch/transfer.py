@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from studio_worker.errors import FetchFailed, FetchRefused
+from studio_worker.errors import FetchFailed, FetchRefused, ModelUnavailable
 from studio_worker.fetch.answer import Answer, check_answer, read_answer
 from studio_worker.fetch.disk import check_room
 from studio_worker.fetch.filling import Filling
@@ -28,8 +28,9 @@ from studio_worker.fetch.proxies import proxy_for
 from studio_worker.fetch.wanted import OnBytes, Wanted
 
 MAX_REDIRECTS = 5
-READ_BUFFER = 2**20
-"""Bytes that aiohttp may hold of an answer: few and large hand-overs."""
+READ_BUFFER = 2**18
+"""Bytes that aiohttp may hold of an answer (it takes up to twice as many): what it holds when a connection breaks is
+lost and asked for again, so no more than keeps the hand-overs few."""
 
 MIN_PACE = 1024
 PATIENCE_SECS = 60.0
@@ -156,7 +157,7 @@ class Transfer:
         filling = Filling(self.part, start)
         try:
             await self._pour(response, hop, filling, answer)
-        except FetchRefused:
+        except (FetchRefused, ModelUnavailable):
             await filling.leave()
             await off_loop(self.part.discard)
             raise

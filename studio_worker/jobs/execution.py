@@ -34,6 +34,7 @@ from studio_worker.jobs.ticket import Ticket
 from studio_worker.jobs.work_dirs import WorkDirs
 from studio_worker.log import logger
 from studio_worker.models.files import LoadOptions, ModelFiles
+from studio_worker.models.progress import OnProgress
 from studio_worker.wire.model_source import ModelSource
 from studio_worker.wire.strict_json import dumps_lossy
 
@@ -47,8 +48,14 @@ LIMITS = replace(_USUAL, load_secs=_USUAL.load_secs + _USUAL.first_output_secs)
 class ModelStore(Protocol):
     """What a job asks of `studio_worker.models.store.Store`."""
 
-    async def provision(self, model: str, source: ModelSource, options: LoadOptions) -> ModelFiles:
-        """The model's files, present and checked. Raises ModelUnavailable."""
+    async def provision(
+        self, model: str, source: ModelSource, options: LoadOptions, *, on_progress: OnProgress | None = None
+    ) -> ModelFiles:
+        """The model's files, present and checked, in use until `release`. Raises a JobError."""
+        ...
+
+    def release(self, files: ModelFiles) -> None:
+        """One use of these files is over; returns at once."""
         ...
 
 
@@ -180,7 +187,7 @@ class Execution:
     async def _made(self, ticket: Ticket, work_dir: Path, relay: LinkProgress) -> Artifact:
         """Materials, engine, check."""
         plan = ticket.plan
-        files, inputs = await self._materials(plan, work_dir)
+        files, inputs = await self._materials(ticket, work_dir, relay)
         await self._journal.committed(ticket.entry)
         begin = self._clock.monotonic()
         call = EngineCall(
@@ -217,19 +224,32 @@ class Execution:
         self._quarantine.succeeded(route.engine.name, route.model)
         return output
 
-    async def _materials(self, plan: Plan, work_dir: Path) -> tuple[ModelFiles, Mapping[str, Path]]:
+    async def _materials(
+        self, ticket: Ticket, work_dir: Path, relay: LinkProgress
+    ) -> tuple[ModelFiles, Mapping[str, Path]]:
         """Model and inputs side by side; the first failure ends the other."""
+        plan = ticket.plan
         if not plan.inputs:
-            return await self._model(plan), {}
+            return await self._model(ticket, relay), {}
         async with asyncio.TaskGroup() as group:
-            files = group.create_task(self._model(plan), name=f"model-{plan.job_id}")
+            files = group.create_task(self._model(ticket, relay), name=f"model-{plan.job_id}")
             inputs = group.create_task(fetch_inputs(plan.inputs, self._fetcher, work_dir), name=f"inputs-{plan.job_id}")
         return files.result(), inputs.result()
 
-    async def _model(self, plan: Plan) -> ModelFiles:
+    async def _model(self, ticket: Ticket, relay: LinkProgress) -> ModelFiles:
+        """The model's files, in use until the work ends, however it ends."""
+        plan = ticket.plan
         if plan.source is None:
             return ModelFiles(id=plan.model, options=plan.options)
-        return await self._store.provision(plan.model, plan.source, plan.options)
+        files = await self._store.provision(
+            plan.model,
+            plan.source,
+            plan.options,
+            on_progress=lambda done, total: relay(done, total, "download", None),
+        )
+        if files.files and ticket.work is not None:
+            ticket.work.add_done_callback(lambda _: self._store.release(files))
+        return files
 
     async def _kept(self, ticket: Ticket, artifact: Artifact) -> Kept:
         """The result, safe from the end of the job's folder: in the spool, or with its bytes for a local caller."""
