@@ -20,6 +20,9 @@ from studio_worker.log import logger
 from studio_worker.places import CONFIG_VARIABLE, Places, chosen_config_file
 
 PREFIX = "STUDIO_WORKER_"
+FOREIGN_VARIABLES = {"hf_token": "HF_TOKEN"}
+"""Settings that a variable of somebody else's serves as well, where ours is not set."""
+
 Origin = Literal["default", "file", "environment"]
 
 
@@ -114,13 +117,16 @@ def overlay(fields: Mapping[str, FieldInfo], file: TomlFile, environ: Mapping[st
     values = {key: value for key, value in file.table.items() if key in fields}
     origins: dict[str, Origin] = dict.fromkeys(values, "file")
     for key, setting in fields.items():
-        text = environ.get(variable(key), "")
+        name = variable(key)
+        if not environ.get(name, "").strip():
+            name = FOREIGN_VARIABLES.get(key, name)
+        text = environ.get(name, "")
         if not text.strip():
             continue
         try:
             values[key] = parse_text(key, setting, text)
         except BadSetting as error:
-            raise ConfigError(f"{variable(key)} {error.problem}") from None
+            raise ConfigError(f"{name} {error.problem}") from None
         origins[key] = "environment"
     return Loaded(
         path=file.path,
