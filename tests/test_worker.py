@@ -176,7 +176,7 @@ async def test_a_source_that_nobody_serves_names_the_package_to_install(settings
 async def test_a_missing_model_file_is_named_with_its_folder(settings, words, tmp_path: Path):
     files = [{"role": "model", "url": "https://models.invalid/cup.bin", "filename": "cup.bin"}]
     source = parse_model_source({"engine": "synthetic", "files": files})
-    async with Worker(settings()) as worker:
+    async with Worker(settings(models_offline=True)) as worker:
         with pytest.raises(ModelUnavailable, match=r"cup\.bin") as caught:
             await worker.submit(words(), model="synthetic-llm", source=source)
     assert str(tmp_path / "models") in str(caught.value)

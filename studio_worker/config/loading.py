@@ -69,7 +69,8 @@ class Loaded:
         except BadSetting as error:
             key = error.key.partition(".")[0]
             if self.origins.get(key) == "environment":
-                raise ConfigError(f"{variable(key)} {error.problem}") from None
+                names = " or ".join(name for name in (variable(key), FOREIGN_VARIABLES.get(key)) if name)
+                raise ConfigError(f"{names} {error.problem}") from None
             line = self.file.line_of(key)
             place = shown(self.path) if line is None else f"{shown(self.path)}, line {line}"
             raise ConfigError(f"{place}: {error}") from None

@@ -126,7 +126,7 @@ async def test_the_whole_prompt_goes_with_a_json_result(worker, studio):
 
 
 async def test_a_missing_model_file_fails_the_job_by_name(worker, studio):
-    files = [{"role": "model", "url": "https://models.invalid/cup.bin", "filename": "cup.bin"}]
+    files = [{"role": "model", "url": "https://10.0.0.1/cup.bin", "filename": "cup.bin"}]
     await studio.offer(image_claim("files", claim_fields={"engine": "acme-paint", "files": files}))
     failed = await studio.frame("fail", job_id="files")
     assert "cup.bin" in failed["error"]
