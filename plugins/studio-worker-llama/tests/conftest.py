@@ -108,7 +108,7 @@ def gemma_path() -> Path:
 
 @pytest.fixture(scope="session")
 def engine() -> LlamaEngine:
-    return LlamaEngine(Settings(threads=2, batch=32))
+    return LlamaEngine(Settings(threads=1, batch=32))
 
 
 @pytest.fixture(scope="session")
@@ -149,4 +149,3 @@ def job(loaded: Any, tmp_path: Path) -> Ask:
         )
 
     return make
-

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import TemplateError, Undefined, nodes
 from jinja2.compiler import CodeGenerator, Frame
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_SECONDS = 2.0
@@ -112,6 +113,10 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             return False
         return super().is_safe_attribute(obj, attr, value)
 
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        """A forbidden attribute ends the template, also where it would only be printed."""
+        raise SecurityError(f"access to attribute {attribute!r} of a {type(obj).__name__} is unsafe")
+
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call from a template: what could grow is measured before, what came back after."""
         text, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
@@ -145,8 +150,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return self.measured(super().call_binop(context, operator, left, right))
 
     def _join(self, value: Iterable[Any], d: str = "", attribute: str | None = None) -> str:
-        read = (lambda item: item) if attribute is None else (lambda item: self.getitem(item, attribute))
-        parts = [str(read(item)) for item in value]
+        items = value if attribute is None else (self.getitem(item, attribute) for item in value)
+        parts = [str(item) for item in items]
         _check_chars(sum(map(len, parts)) + len(str(d)) * len(parts))
         return str(d).join(parts)
 
