@@ -22,7 +22,7 @@ def split(text: str, size: int = 1, **how: bool) -> tuple[str, str]:
 @given(st.text("ab<", max_size=30), st.lists(st.text("ab<", min_size=1, max_size=4), max_size=4), st.integers(1, 5))
 def test_a_text_ends_before_its_first_stop_however_it_comes_in(text: str, stops: list[str], size: int) -> None:
     first = min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))
-    # A piece may end one stop text and hold an earlier, longer one's end; one character at a time the first to end wins.
+    # Piece by piece, the stop text that ends first wins.
     found = "".join(cut(text, stops, size))
     assert text.startswith(found)
     assert not any(stop in found for stop in stops)

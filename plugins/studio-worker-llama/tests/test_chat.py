@@ -58,19 +58,20 @@ def test_python_methods_that_templates_use_work() -> None:
 def test_namespaces_loops_and_macros_work() -> None:
     source = (
         "{%- macro m(x) %}<{{ x }}>{% endmacro %}{%- set ns = namespace(n=0) %}"
-        "{%- for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{% set ns.n = ns.n + x %}{{ m(x) }}{% endfor %}"
+        "{%- for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{% set ns.n = ns.n + x %}{{ m(x) }}"
+        "{% endfor %}"
         "{{ ns.n }}{{ {'a': [1, 'ü']} | tojson }}{{ messages[::-1] | length }}{{ 'a' ~ 1 }}"
     )
     assert rendered(source) == '<1><3>4{"a": [1, "ü"]}1a1'
 
 
 def test_a_refusal_of_the_template_is_told_as_it_says_it() -> None:
-    with pytest.raises(BadInput, match="task.messages: .* No systems here"):
+    with pytest.raises(BadInput, match=r"task\.messages: .* No systems here"):
         rendered("{{ raise_exception('No systems here') }}")
 
 
 def test_a_conversation_that_the_template_trips_over_is_bad_input() -> None:
-    with pytest.raises(BadInput, match="task.messages"):
+    with pytest.raises(BadInput, match=r"task\.messages"):
         rendered("{{ messages[0].content.nothing.more }}")
 
 

@@ -113,6 +113,9 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             return False
         return super().is_safe_attribute(obj, attr, value)
 
+    def wrap_str_format(self, value: Any) -> None:
+        """Nothing: `str.format` pads a text to any width, so it is refused like the other methods that do."""
+
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
         """A forbidden attribute ends the template, also where it would only be printed."""
         raise SecurityError(f"access to attribute {attribute!r} of a {type(obj).__name__} is unsafe")
