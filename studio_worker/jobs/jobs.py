@@ -17,11 +17,12 @@ from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.chronicle import Chronicle, when_answered
 from studio_worker.jobs.delivery import Bounds, Delivery
 from studio_worker.jobs.desk import Desk, DeskSettings
-from studio_worker.jobs.execution import Execution, ModelStore
+from studio_worker.jobs.execution import LIMITS, Execution, ModelStore
 from studio_worker.jobs.inputs import InputFetcher
 from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.progress import INTERVAL_SECS
 from studio_worker.jobs.retrying import Uploads
+from studio_worker.jobs.stage_limits import StageLimits
 from studio_worker.jobs.work_dirs import WorkDirs
 from studio_worker.log import LogSink
 
@@ -50,6 +51,7 @@ class Jobs:
         quarantine: knows which engines are not to run which models now.
         signed_out: called when an upload finds the token refused, for the session to ask.
         bounds: how much may wait for its delivery.
+        limits: what each stage of a job may take.
         progress_secs: the least time between two progress frames of a job.
     """
 
@@ -72,6 +74,7 @@ class Jobs:
         quarantine: Quarantine,
         signed_out: Callable[[], None] = lambda: None,
         bounds: Bounds | None = None,
+        limits: StageLimits = LIMITS,
         progress_secs: float = INTERVAL_SECS,
     ) -> None:
         self._chronicle = chronicle = Chronicle(events, logs, clock, soon=when_answered)
@@ -100,6 +103,7 @@ class Jobs:
             clock=clock,
             admission=admission,
             quarantine=quarantine,
+            limits=limits,
             progress_secs=progress_secs,
         )
         self.desk = Desk(
