@@ -167,9 +167,9 @@ async def test_a_model_that_nobody_serves_is_no_engine_and_synthetic_does_not_st
 
 
 async def test_a_source_that_nobody_serves_names_the_package_to_install(settings, words):
-    source = parse_model_source({"engine": "llama-cpp", "files": []})
+    source = parse_model_source({"engine": "parakeet", "files": []})
     async with Worker(settings()) as worker:
-        with pytest.raises(NoEngine, match="pip install studio-worker-llama"):
+        with pytest.raises(NoEngine, match="pip install studio-worker-parakeet"):
             await worker.submit(words(), model="synthetic-llm", source=source)
 
 
