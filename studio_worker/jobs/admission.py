@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from studio_worker.engines.base import Estimate
+from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.router import Route
 from studio_worker.errors import OutOfMemory
 from studio_worker.log import logger
@@ -26,8 +27,6 @@ MAX_KNOWN = 256
 
 LOAD_BYTES_PER_SEC = 500 * 1024**2
 """What a model loads at, for the cost of loading it again: a SATA disk's pace."""
-
-EngineKey = tuple[str, str, int]
 
 
 class Memory(Protocol):
