@@ -55,7 +55,6 @@ class Admission:
         self._host = host
         self._residency = residency
         self._known: OrderedDict[str, Need] = OrderedDict()
-        self._engines: dict[str, EngineKey] = {}
         self._loaded: dict[EngineKey, str] = {}
 
     @asynccontextmanager
@@ -79,13 +78,11 @@ class Admission:
             if last is not None and last != need.key:
                 self._residency.gone(last)
             self._loaded[engine.key] = need.key
-            self._engines[need.key] = engine.key
             yield
 
     def ended(self, engine: EngineKey) -> None:
         """The process of an engine is gone, and its model with it."""
         if (key := self._loaded.pop(engine, None)) is not None:
-            self._engines.pop(key, None)
             self._residency.gone(key)
 
     async def _need(self, route: Route, model: ModelFiles) -> Need:
@@ -112,7 +109,7 @@ class Admission:
         return known
 
     async def _evict(self, key: str) -> None:
-        engine = self._engines.pop(key, None)
+        engine = next((engine for engine, loaded in self._loaded.items() if loaded == key), None)
         if engine is not None:
             if not await self._host.unload(engine):
                 raise OutOfMemory(f"the engine of model '{key}' kept its memory; another try may find it free")
