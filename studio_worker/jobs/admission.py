@@ -29,7 +29,7 @@ LOAD_BYTES_PER_SEC = 500 * 1024**2
 """What a model loads at, for the cost of loading it again: a SATA disk's pace."""
 
 
-class Memory(Protocol):
+class EngineMemory(Protocol):
     """What admission asks of the engine host."""
 
     async def estimate(self, route: Route, model: ModelFiles) -> Estimate | None:
@@ -50,7 +50,7 @@ class Admission:
         devices: the ids of the devices whose memory is known.
     """
 
-    def __init__(self, host: Memory, residency: Residency, devices: Callable[[], Container[str]]) -> None:
+    def __init__(self, host: EngineMemory, residency: Residency, devices: Callable[[], Container[str]]) -> None:
         self._devices = devices
         self._host = host
         self._residency = residency
