@@ -14,7 +14,7 @@ from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.events import EventSink
 from studio_worker.jobs.admission import Admission
-from studio_worker.jobs.chronicle import Chronicle, when_answered
+from studio_worker.jobs.chronicle import Chronicle, in_a_moment
 from studio_worker.jobs.delivery import Bounds, Delivery
 from studio_worker.jobs.desk import Desk, DeskSettings
 from studio_worker.jobs.execution import LIMITS, Execution, ModelStore
@@ -77,7 +77,7 @@ class Jobs:
         limits: StageLimits = LIMITS,
         progress_secs: float = INTERVAL_SECS,
     ) -> None:
-        self._chronicle = chronicle = Chronicle(events, logs, clock, soon=when_answered)
+        self._chronicle = chronicle = Chronicle(events, logs, clock, soon=in_a_moment)
         self._journal = journal
         self._work_dirs = WorkDirs(state_dir / "work")
         self._group: asyncio.TaskGroup | None = None
