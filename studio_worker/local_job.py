@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from typing import Self
+from collections import deque
+from collections.abc import Callable, Generator, Mapping
+from types import MappingProxyType
+from typing import Any, Self
 
-from studio_worker.engines.base import AudioResult, ImageResult, LlmResult, Result, TranscriptResult, VideoResult
+from studio_worker.engines.base import (
+    AudioChunk,
+    AudioResult,
+    ImageResult,
+    LlmResult,
+    Result,
+    TextDelta,
+    TranscriptResult,
+    VideoResult,
+)
 from studio_worker.events import JobProgress
 from studio_worker.jobs.links import LocalLink
 from studio_worker.jobs.results import Artifact
@@ -17,18 +28,21 @@ class Job:
     """A job that `Worker.submit` took.
 
     ``result = await job`` gives the engine's checked result, bytes in memory; ``async for progress in job`` gives
-    `JobProgress` until the job ends. It is cancelled by `cancel` alone: a caller that stops waiting does not end it.
+    `JobProgress` until the job ends; one that streams gives the pieces of its result too (`TextDelta`, `AudioChunk`),
+    each of them and in order, while of progress only the latest waits. It is cancelled by `cancel` alone: a caller that
+    stops waiting does not end it.
 
     Attributes:
         id: the job's id, as events and logs name it.
     """
 
-    def __init__(self, job_id: str, cancel: Callable[[str, str], bool]) -> None:
+    def __init__(self, job_id: str, cancel: Callable[[str, str], bool], *, stream: bool = False) -> None:
         self.id = job_id
         self._cancel = cancel
         self._latest: JobProgress | None = None
+        self._pieces: deque[TextDelta | AudioChunk] = deque()
         self._moved = asyncio.Event()
-        self.link = LocalLink(self._on_progress)
+        self.link = LocalLink(self._on_progress, self._on_chunk if stream else None)
         self.link.result.add_done_callback(lambda _: self._moved.set())
 
     def __await__(self) -> Generator[object, None, Result]:
@@ -43,16 +57,26 @@ class Job:
         """End the job; awaiting it raises `JobCancelled`. False where it has ended already."""
         return self._cancel(self.id, reason)
 
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What is known of how the result was made: engine, model, seed, seconds; empty before there is a result."""
+        result = self.link.result
+        is_there = result.done() and not result.cancelled() and result.exception() is None
+        return MappingProxyType(dict(result.result().meta) if is_there else {})
+
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> JobProgress:
-        while self._latest is None:
+    async def __anext__(self) -> JobProgress | TextDelta | AudioChunk:
+        while not self._pieces and self._latest is None:
             if self.link.result.done():
                 raise StopAsyncIteration
             self._moved.clear()
             await self._moved.wait()
+        if self._pieces:
+            return self._pieces.popleft()
         progress, self._latest = self._latest, None
+        assert progress is not None
         return progress
 
     async def _result(self) -> Result:
@@ -60,6 +84,10 @@ class Job:
 
     def _on_progress(self, step: int, total: int, stage: str, preview: bytes | None) -> None:
         self._latest = JobProgress(self.id, step, total, stage, preview)
+        self._moved.set()
+
+    def _on_chunk(self, piece: TextDelta | AudioChunk) -> None:
+        self._pieces.append(piece)
         self._moved.set()
 
 

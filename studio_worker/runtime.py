@@ -64,8 +64,10 @@ class Runtime:
         clock: Clock,
         rng: Random,
         timings: Timings | None = None,
+        ledger: Path | None = None,
     ) -> None:
         self._timings = timings
+        self._ledger = ledger
         self._config = config
         self._routes = routes
         self._host = host
@@ -233,7 +235,7 @@ class Runtime:
         store = Store(
             lambda: self._config().models_path,
             downloader=downloader,
-            ledger=Ledger(config.state_path / "models.sqlite"),
+            ledger=Ledger(self._ledger or config.state_path / "models.sqlite"),
             quota_bytes=self._quota_bytes,
             links=config.state_path / "model-folders",
             clock=self._clock,

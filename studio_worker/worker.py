@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from random import Random
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -68,6 +69,8 @@ class Worker:
         clock: time, for tests.
         rng: seeds and jitter, for tests.
         timings: intervals and bounds of registration and session, for tests.
+        ledger: the file that remembers hashes and uses of model files; workers may share one. By default it lies in
+            the state folder.
 
     A worker object starts once; what ends it (`run` names the errors) is raised by `run`, else at the end of the block.
 
@@ -87,8 +90,10 @@ class Worker:
         clock: Clock | None = None,
         rng: Random | None = None,
         timings: Timings | None = None,
+        ledger: Path | None = None,
     ) -> None:
         self._config = config
+        self._ledger = ledger
         self._timings = timings
         self._source = config_source
         self._given = engines
@@ -175,21 +180,35 @@ class Worker:
         """Take offers again."""
         self._live_runtime.resume()
 
-    def submit(self, task: Task, *, model: str, source: ModelSource | None = None) -> Job:
+    def submit(
+        self,
+        task: Task,
+        *,
+        model: str,
+        source: ModelSource | None = None,
+        inputs: Mapping[str, Path] | None = None,
+        files: Mapping[str, Sequence[Path]] | None = None,
+        stream: bool = False,
+    ) -> Job:
         """Run a job of this process.
 
         Args:
             task: what to make.
             model: the model id.
             source: which engine and files; None routes by the exact pair of kind and model.
+            inputs: files of this machine in place of the task's URLs, by role (``image``, ``mask``, ``ref_image``,
+                ``audio``) or by field; a field that a task must have, such as `inputUrl`, may then say anything.
+            files: model files of this machine by role, used where they lie, in place of the source's.
+            stream: whether the job's iteration also gives the pieces of the result, where the engine can stream.
 
         Returns:
             The job: it waits for a seat in turn, and everything that goes wrong is raised by awaiting it.
         """
         desk = self._live_runtime.jobs.desk
         self._refresh()
-        job = Job(f"local-{secrets.token_hex(8)}", desk.cancel)
-        desk.submit(LocalOrder(job_id=job.id, model=model, task=task, source=source), job.link)
+        job = Job(f"local-{secrets.token_hex(8)}", desk.cancel, stream=stream)
+        order = LocalOrder(job_id=job.id, model=model, task=task, source=source, inputs=inputs or {}, files=files)
+        desk.submit(order, job.link)
         return job
 
     def keep_private(self, host: str, port: int) -> None:
@@ -280,6 +299,7 @@ class Worker:
                 clock=self._clock,
                 rng=self._rng,
                 timings=self._timings,
+                ledger=self._ledger,
             ) as runtime:
                 self._runtime = runtime
                 ready.set_result(None)

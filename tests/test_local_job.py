@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from studio_worker.engines.base import AudioResult, ImageResult, LlmResult, TranscriptResult, VideoResult
+from studio_worker.engines.base import (
+    AudioChunk,
+    AudioResult,
+    ImageResult,
+    LlmResult,
+    TextDelta,
+    TranscriptResult,
+    VideoResult,
+)
 from studio_worker.errors import EngineError, JobCancelled
 from studio_worker.events import JobProgress
 from studio_worker.jobs.results import Artifact, Entry, Kept
@@ -17,8 +25,8 @@ from studio_worker.wire.frames import RejectCode
 from studio_worker.wire.kinds import TaskKind
 
 
-def new_job() -> Job:
-    return Job("local-1", lambda job_id, reason: False)
+def new_job(**options: bool) -> Job:
+    return Job("local-1", lambda job_id, reason: False, **options)
 
 
 def kept(kind: TaskKind, **artifact: object) -> Kept:
@@ -127,6 +135,36 @@ async def test_a_waiting_follower_is_woken_by_the_end_of_the_job():
     await asyncio.sleep(0)
     job.link.complete(kept(TaskKind.LLM, json={}))
     assert await follower is None
+
+
+async def test_pieces_of_a_result_come_each_and_in_order_ahead_of_the_latest_progress():
+    job = new_job(stream=True)
+    for piece in (TextDelta("a"), TextDelta("b"), AudioChunk(b"\0\0", 8_000)):
+        job.link.on_chunk(piece)
+        job.link.progress(1, 1, "run", None)
+    job.link.complete(kept(TaskKind.LLM, json={}))
+    seen = [each async for each in job]
+    assert seen == [TextDelta("a"), TextDelta("b"), AudioChunk(b"\0\0", 8_000), JobProgress("local-1", 1, 1)]
+
+
+async def test_a_follower_that_waits_is_woken_by_a_piece():
+    job = new_job(stream=True)
+    follower = asyncio.create_task(anext(job))
+    await asyncio.sleep(0)
+    job.link.on_chunk(TextDelta("a"))
+    assert await follower == TextDelta("a")
+
+
+async def test_a_job_that_does_not_stream_wants_no_pieces():
+    assert new_job().link.on_chunk is None
+
+
+async def test_how_a_result_was_made_is_known_once_it_is_there():
+    job, failed = new_job(), new_job()
+    assert job.meta == {}
+    job.link.complete(kept(TaskKind.LLM, json={}, meta={"seed": 7}))
+    failed.link.fail(EngineError("broken"))
+    assert (job.meta, failed.meta) == ({"seed": 7}, {})
 
 
 async def test_cancelling_hands_the_reason_on_and_says_whether_it_could():

@@ -7,7 +7,7 @@ end without a word, and what the job still owes is in the journal.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +52,12 @@ class ModelStore(Protocol):
         self, model: str, source: ModelSource, options: LoadOptions, *, on_progress: OnProgress | None = None
     ) -> ModelFiles:
         """The model's files, present and checked, in use until `release`. Raises a JobError."""
+        ...
+
+    async def provision_local(
+        self, model: str, source: ModelSource | None, options: LoadOptions, files: Mapping[str, Sequence[Path]]
+    ) -> ModelFiles:
+        """A caller's own files where they lie, in use until `release`. Raises a JobError."""
         ...
 
     def release(self, files: ModelFiles) -> None:
@@ -199,9 +205,11 @@ class Execution:
             seed=plan.seed,
             work_dir=work_dir,
             on_progress=relay,
+            on_chunk=ticket.link.on_chunk,
         )
         output = await (self._host.run(call) if plan.is_light else self._run_within_limits(call))
-        if isinstance(output.result, (LlmResult, TranscriptResult)):
+        if isinstance(output.result, (LlmResult, TranscriptResult)) and plan.origin == "studio":
+            # No studio is told the meta of a JSON result.
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
         if is_quickly_inspected(output.result):
@@ -239,14 +247,17 @@ class Execution:
     async def _model(self, ticket: Ticket, relay: LinkProgress) -> ModelFiles:
         """The model's files, in use until the work ends, however it ends."""
         plan = ticket.plan
-        if plan.source is None:
+        if plan.files is not None:
+            files = await self._store.provision_local(plan.model, plan.source, plan.options, plan.files)
+        elif plan.source is None:
             return ModelFiles(id=plan.model, options=plan.options)
-        files = await self._store.provision(
-            plan.model,
-            plan.source,
-            plan.options,
-            on_progress=lambda done, total: relay(done, total, "download", None),
-        )
+        else:
+            files = await self._store.provision(
+                plan.model,
+                plan.source,
+                plan.options,
+                on_progress=lambda done, total: relay(done, total, "download", None),
+            )
         if files.files and ticket.work is not None:
             ticket.work.add_done_callback(lambda _: self._store.release(files))
         return files

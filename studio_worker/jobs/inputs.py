@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from studio_worker.jobs.local_inputs import copy_in
 from studio_worker.jobs.plan import Wanted
 
 
@@ -21,7 +22,7 @@ class InputFetcher(Protocol):
 async def fetch_inputs(wanted: Sequence[Wanted], fetcher: InputFetcher, work_dir: Path) -> Mapping[str, Path]:
     """Every input as a file in `work_dir`, by role.
 
-    All are fetched side by side; the first failure ends the others.
+    All are fetched side by side, a local caller's own files copied; the first failure ends the others.
 
     Args:
         wanted: what the task names.
@@ -29,13 +30,17 @@ async def fetch_inputs(wanted: Sequence[Wanted], fetcher: InputFetcher, work_dir
         work_dir: the job's own folder.
 
     Raises:
-        ExceptionGroup: of FetchRefused and FetchFailed, the first one first.
+        ExceptionGroup: of FetchRefused, FetchFailed and BadInput, the first one first.
     """
     files: dict[str, Path] = {item.role: work_dir / f"input-{item.role}" for item in wanted}
     async with asyncio.TaskGroup() as group:
         for item in wanted:
-            group.create_task(
-                fetcher.fetch(item.url, files[item.role], limit_bytes=item.limit_bytes, what=item.field),
-                name=f"input-{item.role}",
-            )
+            group.create_task(_bring(item, files[item.role], fetcher), name=f"input-{item.role}")
     return files
+
+
+async def _bring(item: Wanted, dest: Path, fetcher: InputFetcher) -> None:
+    if item.path is not None:
+        await copy_in(item.path, dest, limit_bytes=item.limit_bytes, what=item.field)
+    else:
+        await fetcher.fetch(item.url, dest, limit_bytes=item.limit_bytes, what=item.field)

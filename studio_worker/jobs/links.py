@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from studio_worker.engines.working import ChunkCallback
 from studio_worker.errors import EngineError, JobError, LinkClosed
 from studio_worker.jobs.results import Artifact, Kept
 from studio_worker.log import logger
@@ -78,6 +79,11 @@ class Link(Protocol):
         """Whether `progress` goes anywhere."""
         ...
 
+    @property
+    def on_chunk(self) -> ChunkCallback | None:
+        """What takes the pieces of a result as they come; None: the result alone is wanted."""
+        ...
+
     def accept(self) -> None:
         """Say that the job is taken; precedes everything else about it. Raises `LinkClosed`."""
         ...
@@ -109,6 +115,7 @@ class ClaimLink:
     """
 
     origin: Literal["studio", "local"] = "studio"
+    on_chunk: ChunkCallback | None = None
 
     def __init__(self, sender: FrameSender, job_id: str, attempt: int | None = None) -> None:
         self._sender = sender
@@ -187,6 +194,7 @@ class LocalLink:
 
     Args:
         on_progress: called on the event loop with step, total, stage, preview.
+        on_chunk: called on the event loop with the pieces of a result, in order, where its engine can stream.
     """
 
     origin: Literal["studio", "local"] = "local"
@@ -194,8 +202,13 @@ class LocalLink:
     closed = False
     has_capacity = True
 
-    def __init__(self, on_progress: Callable[[int, int, str, bytes | None], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_progress: Callable[[int, int, str, bytes | None], None] | None = None,
+        on_chunk: ChunkCallback | None = None,
+    ) -> None:
         self.result: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
+        self.on_chunk = on_chunk
         self._on_progress = on_progress
 
     @property

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import Any, Literal, TypeAlias
 
 from studio_worker.engines.base import JobInfo
 from studio_worker.engines.router import Route, Routes
+from studio_worker.jobs.local_inputs import name_inputs
 from studio_worker.models.files import LoadOptions
 from studio_worker.wire.claims import parse_claim
 from studio_worker.wire.defaults import resolve_defaults
@@ -33,22 +36,27 @@ class LocalOrder:
         model: the model id.
         task: what to make.
         source: which engine and files; None routes by the exact pair of kind and model.
+        inputs: input files of the caller's own, by role or by the field that would name their URL.
+        files: the model's files where they lie, by role, in place of those of the source.
     """
 
     job_id: str
     model: str
     task: Task
     source: ModelSource | None = None
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Sequence[Path]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One input to fetch. `field` is the task's field by its wire name."""
+    """One input to fetch. `field` is the task's field by its wire name, `path` a local caller's own file."""
 
     role: InputRole
     field: str
     url: str
     limit_bytes: int
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +75,7 @@ class Plan:
         inputs: what has to be fetched.
         attempt: the claim's attempt.
         origin: who asked.
+        files: a local caller's own model files, by role; None: the source's are provisioned.
     """
 
     job_id: str
@@ -80,6 +89,7 @@ class Plan:
     inputs: tuple[Wanted, ...]
     attempt: int | None = None
     origin: Literal["studio", "local"] = "studio"
+    files: Mapping[str, Sequence[Path]] | None = None
 
     @property
     def kind(self) -> TaskKind:
@@ -120,7 +130,10 @@ def draw(asked: dict[str, Any] | LocalOrder, routes: Routes, *, device: str | No
         UnsupportedTask: the engine does not serve this kind.
     """
     if isinstance(asked, LocalOrder):
-        return _plan(asked.job_id, asked.model, asked.task, asked.source, routes, device, rng, origin="local")
+        task, own = name_inputs(asked.task, asked.inputs)
+        plan = _plan(asked.job_id, asked.model, task, asked.source, routes, device, rng, origin="local")
+        inputs = tuple(replace(item, path=own.get(item.role)) for item in plan.inputs)
+        return replace(plan, inputs=inputs, files=asked.files)
     claim = parse_claim(asked)
     return _plan(claim.job_id, claim.model, claim.task, claim.source, routes, device, rng, attempt=claim.attempt)
 

@@ -10,12 +10,12 @@ import asyncio
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from studio_worker.clock import Clock, SystemClock
-from studio_worker.errors import BadClaim, ModelUnavailable
+from studio_worker.errors import BadClaim, BadInput, ModelUnavailable
 from studio_worker.fetch.download import Downloader
 from studio_worker.fetch.part_file import off_loop
 from studio_worker.fetch.wanted import Wanted
@@ -102,7 +102,9 @@ class Store:
         used: list[Seen] = []
         try:
             found = await self._gather(model, source.files, root, on_progress, used)
-            folder = await self._folder(model, source.files, found)
+            folder = await self._folder(
+                model, {file.filename: seen.path for file, seen in zip(source.files, found, strict=True)}
+            )
         except BaseException:
             self._end_use([seen.path for seen in used])
             raise
@@ -110,6 +112,38 @@ class Store:
         for file, seen in zip(source.files, found, strict=True):
             files.setdefault(file.role, []).append(seen.path)
         return ModelFiles(id=model, source=source, files=files, options=options, dir=folder)
+
+    async def provision_local(
+        self, model: str, source: ModelSource | None, options: LoadOptions, files: Mapping[str, Sequence[Path]]
+    ) -> ModelFiles:
+        """Files of a caller of this process, used where they lie and never written to; in use until `release`.
+
+        Args:
+            model: the model id.
+            source: which engine is to load them, and its defaults; its own files are not looked at.
+            options: how the engine is to load the model.
+            files: role to paths, in the order that the engine gets them in.
+
+        Raises:
+            BadInput: a path is no regular file with something in it, or two files that lie apart have one name.
+        """
+        paths = [path.absolute() for each in files.values() for path in each]
+        named = {path.name: path for path in paths}
+        if len(named) < len(set(paths)):
+            raise BadInput("two of the model's files have the same name in different folders: rename one")
+        used: list[Seen] = []
+        try:
+            for path in paths:
+                seen = await off_loop(lambda path=path: look(path))  # type: ignore[misc]  # bound to this turn's
+                if not isinstance(seen, Seen) or seen.size == 0:
+                    raise BadInput(seen if isinstance(seen, str) else f"{path} is {'empty' if seen else 'not there'}")
+                await self._begin_use(model, seen, used)
+            folder = await self._folder(model, named)
+        except BaseException:
+            self._end_use([seen.path for seen in used])
+            raise
+        kept = {role: [path.absolute() for path in each] for role, each in files.items()}
+        return ModelFiles(id=model, source=source, files=kept, options=options, dir=folder)
 
     def release(self, files: ModelFiles) -> None:
         """One use of a model is over. Called on the event loop; returns at once."""
@@ -208,14 +242,13 @@ class Store:
         self._ending.add(work)
         work.add_done_callback(self._ending.discard)
 
-    async def _folder(self, model: str, files: Sequence[ModelFile], found: Sequence[Seen]) -> Path | None:
-        parents = {seen.path.parent for seen in found}
+    async def _folder(self, model: str, named: Mapping[str, Path]) -> Path | None:
+        parents = {path.parent for path in named.values()}
         if len(parents) == 1:
             return parents.pop()
         links = self._links
-        if links is None:
+        if links is None or not named:
             return None
-        named = {file.filename: seen.path for file, seen in zip(files, found, strict=True)}
         try:
             return await off_loop(lambda: link_folder(links, model, named))
         except OSError as error:
