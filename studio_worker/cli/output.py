@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import dumps_lossy
 
 CELL_CHARS = 200
 """The longest text in a table's cell; `--json` has it whole."""
+
+_LINES = re.compile(r"([\n\t])")
 
 
 def note(text: str) -> None:
@@ -29,6 +32,21 @@ def say(text: str) -> None:
     if sys.stdout is not None:
         sys.stdout.write(escape(text) + "\n")
         sys.stdout.flush()
+
+
+def text(piece: str) -> None:
+    """A piece of a result's text on stdout, as it is; on a terminal nothing but its line ends and tabs act."""
+    if sys.stdout is None:
+        return
+    if is_terminal(sys.stdout):
+        piece = "".join(part if part in ("\n", "\t") else escape(part, limit=len(part)) for part in _LINES.split(piece))
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person looks at what goes to `stream`."""
+    return stream is not None and stream.isatty()
 
 
 def json_text(value: Any, *, indent: int | None = 2) -> None:
@@ -75,7 +93,7 @@ def record(found: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _is_looked_at() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
 
 
 def _cell(value: Any, *, limit: int = CELL_CHARS) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-_INTEGER = re.compile(r"[0-9]{1,9}", re.ASCII)
+_INTEGER = re.compile(r"[0-9]{1,20}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 
 

@@ -133,3 +133,16 @@ def test_a_dumb_terminal_gets_plain_text() -> None:
     shown = on_a_terminal(TERM="dumb")
     assert "\x1b" not in shown
     assert "─" not in shown
+
+
+def test_a_results_text_reaches_a_pipe_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    output.text("a\x1b[2J\n\tb")
+    assert capsys.readouterr().out == "a\x1b[2J\n\tb"
+
+
+def test_a_results_text_breaks_lines_on_a_terminal_and_does_nothing_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    output.text("a\x1b[2J\r\n\tb\u202e" + "x" * 5_000)
+    assert capsys.readouterr().out == "a\\x1b[2J\\r\n\tb\\u202e" + "x" * 5_000

@@ -1,0 +1,128 @@
+"""Where a local result goes: a file that is never overwritten unasked, or stdout."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from studio_worker.cli import output
+from studio_worker.errors import StudioWorkerError
+from studio_worker.private_file import reason
+from studio_worker.text import escape
+from studio_worker.wire.kinds import TaskKind
+
+STDOUT = Path("-")
+
+NAMES = {
+    TaskKind.IMAGE: "image",
+    TaskKind.VIDEO: "video",
+    TaskKind.AUDIO_TTS: "speech",
+    TaskKind.LLM: "answer",
+    TaskKind.AUDIO_STT: "transcript",
+}
+"""What a file of each kind is called where nobody says how."""
+
+
+class ResultNotWritten(StudioWorkerError):
+    """A result cannot be written to where it was wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a result goes.
+
+    Attributes:
+        kind: what is made.
+        out: the path of `-o`: a file, a folder that is there, ``-`` for stdout; None: stdout for text, a new file in
+            the working folder for bytes.
+        may_replace: whether a file that is there may be replaced.
+    """
+
+    kind: TaskKind
+    out: Path | None = None
+    may_replace: bool = False
+
+    @property
+    def is_stdout(self) -> bool:
+        """Whether the result is printed."""
+        return self.out == STDOUT or (self.out is None and not self.kind.is_binary)
+
+    def check(self, *, as_json: bool) -> None:
+        """Look, before anything is made, whether the result could be kept.
+
+        Raises:
+            click.UsageError: there is no such folder, the file is there already, or stdout is taken.
+        """
+        if self.out is None:
+            return
+        if self.out == STDOUT:
+            if as_json:
+                raise click.UsageError("--json prints to stdout: give -o a file")
+            if self.kind.is_binary and output.is_terminal(sys.stdout):
+                raise click.UsageError("-o - would write bytes to the terminal: send them to a file or a pipe")
+            return
+        shown = escape(str(self.out), limit=300)
+        if not self.out.is_dir() and not self.out.parent.is_dir():
+            raise click.UsageError(f"-o: there is no folder {escape(str(self.out.parent), limit=300)}")
+        if self.out.is_file() and not self.may_replace:
+            raise click.UsageError(f"-o: {shown} is there already: give another name, or --force to replace it")
+
+    def write(self, data: bytes, *, seed: object, ext: str) -> Path:
+        """Write the result to a file; returns where.
+
+        Args:
+            data: the whole result.
+            seed: what it was made with, for the name where none was given.
+            ext: what it is, for that name.
+
+        Raises:
+            ResultNotWritten: the disk refuses, or the file is there now.
+        """
+        folder = self.out if self.out is not None and self.out.is_dir() else Path()
+        named = None if self.out is None or folder == self.out else self.out
+        names = [named] if named is not None else _free_names(folder / f"{NAMES[self.kind]}-{seed}", ext)
+        for path in names:
+            try:
+                _write(path, data, may_replace=self.may_replace)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ResultNotWritten(
+                    f"{escape(str(path), limit=300)} cannot be written: {reason(error)}; give -o another place"
+                ) from None
+            return path
+        raise ResultNotWritten(f"{escape(str(self.out), limit=300)} is there now: give -o another name, or --force")
+
+
+def print_bytes(data: bytes) -> None:
+    """Bytes on stdout."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _free_names(stem: Path, ext: str) -> Iterator[Path]:
+    yield stem.with_name(f"{stem.name}.{ext}")
+    for number in range(2, 10_000):
+        yield stem.with_name(f"{stem.name}-{number}.{ext}")
+
+
+def _write(path: Path, data: bytes, *, may_replace: bool) -> None:
+    """Whole or not at all. A device or a pipe is written to, never replaced. Raises OSError."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part") if may_replace else path
+    with part.open("xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+            if may_replace:
+                part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
