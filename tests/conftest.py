@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
+from filelock import FileLock
 from loguru import logger
 
 from studio_worker.config import Config
@@ -210,3 +211,35 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
     return Site(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model with random weights, for the true llama.cpp."""
+    pytest.importorskip("llama_cpp", reason="needs the package studio-worker-llama")
+    from tiny_gguf import write_gguf
+
+    return write_gguf(tmp_path_factory.mktemp("llm") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def sdxs(pytestconfig: pytest.Config) -> Path:
+    """A checkpoint with random weights, for the true stable-diffusion.cpp; large, and so kept between runs."""
+    pytest.importorskip("stable_diffusion_cpp", reason="needs the package studio-worker-sdcpp")
+    from sdxs_checkpoint import write_checkpoint
+
+    folder = Path(pytestconfig.cache.mkdir("studio-worker-sdcpp"))
+    with FileLock(folder / "lock"):
+        if not (folder / "sdxs.gguf").exists():
+            write_checkpoint(folder / "part")
+            (folder / "part").rename(folder / "sdxs.gguf")
+    return folder / "sdxs.gguf"
+
+
+@pytest.fixture(scope="session")
+def lama_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph of LaMa's shape, for the true ONNX Runtime; it paints 51, 153, 204 where the mask is white."""
+    pytest.importorskip("onnxruntime", reason="needs the package studio-worker-onnx")
+    from lama_graph import lama
+
+    return lama(tmp_path_factory.mktemp("lama") / "lama.onnx", out_scale=255.0)
