@@ -52,16 +52,14 @@ def test_a_language_model_answers_as_a_schema_says(generate: Any, tiny_llm: Path
     assert (tiny_llm.stat().st_mtime_ns, tiny_llm.stat().st_size) == (before.st_mtime_ns, before.st_size)
 
 
-def test_a_diffusion_model_paints_the_same_picture_for_the_same_seed(generate: Any, sdxs: Path) -> None:
+def test_a_diffusion_model_paints_from_a_file_where_it_lies(generate: Any, sdxs: Path) -> None:
     asked = ("image", "--source-id", "sd-cpp", "--file", f"model={sdxs}", "--prompt", "a clay cup", "--seed", 5)
-    size = ("--width", 64, "--height", 64, "--steps", 2)
-    first = generate("sdcpp", *asked, *size, "-o", "a.png")
-    assert "loading" in first.err
-    assert " of 2\n" in first.err
-    told = json.loads(generate("sdcpp", *asked, *size, "-o", "b.png", "--json").out)
-    assert (told["model"], told["engine"], told["seed"]) == ("sdxs", "sd-cpp", 5)
-    assert Image.open("a.png").size == (64, 64)
-    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    done = generate("sdcpp", *asked, "--width", 64, "--height", 64, "--steps", 2, "-o", "cup.png", "--json")
+    told = json.loads(done.out)
+    assert (told["model"], told["engine"], told["seed"], told["path"]) == ("sdxs", "sd-cpp", 5, "cup.png")
+    assert Image.open("cup.png").size == (64, 64)
+    assert "loading" in done.err
+    assert " of 2\n" in done.err
 
 
 def test_an_object_is_removed_and_every_pixel_outside_the_mask_stays(generate: Any, lama_graph: Path) -> None:
