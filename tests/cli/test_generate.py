@@ -9,13 +9,17 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from studio_worker.models.ledger import Ledger
+from studio_worker.state import StateLock
 from studio_worker.testing.claims import silence
 from studio_worker.wire.results import sniff_ext
 
@@ -218,8 +222,6 @@ def test_a_line_from_stdin_is_tried_as_a_studio_would_get_it(program: Any, folde
 
 
 def test_it_runs_beside_a_worker_and_leaves_no_trace_but_its_result(generate: Any, home: Path, folder: Path) -> None:
-    from studio_worker.state import StateLock
-
     state = home / ".local" / "state" / "minis-studio-worker"
     with StateLock(state):
         done = generate("llm", "--model", "synthetic-llm", "--prompt", "hello")
@@ -227,6 +229,53 @@ def test_it_runs_beside_a_worker_and_leaves_no_trace_but_its_result(generate: An
     assert list((home / "tmp").iterdir()) == []
     assert not (home / "models").exists()
     assert {path.name for path in state.iterdir()} <= {"worker.lock", "models.sqlite"}
+
+
+@pytest.fixture
+def weights(folder: Path) -> Iterator[Callable[[bytes], str]]:
+    """A server of this machine; the call says what it serves, and gives the URL."""
+    served: list[bytes] = []
+
+    class Weights(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(served[-1])))
+            self.end_headers()
+            self.wfile.write(served[-1])
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Weights) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+
+        def serve(data: bytes) -> str:
+            served.append(data)
+            return f"http://127.0.0.1:{server.server_port}/weights.bin"
+
+        yield serve
+        server.shutdown()
+        thread.join()
+
+
+def test_model_files_that_are_missing_are_downloaded_once_and_belong_to_the_worker(
+    generate: Any, weights: Any, home: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDIO_WORKER_ALLOW_PRIVATE_URLS", "true")
+    file = {"role": "model", "url": weights(b"w" * 300_000), "filename": "weights.bin"}
+    Path("source.json").write_text(json.dumps({"engine": "synthetic", "files": [file]}))
+    first = generate("llm", "--source", "source.json", "--prompt", "hello")
+    assert first.status == 0, first.err
+    assert "download 0.3 of 0.3 MB" in first.err
+    again = generate("llm", "--source", "source.json", "--prompt", "hello")
+    assert again.status == 0, again.err
+    assert "download" not in again.err
+    assert (home / "models" / "weights.bin").stat().st_size == 300_000
+    ledger = Ledger(home / ".local" / "state" / "minis-studio-worker" / "models.sqlite")
+    (record,) = ledger.records()
+    ledger.close()
+    assert (record.path.name, record.model, record.is_owned) == ("weights.bin", "weights", True)
 
 
 class Started:

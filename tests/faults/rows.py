@@ -356,6 +356,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "B-010": (
         "cli/test_config.py::test_set_threshold_refuses_what_is_no_amount",
         "cli/test_parameters.py::test_what_is_no_port_in_ascii_digits_is_a_usage_error",
+        "cli/test_generate_target.py::test_a_folder_that_is_not_there_is_a_usage_error",
     ),
     # Frames.
     "B-020": (FRAMES + "what_cannot_be_read_is_skipped_and_the_session_goes_on",),
