@@ -188,6 +188,7 @@ class Worker:
         source: ModelSource | None = None,
         inputs: Mapping[str, Path] | None = None,
         files: Mapping[str, Sequence[Path]] | None = None,
+        seed: int | None = None,
         stream: bool = False,
     ) -> Job:
         """Run a job of this process.
@@ -199,6 +200,7 @@ class Worker:
             inputs: files of this machine in place of the task's URLs, by role (``image``, ``mask``, ``ref_image``,
                 ``audio``) or by field; a field that a task must have, such as `inputUrl`, may then say anything.
             files: model files of this machine by role, used where they lie, in place of the source's.
+            seed: in place of a random one, also for kinds whose task carries none.
             stream: whether the job's iteration also gives the pieces of the result, where the engine can stream.
 
         Returns:
@@ -207,7 +209,9 @@ class Worker:
         desk = self._live_runtime.jobs.desk
         self._refresh()
         job = Job(f"local-{secrets.token_hex(8)}", desk.cancel, stream=stream)
-        order = LocalOrder(job_id=job.id, model=model, task=task, source=source, inputs=inputs or {}, files=files)
+        order = LocalOrder(
+            job_id=job.id, model=model, task=task, source=source, inputs=inputs or {}, files=files, seed=seed
+        )
         desk.submit(order, job.link)
         return job
 

@@ -151,6 +151,12 @@ async def test_a_local_job_tells_engine_model_seed_and_time_of_every_kind_of_res
     assert all(meta["seconds"] >= 0 and isinstance(meta["seed"], int) for meta in told)
 
 
+async def test_a_caller_may_give_the_seed_of_any_kind_of_job(worker, mirror, words):
+    job = worker.submit(words(), model="m", seed=11)
+    await job
+    assert (mirror.seen.seed, job.meta["seed"]) == (11, 11)
+
+
 async def test_workers_may_share_the_memory_of_model_files(settings, mirror, words, tmp_path):
     shared = tmp_path / "shared" / "models.sqlite"
     file = tmp_path / "weights.bin"

@@ -36,7 +36,7 @@ def _number(context: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--prompt", "--text", "prompt", metavar="TEXT", help="What to make, to answer or to speak.")
 @click.option("--negative-prompt", metavar="TEXT", help="What the picture or film is not to show.")
 @click.option("--system", metavar="TEXT", help="llm: what the model is told before the prompt.")
-@click.option("--seed", metavar="N", callback=_number, help="image: the same seed makes the same picture.")
+@click.option("--seed", metavar="N", callback=_number, help="The same seed makes the same result, where an engine can.")
 @click.option("--steps", metavar="N", callback=_number, help="image: steps.")
 @click.option("--width", metavar="N", callback=_number, help="Pixels across.")
 @click.option("--height", metavar="N", callback=_number, help="Pixels down.")

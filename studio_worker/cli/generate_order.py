@@ -78,6 +78,7 @@ class Order:
     source: ModelSource | None
     inputs: Mapping[str, Path]
     files: Mapping[str, Sequence[Path]] | None
+    seed: int | None = None
 
     @property
     def kind(self) -> TaskKind:
@@ -97,7 +98,10 @@ def read_order(asked: Asked) -> Order:
         raw = dict(line.get("task") or {})
         kind = _kind(asked, raw)
         raw["kind"] = kind.value
-        raw |= everyday_fields(kind, asked.everyday)
+        everyday = dict(asked.everyday)
+        # Other kinds' tasks carry no seed, but their engines use one.
+        seed = everyday.pop("seed", None) if kind is not TaskKind.IMAGE else None
+        raw |= everyday_fields(kind, everyday)
         raw |= typed_fields("--set", asked.fields, TASK_TYPES[kind], f"kind {kind.value}")
         inputs = _inputs(kind, asked.inputs, raw)
         if asked.out is not None and "ext" not in raw and (ext := asked.out.suffix[1:].lower()) in known_exts(kind):
@@ -110,7 +114,8 @@ def read_order(asked: Asked) -> Order:
     files = _files(asked.files)
     if files is not None and source is None:
         raise click.UsageError("--file needs the engine that is to load it: give --source-id ID")
-    return Order(task=task, model=_model(asked, line, source, files), source=source, inputs=inputs, files=files)
+    model = _model(asked, line, source, files)
+    return Order(task=task, model=model, source=source, inputs=inputs, files=files, seed=seed)
 
 
 def read_json(option: str, path: Path) -> Any:

@@ -75,6 +75,7 @@ async def _run(order: Order, settings: Config, shown: Display, on_text: Callable
                 source=order.source,
                 inputs=order.inputs,
                 files=order.files,
+                seed=order.seed,
                 stream=on_text is not None,
             )
             if order.files or (order.source is not None and order.source.files):

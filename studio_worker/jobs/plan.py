@@ -38,6 +38,7 @@ class LocalOrder:
         source: which engine and files; None routes by the exact pair of kind and model.
         inputs: input files of the caller's own, by role or by the field that would name their URL.
         files: the model's files where they lie, by role, in place of those of the source.
+        seed: in place of the task's own or a random one.
     """
 
     job_id: str
@@ -46,6 +47,7 @@ class LocalOrder:
     source: ModelSource | None = None
     inputs: Mapping[str, Path] = field(default_factory=dict)
     files: Mapping[str, Sequence[Path]] | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def draw(asked: dict[str, Any] | LocalOrder, routes: Routes, *, device: str | No
         task, own = name_inputs(asked.task, asked.inputs)
         plan = _plan(asked.job_id, asked.model, task, asked.source, routes, device, rng, origin="local")
         inputs = tuple(replace(item, path=own.get(item.role)) for item in plan.inputs)
-        return replace(plan, inputs=inputs, files=asked.files)
+        return replace(plan, inputs=inputs, files=asked.files, seed=plan.seed if asked.seed is None else asked.seed)
     claim = parse_claim(asked)
     return _plan(claim.job_id, claim.model, claim.task, claim.source, routes, device, rng, attempt=claim.attempt)
 

@@ -121,12 +121,12 @@ def test_a_picture_a_sound_and_a_film_become_files_named_by_kind_and_seed(
 
 
 def test_an_answer_is_printed_and_progress_goes_to_stderr(generate: Any, folder: Path) -> None:
-    done = generate("llm", "--model", "synthetic-llm", "--prompt", "hello")
+    done = generate("llm", "--model", "synthetic-llm", "--prompt", "hello", "--seed", 7)
     assert done.status == 0, done.err
     assert done.out.startswith("[synthetic] reply to prompt")
     assert done.out.count("\n") == 1
     assert done.err.startswith("starting\n")
-    assert "engine synthetic, seed " in done.err
+    assert "engine synthetic, seed 7, " in done.err
     assert list(folder.iterdir()) == []
 
 

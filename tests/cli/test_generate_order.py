@@ -61,6 +61,12 @@ def test_a_field_by_its_wire_name_wins_over_the_everyday_option_and_null_takes_o
     assert "seed" not in order(everyday={"seed": 4}, fields=["seed=null"]).task.model_fields_set
 
 
+def test_a_seed_is_a_field_of_pictures_and_goes_beside_other_tasks() -> None:
+    picture, answer = order("image", everyday={"seed": 7}), order("llm", everyday={"seed": 7})
+    assert (picture.task.seed, picture.seed) == (7, None)
+    assert (answer.seed, "seed" in type(answer.task).model_fields) == (7, False)
+
+
 @pytest.mark.parametrize(
     ("kind", "remedy"), [("image", "--prompt"), ("llm", "--prompt"), ("tts", "--text"), ("stt", "--audio")]
 )
