@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 from studio_worker.advert import capabilities
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
+from studio_worker.ending import first_error, hand_on
 from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.devices import Devices, MachineDevices
@@ -122,11 +123,11 @@ class Worker:
             raise RuntimeError("this worker has been started before: make another Worker")
         self._is_used = True
         try:
-            await self._take_lock()
+            await self._lock.take()
             await self._look_around()
             ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._main = asyncio.create_task(self._live(ready), name="worker")
-            self._main.add_done_callback(lambda main: _hand_on(main, ready))
+            self._main.add_done_callback(lambda main: hand_on(main, ready))
             await ready
         except BaseException:
             await self._stop_now()
@@ -312,7 +313,7 @@ class Worker:
                     self._abandon_wanted, drain_secs=self._config.drain_timeout_secs, abandon_secs=ABANDON_SECS
                 )
         except* StudioWorkerError as group:
-            raise _first(group.exceptions) from None
+            raise first_error(group) from None
         finally:
             self._bus.close()
 
@@ -354,15 +355,6 @@ class Worker:
         self._descriptions = (*await self._describe(config), *given)
         self._routes = self._draw_routes()
 
-    async def _take_lock(self) -> None:
-        taking = asyncio.create_task(asyncio.to_thread(self._lock.acquire))
-        try:
-            await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            # The thread cannot be called back: a lock that it takes now has to be there to be released.
-            await asyncio.wait([taking])
-            raise
-
     async def _stop_now(self) -> None:
         try:
             if self._main is not None and not self._main.done():
@@ -375,22 +367,6 @@ class Worker:
         main = self._main
         if main is not None and main.done() and not main.cancelled() and (error := main.exception()) is not None:
             raise error
-
-
-def _hand_on(main: asyncio.Task[None], ready: asyncio.Future[None]) -> None:
-    """End a start that is still waited for with what ended the worker; mark its error as seen."""
-    error = None if main.cancelled() else main.exception()
-    if not ready.done():
-        if error is None:
-            ready.cancel()
-        else:
-            ready.set_exception(error)
-
-
-def _first(errors: Iterable[BaseException]) -> BaseException:
-    for error in errors:
-        return _first(error.exceptions) if isinstance(error, BaseExceptionGroup) else error
-    raise ValueError("an exception group is never empty")
 
 
 def _announce(sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -55,6 +56,16 @@ class StateLock:
             raise ConfigError(
                 f"the state folder {self._dir} cannot be used: {reason(error)}; make it writable or set state_dir"
             ) from None
+
+    async def take(self) -> None:
+        """`acquire` off the event loop; after a cancelled call the folder may be held, and `release` gives it back."""
+        taking = asyncio.create_task(asyncio.to_thread(self.acquire))
+        try:
+            await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # The thread cannot be called back: a lock that it takes now has to be there to be released.
+            await asyncio.wait([taking])
+            raise
 
     def release(self) -> None:
         """Give the folder back; harmless where it is not held."""

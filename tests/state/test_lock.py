@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -101,3 +102,25 @@ def test_a_state_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be used"):
         StateLock(tmp_path / "file").acquire()
+
+
+async def test_a_lock_is_taken_off_the_event_loop_and_given_back(tmp_path: Path):
+    first, second = StateLock(tmp_path), StateLock(tmp_path)
+    await first.take()
+    with pytest.raises(AlreadyRunning):
+        await second.take()
+    first.release()
+    await second.take()
+    second.release()
+
+
+async def test_a_call_that_is_cancelled_leaves_a_lock_that_can_be_given_back(tmp_path: Path):
+    lock, other = StateLock(tmp_path), StateLock(tmp_path)
+    taking = asyncio.create_task(lock.take())
+    await asyncio.sleep(0)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    lock.release()
+    other.acquire()
+    other.release()
