@@ -11,6 +11,7 @@ from studio_worker.cli.generate_order import Order
 from studio_worker.cli.generate_run import Done
 from studio_worker.cli.generate_target import Target, print_bytes
 from studio_worker.engines.base import LlmResult, TranscriptResult
+from studio_worker.wire.results import media_type
 from studio_worker.wire.strict_json import dumps_lossy
 
 
@@ -70,7 +71,9 @@ def hand_out(order: Order, target: Target, done: Done, live: LiveText, *, total_
     if not target.is_stdout:
         path = target.write(data, seed=told["seed"], ext=ext)
         told |= {"path": str(path), "bytes": len(data), "ext": ext}
-        output.note(f"wrote {path}: {len(data):,} bytes")
+        is_misnamed = order.kind.is_binary and path.suffix and media_type(path.suffix[1:]) != media_type(ext)
+        what = f" of {ext}, whatever its name says" if is_misnamed else ""
+        output.note(f"wrote {path}: {len(data):,} bytes{what}")
     told["seconds"] = {
         "start": round(done.start_secs, 3),
         "job": round(done.job_secs, 3),

@@ -76,6 +76,16 @@ def test_bytes_become_a_file_and_its_name_is_told(given: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("out", "ext", "is_misnamed"),
+    [("a.png", "png", False), ("a.JPG", "jpeg", False), ("a", "png", False), ("a.mp4", "webp", True)],
+)
+def test_a_file_whose_name_says_something_else_than_its_bytes_is_told(
+    given: Any, out: str, ext: str, is_misnamed: bool
+) -> None:
+    assert (f" of {ext}, whatever its name says" in given("image", ImageResult(b"x", ext), out=out).err) is is_misnamed
+
+
+@pytest.mark.parametrize(
     ("out", "written"),
     [("a.txt", "hello\n"), ("answer", "hello\n"), ("a.json", json.dumps(answer().json, indent=2) + "\n")],
 )
