@@ -186,8 +186,8 @@ class Execution:
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
         if is_quickly_inspected(output.result):
-            return inspect(plan.kind, output.result, meta)
-        return await asyncio.to_thread(inspect, plan.kind, output.result, meta)
+            return inspect(plan.task, output.result, meta)
+        return await asyncio.to_thread(inspect, plan.task, output.result, meta)
 
     async def _materials(self, plan: Plan, work_dir: Path) -> tuple[ModelFiles, Mapping[str, Path]]:
         """Model and inputs side by side; the first failure ends the other."""

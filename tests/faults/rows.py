@@ -205,8 +205,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         FAULT_PROCESS + "what_an_engine_says_after_its_cancellation_is_heard_by_nobody",
         FAULT_PROCESS + "progress_after_the_result_is_dropped",
     ),
-    "F-91": Partly(
-        (FAULT_PROCESS + "a_result_that_is_none_fails_its_job_and_is_never_uploaded",), "an all-black picture"
+    "F-91": (
+        FAULT_PROCESS + "a_result_that_is_none_fails_its_job_and_is_never_uploaded",
+        "jobs/test_picture_checks.py::test_a_picture_of_one_colour_is_refused",
+        "jobs/test_sound_checks.py::test_silence_in_place_of_words_is_refused",
+        "jobs/test_film_checks.py::test_an_animation_that_stays_one_colour_is_refused",
     ),
     "F-92": Partly(
         (
