@@ -11,8 +11,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --prefer-binary
 PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
-EDITABLE := $(foreach project,./ $(PLUGINS),--editable $(project))
 PROJECTS := pyproject.toml $(addsuffix pyproject.toml,$(PLUGINS))
+
+# Plugins whose libraries have no wheels: pip compiles those once, for some ten minutes, and keeps the wheels that it made.
+COMPILED := $(wildcard plugins/studio-worker-llama/ plugins/studio-worker-sdcpp/)
+EDITABLE := $(foreach project,./ $(PLUGINS),--editable $(project))
+QUICK := $(foreach project,./ $(filter-out $(COMPILED),$(PLUGINS)),--editable $(project))
+UNCOMPILED := $(foreach project,$(COMPILED),--editable $(project))
+# Code that every machine of this kind can run, since the wheels may travel in a cache.
+export CMAKE_ARGS ?= -DGGML_NATIVE=OFF
 
 .PHONY: help
 help: ## List the targets
@@ -79,23 +86,25 @@ browser:
 
 # A stamp for each set of requirements, older than every pyproject.toml that they come from.
 $(VENV)/ready-demo: $(PROJECTS) | $(BIN)/python
-	@echo "installing studio-worker with its speech plugins into $(VENV) ..."
-	@$(PIP) $(EDITABLE) --group demo
+	@echo "installing studio-worker with the plugins that need no compiler into $(VENV) ..."
+	@$(PIP) $(QUICK) --group demo
 	@touch $@
 
 $(VENV)/ready-test: $(PROJECTS) | $(BIN)/python
 	@echo "installing studio-worker, its plugins and what the tests need into $(VENV) ..."
+	@echo "(the first time on a machine, llama.cpp and stable-diffusion.cpp are compiled: a C++ compiler, some ten minutes)"
 	@$(PIP) $(EDITABLE) --group test
 	@touch $@
 
 $(VENV)/ready-lint: $(PROJECTS) | $(BIN)/python
 	@echo "installing ruff and mypy into $(VENV) ..."
-	@$(PIP) $(EDITABLE) --group lint
+	@$(PIP) $(QUICK) --group lint
+	@$(PIP) --no-deps $(UNCOMPILED)
 	@touch $@
 
 $(VENV)/ready-docs: $(PROJECTS) | $(BIN)/python
 	@echo "installing what builds the documentation into $(VENV) ..."
-	@$(PIP) $(EDITABLE) --group docs
+	@$(PIP) $(QUICK) --group docs
 	@touch $@
 
 # `pip install --group` needs pip 25.1, which the Pythons of today do not all bring.

@@ -86,7 +86,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def sweep(path: Path) -> None:
@@ -121,7 +121,12 @@ def _check(path: Path, found: os.stat_result, limit_bytes: int) -> None:
         )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive a power loss; nothing to do on Windows.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

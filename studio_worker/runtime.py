@@ -15,11 +15,13 @@ import aiohttp
 from studio_worker.clock import Clock
 from studio_worker.config import Config
 from studio_worker.engines.host import Host
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
+from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.jobs import Jobs
 from studio_worker.jobs.journal import MemoryJournal
 from studio_worker.jobs.uploads import Uploader
@@ -51,6 +53,8 @@ class Runtime:
         config: Callable[[], Config],
         routes: Callable[[], Routes],
         host: Host,
+        admission: Admission,
+        quarantine: Quarantine,
         capabilities: Callable[[], Capabilities],
         logs: LogShipper,
         events: EventSink,
@@ -63,6 +67,8 @@ class Runtime:
         self._config = config
         self._routes = routes
         self._host = host
+        self._admission = admission
+        self._quarantine = quarantine
         self._capabilities = capabilities
         self._logs = logs
         self._events = events
@@ -138,6 +144,7 @@ class Runtime:
             logger.bind(event="worker.left", results=left).warning(
                 "Results that nobody has acknowledged are left behind"
             )
+        self.jobs.tell()
         if self.keeper is not None:
             await _within(CLOSE_SECS, self.keeper.close())
 
@@ -179,6 +186,8 @@ class Runtime:
             clock=self._clock,
             rng=self._rng,
             state_dir=config.state_path,
+            admission=self._admission,
+            quarantine=self._quarantine,
             signed_out=self._signed_out,
         )
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())

@@ -14,16 +14,21 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, disable
+from studio_worker.engines.devices import Devices, MachineDevices
 from studio_worker.engines.entry_points import list_plugins
 from studio_worker.engines.host import Host
 from studio_worker.engines.plugins import discover
+from studio_worker.engines.process_runner import EngineKey
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.errors import StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
+from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.plan import LocalOrder
 from studio_worker.local_job import Job
 from studio_worker.log import logger
 from studio_worker.machine import Machine, probe
+from studio_worker.models.residency import Residency
 from studio_worker.runtime import Runtime
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.timings import Timings
@@ -96,6 +101,9 @@ class Worker:
         self._machine = Machine("unknown-host", "unknown-user")
         self._descriptions: tuple[EngineDescription, ...] = ()
         self._routes = Routes.build(())
+        self._routes_until: float | None = None
+        self._quarantine = Quarantine(self._clock)
+        self._devices = Devices(())
         self._runtime: Runtime | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_used = False
@@ -222,6 +230,7 @@ class Worker:
         try:
             async with asyncio.timeout(PROBE_SECS):
                 self._machine = await asyncio.to_thread(probe)
+                self._devices.update(await asyncio.to_thread(MachineDevices().devices))
         except TimeoutError:
             logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
         found = await self._describe(self._config)
@@ -231,7 +240,11 @@ class Worker:
             tables=self._config.plugins,
             clock=self._clock,
             engine_idle_secs=self._config.engine_idle_secs,
+            slots=self._config.max_concurrent_jobs,
+            on_death=self._engine_died,
         )
+        residency = Residency(self._devices.budget, clock=self._clock)
+        self._admission = Admission(self._host, residency, self._devices.budget)
         self._descriptions = self._host.descriptions
         self._routes = self._draw_routes()
 
@@ -239,7 +252,18 @@ class Worker:
         return await discover(list_plugins(), config.plugins, disabled=config.disabled_engines)
 
     def _draw_routes(self) -> Routes:
-        return Routes.build(self.engines, self._config.engine_preferences)
+        self._routes_until = self._quarantine.next_release()
+        return Routes.build(self._quarantine.advertised(self.engines), self._config.engine_preferences)
+
+    def _engine_died(self, engine: EngineKey, model: str | None, why: str) -> None:
+        """Three deaths on one model withdraw it; its process's memory is free again."""
+        self._admission.ended(engine)
+        name = next((each.name for each in self._descriptions if each.key == engine), "")
+        if model is not None and self._quarantine.died(name, model):
+            logger.bind(event="engine.quarantine", engine=name, model=model, reason=why).error(
+                "An engine keeps dying on a model, which is left alone for a while"
+            )
+            self._routes = self._draw_routes()
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
         try:
@@ -247,6 +271,8 @@ class Worker:
                 config=lambda: self._config,
                 routes=lambda: self._routes,
                 host=self._host,
+                admission=self._admission,
+                quarantine=self._quarantine,
                 capabilities=self._capabilities,
                 logs=self._logs,
                 events=self._bus,
@@ -282,6 +308,8 @@ class Worker:
         if self._source is not None and (config := self._source.refresh()) is not self._seen_config:
             self._seen_config = config
             self._take_settings(config)
+        if self._routes_until is not None and self._clock.monotonic() >= self._routes_until:
+            self._routes = self._draw_routes()
 
     def _take_settings(self, config: Config) -> None:
         # Token, lock and spool belong to the studio and the folder of the start: a half change would send the token

@@ -10,9 +10,12 @@ import pytest
 
 from studio_worker.clock import SystemClock
 from studio_worker.engines.host import Host
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.errors import ConfigError, WorkerDeleted
 from studio_worker.event_bus import EventBus
+from studio_worker.jobs.admission import Admission
+from studio_worker.models.residency import Residency
 from studio_worker.runtime import Runtime, _within
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.testing.scripted_studio import ScriptedStudio
@@ -26,10 +29,13 @@ def runtime(settings):
     def make(host: Host | None = None, **fields: object) -> Runtime:
         config = settings(**fields)
         clock = SystemClock()
+        host = host or Host(())
         return Runtime(
             config=lambda: config,
             routes=lambda: Routes.build(()),
-            host=host or Host(()),
+            host=host,
+            admission=Admission(host, Residency(dict, clock=clock), dict),
+            quarantine=Quarantine(clock),
             capabilities=Capabilities,
             logs=LogShipper(clock, tuple),
             events=EventBus(),

@@ -8,8 +8,7 @@ Order: take the pipe away, read the first request, watch the pipe, set `sys.path
 Guarantee: the process, and what it started, ends within a second of the worker: a daemon thread blocks on the pipe
 and leaves at its end.
 
-Up: ``{"type": "described", "engines": [...], "hooks": [...]}`` or ``{"type": "failed", "reason": ...}``.
-Down: ``{"type": "describe", "value", "table", "path", "pythonpath"}``.
+It describes a plugin, or serves the jobs of one engine: the first message says which (`messages.Describe`, `Open`).
 """
 
 from __future__ import annotations
@@ -18,22 +17,33 @@ import os
 import signal
 import sys
 import threading
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from studio_worker.engines.framing import pack, read_frame
+from studio_worker.engines.framing import MAX_ORDER_BYTES, pack, read_frame
+from studio_worker.engines.lifeline import hold
+from studio_worker.engines.messages import Describe, Described, Open, Refused, read_down, to_json
 
 
 def main() -> None:
     """Serve one worker until its pipe ends."""
     requests, answers = _take_pipe()
-    request = read_frame(requests)
-    if request is None:
+    if len(sys.argv) > 1:
+        hold(int(sys.argv.pop()))
+    frame = read_frame(requests, limit=MAX_ORDER_BYTES)
+    if frame is None:
         return
-    threading.Thread(target=_leave_with_the_worker, args=(requests,), daemon=True).start()
-    _restore_environment(request)
-    answers.write(_answer(request))
-    answers.flush()
-    # The worker reads the answer and then ends this process; leaving first would run the plugin's exit handlers.
+    request = read_down(frame)
+    if isinstance(request, Describe):
+        threading.Thread(target=_leave_with_the_worker, args=(requests,), daemon=True).start()
+        _restore_environment(request)
+        answers.write(pack(to_json(_answer(request))))
+        answers.flush()
+    elif isinstance(request, Open):
+        _restore_environment(request)
+        from studio_worker.engines.serving import Serving
+
+        Serving(request, answers).start(requests, leave)
+    # The worker ends this process; leaving first would run the exit handlers of what was imported.
     threading.Event().wait()
 
 
@@ -45,6 +55,9 @@ def _take_pipe() -> tuple[BinaryIO, BinaryIO]:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
+    if sys.stdout is not None:
+        # A line that waits in a buffer is lost when the process is killed.
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is the TextIOWrapper of fd 1
     return requests, answers
 
 
@@ -53,42 +66,42 @@ def _leave_with_the_worker(requests: BinaryIO) -> None:
         while read_frame(requests) is not None:
             pass
     finally:
-        if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
-            os.killpg(os.getpid(), signal.SIGKILL)
-        os._exit(0)
+        leave()
 
 
-def _restore_environment(request: dict[str, Any]) -> None:
+def leave() -> None:
+    """End this process, and what it started, now."""
+    if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(0)
+
+
+def _restore_environment(request: Describe | Open) -> None:
     """The worker's own import path, and the PYTHONPATH that it had, for what the plugin itself starts."""
-    sys.path[:] = request["path"]
-    if request["pythonpath"] is None:
+    sys.path[:] = request.path
+    if request.pythonpath is None:
         os.environ.pop("PYTHONPATH", None)
     else:
-        os.environ["PYTHONPATH"] = request["pythonpath"]
+        os.environ["PYTHONPATH"] = request.pythonpath
 
 
-def _answer(request: dict[str, Any]) -> bytes:
+def _answer(request: Describe) -> Described | Refused:
     from studio_worker.engines.self_report import said
 
     try:
-        return pack(_describe(request["value"], request["table"]))
+        return _describe(request)
     except SystemExit as error:
-        reason = f"it called sys.exit({error.code!r})"
+        return Refused(f"it called sys.exit({error.code!r})")
     except BaseException as error:  # noqa: BLE001 - whatever a plugin raises is its reason
-        reason = said(error)
-    return pack({"type": "failed", "reason": reason})
+        return Refused(said(error))
 
 
-def _describe(value: str, table: dict[str, Any]) -> dict[str, Any]:
+def _describe(request: Describe) -> Described:
     from studio_worker.engines.loading import Plugin
     from studio_worker.engines.self_report import report_of
 
-    plugin = Plugin(value)
-    return {
-        "type": "described",
-        "engines": [report_of(engine) for engine in plugin.engines(table)],
-        "hooks": list(plugin.hooks),
-    }
+    plugin = Plugin(request.value)
+    return Described([report_of(engine) for engine in plugin.engines(request.table)], list(plugin.hooks))
 
 
 if __name__ == "__main__":

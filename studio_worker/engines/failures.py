@@ -48,6 +48,27 @@ def job_error(engine: str, job_id: str, error: BaseException, *, was_asked_to_st
     return EngineError(f"engine '{engine}' failed: {what}")
 
 
+def pack_error(error: JobError) -> tuple[str, str, bool]:
+    """An error of `job_error` as it crosses a pipe: kind, message, whether another try can help."""
+    return type(error).__name__, error.reason if isinstance(error, JobCancelled) else str(error), error.retryable
+
+
+def unpack_error(kind: str, message: str, retryable: bool) -> JobError:
+    """What `pack_error` made; an unknown kind is an EngineError."""
+    message = escape(message, limit=2 * MAX_MESSAGE)
+    match kind:
+        case "UnsupportedTask":
+            return UnsupportedTask(message)
+        case "BadInput":
+            return BadInput(message)
+        case "OutOfMemory":
+            return OutOfMemory(message, retryable=retryable)
+        case "JobCancelled":
+            return JobCancelled(message, retryable=retryable)
+        case _:
+            return EngineError(message, retryable=retryable)
+
+
 def _message(error: JobError) -> str:
     return escape(said(error).partition(": ")[2] or type(error).__name__, limit=MAX_MESSAGE)
 

@@ -1,17 +1,20 @@
 """The language of the pipe between the worker and a child: JSON objects, each after its length in four bytes.
 
-Big-endian, UTF-8, at most 16 MiB a frame. Nothing is ever unpickled. Imports nothing heavy: the child uses it too.
+Big-endian, UTF-8, at most 16 MiB a frame on the way up, 256 MiB on the way down. Nothing is ever unpickled. Imports
+nothing heavy: the child uses it too.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-if TYPE_CHECKING:
-    import asyncio
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+"""The longest frame that is taken from a child."""
+
+MAX_ORDER_BYTES = 256 * 1024 * 1024
+"""The longest frame that a child takes from its worker: a conversation of four million characters fits."""
 
 _LENGTH_BYTES = 4
 
@@ -20,19 +23,19 @@ class BrokenFrame(ValueError):
     """What came through the pipe is no frame; the other side cannot be understood any more."""
 
 
-def pack(message: dict[str, Any]) -> bytes:
+def pack(message: dict[str, Any], *, limit: int = MAX_FRAME_BYTES) -> bytes:
     """One frame.
 
     Raises:
-        BrokenFrame: the message is over 16 MiB.
+        BrokenFrame: the message is longer than `limit` bytes.
     """
     body = json.dumps(message, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
-    if len(body) > MAX_FRAME_BYTES:
-        raise BrokenFrame(f"a message of {len(body):,} bytes is too long; at most {MAX_FRAME_BYTES:,} are allowed")
+    if len(body) > limit:
+        raise BrokenFrame(f"a message of {len(body):,} bytes is too long; at most {limit:,} are allowed")
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
-def read_frame(pipe: BinaryIO) -> dict[str, Any] | None:
+def read_frame(pipe: BinaryIO, *, limit: int = MAX_FRAME_BYTES) -> dict[str, Any] | None:
     """The next message, waiting for it; None at the pipe's end.
 
     Raises:
@@ -41,29 +44,53 @@ def read_frame(pipe: BinaryIO) -> dict[str, Any] | None:
     head = pipe.read(_LENGTH_BYTES)
     if not head:
         return None
-    body = pipe.read(_length(head))
+    body = pipe.read(_length(head, limit))
     if len(body) != int.from_bytes(head, "big"):
         raise BrokenFrame("the pipe ended inside a message")
     return _message(body)
 
 
-async def receive_frame(reader: asyncio.StreamReader) -> dict[str, Any] | None:
-    """`read_frame` for the event loop."""
-    # A child has no event loop, and asyncio would be most of what it takes to start.
-    from asyncio import IncompleteReadError
+class FrameReader:
+    """`read_frame` for bytes that come as they come: fed piece by piece, it hands on what is complete.
 
-    try:
-        head = await reader.readexactly(_LENGTH_BYTES)
-        return _message(await reader.readexactly(_length(head)))
-    except IncompleteReadError as end:
-        if end.partial or end.expected != _LENGTH_BYTES:
-            raise BrokenFrame("the pipe ended inside a message") from None
-        return None
+    Nothing is reserved for a frame before its bytes are here.
+    """
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
+        """The messages that are complete with `data`.
+
+        Raises:
+            BrokenFrame: what came is no frame.
+        """
+        self._kept += data
+        start = 0
+        try:
+            while len(self._kept) - start >= _LENGTH_BYTES:
+                end = start + _LENGTH_BYTES + _length(self._kept[start : start + _LENGTH_BYTES])
+                if len(self._kept) < end:
+                    break
+                body = bytes(self._kept[start + _LENGTH_BYTES : end])
+                start = end
+                yield _message(body)
+        finally:
+            del self._kept[:start]
+
+    def close(self) -> None:
+        """The pipe has ended.
+
+        Raises:
+            BrokenFrame: inside a frame.
+        """
+        if self._kept:
+            raise BrokenFrame("the pipe ended inside a message")
 
 
-def _length(head: bytes) -> int:
+def _length(head: bytes | bytearray, limit: int = MAX_FRAME_BYTES) -> int:
     length = int.from_bytes(head, "big")
-    if len(head) != _LENGTH_BYTES or not 0 < length <= MAX_FRAME_BYTES:
+    if len(head) != _LENGTH_BYTES or not 0 < length <= limit:
         raise BrokenFrame("the pipe carries something that is no message")
     return length
 

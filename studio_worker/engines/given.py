@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 
 from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, read_reports
+from studio_worker.engines.loading import engines_of
 from studio_worker.engines.self_report import report_of, said
 from studio_worker.errors import PluginError
 from studio_worker.log import logger
@@ -15,10 +15,19 @@ from studio_worker.log import logger
 
 @dataclass(frozen=True)
 class GivenEngine:
-    """An engine of the embedder's with its description."""
+    """An engine of the embedder's with its description.
+
+    Attributes:
+        description: what it says of itself.
+        engine: the engine.
+        factory: ``package.module:factory`` where it was given so; what a child builds it from.
+        index: its place among what the factory makes.
+    """
 
     description: EngineDescription
     engine: Engine
+    factory: str | None = None
+    index: int = 0
 
 
 def take_given(engines: Sequence[Engine | str]) -> tuple[GivenEngine, ...]:
@@ -30,27 +39,23 @@ def take_given(engines: Sequence[Engine | str]) -> tuple[GivenEngine, ...]:
     Raises:
         PluginError: one of them cannot be imported, is no engine, or breaks a rule of descriptions.
     """
-    objects: list[tuple[Engine, bool]] = []
+    found: list[tuple[Engine, str | None, int]] = []
     for item in engines:
         if isinstance(item, str):
-            objects += [(engine, True) for engine in _made(item)]
+            found += [(engine, item, index) for index, engine in enumerate(_made(item))]
         else:
-            objects.append((item, False))
+            found.append((item, None, 0))
     return tuple(
-        GivenEngine(_described(engine, position, is_importable), engine)
-        for position, (engine, is_importable) in enumerate(objects)
+        GivenEngine(_described(engine, position, factory is not None), engine, factory, index)
+        for position, (engine, factory, index) in enumerate(found)
     )
 
 
 def _made(path: str) -> list[Engine]:
-    module, _, attribute = path.partition(":")
     try:
-        if not attribute:
-            raise ValueError("'package.module:factory' is needed")
-        made = getattr(import_module(module), attribute)()
+        return engines_of(path)
     except Exception as error:
         raise PluginError(f"the engine {path!r} cannot be made: {said(error)}") from error
-    return list(made) if isinstance(made, Iterable) else [made]
 
 
 def _described(engine: Engine, position: int, is_importable: bool) -> EngineDescription:

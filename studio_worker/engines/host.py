@@ -1,60 +1,59 @@
-"""Runs jobs on engines: one runner an engine, its model kept warm, its errors and results brought into shape."""
+"""Runs jobs on engines: one runner an engine, its model kept warm, its errors and results brought into shape.
+
+An engine with isolation ``process`` runs in a child of its own (`process_runner`), the others in threads of the worker
+or on its event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from studio_worker.clock import Clock, SystemClock
-from studio_worker.engines.base import Engine, EngineJob, JobInfo, Outcome, ProgressCallback
+from studio_worker.engines.base import Engine, Estimate, JobInfo, Outcome
+from studio_worker.engines.child_process import import_path, plain
+from studio_worker.engines.chunks import ChunkRelay
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.engine_call import EngineCall
 from studio_worker.engines.given import take_given
 from studio_worker.engines.job_hooks import JobHooks
+from studio_worker.engines.left_behind import LeftBehindWork
 from studio_worker.engines.loading import PluginShelf
+from studio_worker.engines.loop_runner import LoopRunner
+from studio_worker.engines.messages import Open
 from studio_worker.engines.output import EngineOutput
+from studio_worker.engines.process_runner import DeathCallback, EngineKey, ProcessRunner, ProcessSettings
 from studio_worker.engines.progress import ProgressRelay
 from studio_worker.engines.router import Route
-from studio_worker.engines.runner import EngineHolder, LoopRunner, Runner, ThreadRunner
+from studio_worker.engines.runner import EngineHolder, Runner, ThreadRunner
+from studio_worker.engines.thread_share import thread_share, usable_cores
 from studio_worker.errors import EngineError, JobCancelled, JobError
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
-from studio_worker.wire.tasks import Task
 
 __all__ = ["EngineCall", "EngineOutput", "Host"]
 
 CLOSE_GRACE_SECS = 5.0
-"""How long `aclose` waits for an engine to unload before it leaves the thread to the end of the process."""
+"""How long `aclose` waits for an engine: then its process is ended, its thread left to the end of the worker's."""
+
+CANCEL_GRACE_SECS = 5.0
+"""How long a cancelled job of an engine with its own process may take to stop before that process is ended."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineCall:
-    """Everything that one run needs; the host asks nobody back.
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A job at work: what asks it to stop, what ends its call, and why that was done."""
 
-    Attributes:
-        job_id: the job's id.
-        route: the router's choice.
-        task: the task, with every default resolved.
-        model: the model's files, present and checked.
-        inputs: fetched inputs by name (``image``, ``mask``, ``ref_image``, ``audio``).
-        seed: always set.
-        work_dir: a private folder, there before the call and removed by the caller once the job has settled.
-        on_progress: told on the loop how far the job is, at most ten times a second.
-    """
-
-    job_id: str
-    route: Route
-    task: Task
-    model: ModelFiles
-    inputs: Mapping[str, Path]
-    seed: int
-    work_dir: Path
-    on_progress: ProgressCallback
+    call: EngineCall
+    runner: Runner
+    cancel: threading.Event
+    deadline: asyncio.Timeout
+    why: str = ""
 
 
 class Host:
@@ -65,7 +64,11 @@ class Host:
         given: engines of the embedder: objects, or ``"package.module:factory"``.
         tables: plugin name to the operator's ``[plugins.<name>]`` table.
         clock: takes the time of a run.
-        engine_idle_secs: how long an unused model stays loaded.
+        engine_idle_secs: how long an unused model stays loaded, and an engine's process without jobs stays.
+        cancel_grace_secs: how long a cancelled job may take to stop before its engine's process is ended.
+        slots: jobs that may run at once, which share the machine's cores.
+        on_death: told on the loop when an engine's process has died or was ended for hanging: the engine's key, the
+            model at work (None: no job ran) and what happened.
     """
 
     def __init__(
@@ -76,17 +79,29 @@ class Host:
         tables: Mapping[str, Mapping[str, Any]] | None = None,
         clock: Clock | None = None,
         engine_idle_secs: float = 300.0,
+        cancel_grace_secs: float = CANCEL_GRACE_SECS,
+        slots: int = 1,
+        on_death: DeathCallback | None = None,
     ) -> None:
         taken = take_given(given)
         self.descriptions: tuple[EngineDescription, ...] = (*descriptions, *(each.description for each in taken))
-        self._given = {each.description.key: each.engine for each in taken}
-        self._shelf = PluginShelf(tables or {})
+        self._given = {each.description.key: each for each in taken}
+        self._tables = tables or {}
+        self._shelf = PluginShelf(self._tables)
         self._clock = clock or SystemClock()
         self._idle_secs = engine_idle_secs
-        self._runners: dict[tuple[str, str, int], Runner] = {}
+        cores = usable_cores()
+        self._processes = ProcessSettings(
+            idle_secs=engine_idle_secs,
+            cancel_grace_secs=cancel_grace_secs,
+            threads=thread_share(slots, cores),
+            cores=cores,
+            on_death=on_death or _unheard,
+        )
+        self._runners: dict[EngineKey, Runner] = {}
         self._hooks = JobHooks(self._shelf, self.descriptions)
-        self._running: dict[threading.Event, str] = {}
-        self._left: dict[str, set[Future[Any]]] = {}
+        self._running: set[_Running] = set()
+        self._left = LeftBehindWork()
         self._is_closed = False
 
     async def start(self) -> None:
@@ -96,11 +111,12 @@ class Host:
     async def aclose(self) -> None:
         """Ask every job still at work to stop, unload the models, let the threads end.
 
-        An engine that does not come back within five seconds is left behind; its thread does not hold the process.
+        Of an engine that does not come back within five seconds the process is ended; a thread is left behind, and
+        does not hold the worker's process.
         """
         self._is_closed = True
-        for cancel in self._running:
-            cancel.set()
+        for job in self._running:
+            job.cancel.set()
         runners, self._runners = list(self._runners.values()), {}
         await asyncio.gather(*(runner.aclose(CLOSE_GRACE_SECS) for runner in runners))
         await self._hooks.aclose()
@@ -120,49 +136,71 @@ class Host:
         runner = self._runners.get(engine.key) or self._new_runner(engine)
         cancel = threading.Event()
         progress = ProgressRelay(call.on_progress, job_id=call.job_id)
-        job = EngineJob(
-            id=call.job_id,
-            model=call.model.id,
-            task=call.task,
-            seed=call.seed,
-            work_dir=call.work_dir,
-            log=logger.bind(job_id=call.job_id, engine=engine.name),
-            source=call.model.source,
-            files=call.model.files,
-            inputs=call.inputs,
-            options=call.model.options,
-            _on_progress=progress,
-            _cancel=cancel,
-        )
+        chunks = None if call.on_chunk is None else ChunkRelay(call.on_chunk, job_id=call.job_id)
+        job = call.to_job(progress, cancel)
         started = self._clock.monotonic()
-        self._running[cancel] = call.job_id
+        running = _Running(call, runner, cancel, asyncio.timeout(None))
+        self._running.add(running)
         is_done = False
         error: JobError | None = None
         try:
-            output = await runner.run(job, call.model)
+            async with running.deadline:
+                output = await runner.run(job, call.model, chunks)
             is_done = True
             return output
+        except TimeoutError:
+            error = EngineError(f"engine '{engine.name}' was given up: {running.why}")
+            raise error from None
         except JobError as problem:
             error = problem
             raise
         finally:
             cancel.set()
-            del self._running[cancel]
+            self._running.discard(running)
             progress.close(flush=is_done)
+            if chunks is not None:
+                chunks.close(flush=is_done)
             self._log_end(call, error, is_done, self._clock.monotonic() - started)
+
+    def end_job(self, job_id: str, why: str) -> bool:
+        """End a job that hangs; on the loop.
+
+        Its call fails at once, as retryable, with `why` (``no step for 60 s``). Its engine is asked to stop, and where
+        it doesn't, its process is ended, which is a death; a thread cannot be ended. `settled` tells when it is over.
+
+        Returns:
+            whether such a job runs.
+        """
+        found = [job for job in self._running if job.call.job_id == job_id]
+        for job in found:
+            job.why = why
+            job.runner.give_up(job_id, why)
+            job.deadline.reschedule(asyncio.get_running_loop().time())
+        return bool(found)
+
+    async def estimate(self, route: Route, model: ModelFiles) -> Estimate | None:
+        """What the route's engine says that `model` takes once loaded; None where it does not know or answer."""
+        if self._is_closed:
+            return None
+        engine = route.engine
+        return await (self._runners.get(engine.key) or self._new_runner(engine)).estimate(model)
+
+    async def unload(self, engine: EngineKey) -> bool:
+        """Free the memory of an engine that has no job, its process included; whether it is free now."""
+        runner = self._runners.get(engine)
+        return runner is None or await runner.unload()
+
+    async def stop(self, engine: EngineKey) -> bool:
+        """Free the memory of an engine, whatever it does; whether it is free now.
+
+        The jobs of a process end as retryable; a job in a thread or on the loop goes on, and keeps its model.
+        """
+        runner = self._runners.get(engine)
+        return runner is None or await runner.stop()
 
     async def settled(self, job_id: str) -> None:
         """Return once no engine works for this job any more; at once where none does."""
-        while left := self._left.get(job_id):
-            ends = [asyncio.wrap_future(future) for future in left]
-            for end in ends:
-                # How the engine ended is known already; asyncio would complain of an error that nobody reads.
-                end.add_done_callback(_see)
-            await asyncio.wait(ends)
-            for future in [future for future in left if future.done()]:
-                left.discard(future)
-            if not left:
-                self._left.pop(job_id, None)
+        await self._left.settled(job_id)
 
     @property
     def has_job_hooks(self) -> bool:
@@ -178,25 +216,26 @@ class Host:
         self._hooks.job_finished(job, outcome)
 
     def _new_runner(self, description: EngineDescription) -> Runner:
-        if description.key in self._given:
-            engine = self._given[description.key]
-            holder = EngineHolder(lambda: engine, idle_secs=self._idle_secs)
+        given = self._given.get(description.key)
+        if description.isolation == "process":
+            opening = Open(
+                value=description.entry_point if given is None else given.factory or "",
+                table=plain(self._tables.get(description.plugin, {})),
+                position=description.position if given is None else given.index,
+                name=description.name,
+                concurrency=description.concurrency,
+                is_factory=given is not None,
+                path=import_path(),
+                pythonpath=os.environ.get("PYTHONPATH"),
+            )
+            runner: Runner = ProcessRunner(description, opening, self._left.add, self._processes)
         else:
-            holder = EngineHolder(partial(self._shelf.engine, description), idle_secs=self._idle_secs)
-        make = LoopRunner if description.isolation == "loop" else ThreadRunner
-        runner = self._runners[description.key] = make(description, holder, self._leave)
+            build = (lambda: given.engine) if given is not None else partial(self._shelf.engine, description)
+            holder = EngineHolder(build, idle_secs=self._idle_secs)
+            make = LoopRunner if description.isolation == "loop" else ThreadRunner
+            runner = make(description, holder, self._left.add)
+        self._runners[description.key] = runner
         return runner
-
-    def _leave(self, job_id: str, future: Future[Any]) -> None:
-        self._left.setdefault(job_id, set()).add(future)
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(partial(_on_loop, loop, self._forget, job_id))
-
-    def _forget(self, job_id: str, future: Future[Any]) -> None:
-        left = self._left.get(job_id, set())
-        left.discard(future)
-        if not left:
-            self._left.pop(job_id, None)
 
     def _log_end(self, call: EngineCall, error: JobError | None, is_done: bool, elapsed_secs: float) -> None:
         said: dict[str, Any] = {
@@ -216,14 +255,5 @@ class Host:
             logger.bind(**said).debug("An engine's job was cancelled")
 
 
-def _see(end: asyncio.Future[Any]) -> None:
-    if not end.cancelled():
-        end.exception()
-
-
-def _on_loop(loop: asyncio.AbstractEventLoop, call: Any, job_id: str, future: Future[Any]) -> None:
-    try:
-        loop.call_soon_threadsafe(call, job_id, future)
-    except RuntimeError:
-        # The loop is closed; nobody waits any more.
-        return
+def _unheard(engine: EngineKey, model: str | None, why: str) -> None:
+    """A death of which nobody wants to hear."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from studio_worker.errors import PluginError
 
 if TYPE_CHECKING:
     from studio_worker.engines.description import EngineDescription
+    from studio_worker.engines.messages import Open
 
 JOB_HOOKS = ("studio_worker_job_started", "studio_worker_job_finished")
 
@@ -57,6 +59,35 @@ class Plugin:
         return caller
 
 
+def engines_of(factory: str) -> list[Engine]:
+    """What ``package.module:factory`` makes: an engine, or several.
+
+    Raises:
+        ValueError: no factory is named; and whatever importing or calling it raises.
+    """
+    module, _, attribute = factory.partition(":")
+    if not attribute:
+        raise ValueError("'package.module:factory' is needed")
+    made = getattr(import_module(module), attribute)()
+    return list(made) if isinstance(made, Iterable) else [made]
+
+
+def engine_at(opening: Open) -> Engine:
+    """The engine that a child is to serve.
+
+    Raises:
+        PluginError: it is no longer where it was described; and whatever importing it raises.
+    """
+    engines = engines_of(opening.value) if opening.is_factory else Plugin(opening.value).engines(opening.table)
+    return _named(engines, opening.position, opening.name, opening.value)
+
+
+def _named(engines: list[Engine], position: int, name: str, plugin: str) -> Engine:
+    if position < len(engines) and engines[position].name == name:
+        return engines[position]
+    raise PluginError(f"the plugin {plugin!r} does not bring the engine {name!r} any more")
+
+
 class PluginShelf:
     """The plugins that this process has imported, each once, when it is first needed. For threads.
 
@@ -90,6 +121,4 @@ class PluginShelf:
             if key not in self._engines:
                 self._engines[key] = plugin.engines(self._tables.get(description.plugin, {}))
             engines = self._engines[key]
-        if description.position < len(engines) and engines[description.position].name == description.name:
-            return engines[description.position]
-        raise PluginError(f"the plugin {description.plugin!r} does not bring the engine {description.name!r} any more")
+        return _named(engines, description.position, description.name, description.plugin)

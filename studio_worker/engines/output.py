@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from studio_worker.engines.base import (
     RESULT_TYPES,
     AudioResult,
@@ -22,7 +20,7 @@ from studio_worker.engines.base import (
 from studio_worker.errors import EngineError
 from studio_worker.log import logger
 from studio_worker.text import escape
-from studio_worker.wire.base import FreeObject
+from studio_worker.wire.base import free_object
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.results import MEDIA_TYPES
 
@@ -34,7 +32,6 @@ _FAMILIES: dict[type[Result], tuple[str, ...]] = {
     AudioResult: ("audio/",),
     VideoResult: ("video/", "image/webp", "image/gif"),
 }
-_JSON_OBJECT = TypeAdapter[dict[str, Any]](FreeObject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +70,10 @@ def check_output(engine: str, kind: TaskKind, result: object, meta: object, work
 
 def _json(engine: str, value: object) -> dict[str, Any]:
     try:
-        return _JSON_OBJECT.validate_python(value, strict=True)
-    except (ValidationError, RecursionError) as error:
-        why = error.errors()[0]["msg"].removeprefix("Value error, ") if isinstance(error, ValidationError) else "loops"
-        raise EngineError(f"engine '{engine}' returned JSON that cannot be sent: it {escape(why, limit=200)}") from None
+        return free_object(value)
+    except (ValueError, RecursionError) as error:
+        why = "loops" if isinstance(error, RecursionError) else escape(str(error), limit=200)
+        raise EngineError(f"engine '{engine}' returned JSON that cannot be sent: it {why}") from None
 
 
 def _binary(
@@ -123,8 +120,8 @@ def _meta(engine: str, meta: object) -> dict[str, Any]:
     if meta == {}:
         return {}
     try:
-        return _JSON_OBJECT.validate_python(meta, strict=True)
-    except (ValidationError, RecursionError):
+        return free_object(meta)
+    except (ValueError, RecursionError):
         logger.bind(event="engine.meta", engine=engine).warning(
             "An engine's meta is not JSON and is left out of generationMeta"
         )

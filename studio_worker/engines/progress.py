@@ -41,7 +41,7 @@ class ProgressRelay:
 
     def __call__(self, step: int, total: int, stage: str, preview: bytes | None) -> None:
         """Take a report. Never raises, never blocks."""
-        report = _sane(step, total, stage, preview)
+        report = sane(step, total, stage, preview)
         if report is None:
             return
         with self._lock:
@@ -95,7 +95,8 @@ class ProgressRelay:
             )
 
 
-def _sane(step: object, total: object, stage: object, preview: object) -> tuple[int, int, str, bytes | None] | None:
+def sane(step: object, total: object, stage: object, preview: object) -> tuple[int, int, str, bytes | None] | None:
+    """A report that may be handed on, clamped and bounded; None for one that is no numbers."""
     if not isinstance(step, (int, float)) or not isinstance(total, (int, float)):
         return None
     try:

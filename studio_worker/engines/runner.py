@@ -1,23 +1,20 @@
-"""Where one engine's jobs run: in threads of their own, or on the event loop."""
+"""What every place in which an engine's jobs run offers, and the first of them: threads of the worker."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from studio_worker.engines.base import Engine, EngineJob
+from studio_worker.engines.base import Engine, EngineJob, Estimate
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.failures import job_error
-from studio_worker.engines.output import EngineOutput, check_output
+from studio_worker.engines.output import EngineOutput
+from studio_worker.engines.self_report import said
 from studio_worker.engines.threads import Crew
 from studio_worker.engines.warm import WarmModel, loads_models
-from studio_worker.errors import EngineError, JobError
+from studio_worker.engines.working import ChunkCallback, do_job
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
 
@@ -28,18 +25,34 @@ LeftBehind: TypeAlias = Callable[[str, "Future[Any]"], None]
 class Runner(Protocol):
     """Runs the jobs of one engine."""
 
-    async def run(self, job: EngineJob, model: ModelFiles) -> EngineOutput:
+    async def run(self, job: EngineJob, model: ModelFiles, on_chunk: ChunkCallback | None = None) -> EngineOutput:
         """Load what is needed, run the job, check what came back.
 
-        A cancelled call returns at once; work that a thread still does for it is reported as left behind.
+        A cancelled call returns at once; work that is still done for it is reported as left behind.
 
         Raises:
             JobError: whatever the engine raised, as the error that the job ends with.
         """
         ...
 
+    def give_up(self, job_id: str, why: str) -> None:
+        """Take note that the job, whose call is about to be cancelled, hangs."""
+        ...
+
+    async def estimate(self, model: ModelFiles) -> Estimate | None:
+        """What the engine says that `model` will take; None where it does not know or does not answer."""
+        ...
+
+    async def unload(self) -> bool:
+        """Free the memory that no job uses; whether that is done."""
+        ...
+
+    async def stop(self) -> bool:
+        """Free all memory, whatever runs; whether that is done."""
+        ...
+
     async def aclose(self, grace_secs: float) -> None:
-        """Unload and let the threads end; waits at most `grace_secs` for them."""
+        """Unload and end; waits at most `grace_secs` for what is asked to."""
         ...
 
 
@@ -57,6 +70,7 @@ class EngineHolder:
         self._lock = threading.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._aside = Crew("aside", 1)
         self.engine: Engine | None = None
         self.warm: WarmModel | None = None
 
@@ -88,12 +102,30 @@ class EngineHolder:
         else:
             crew.submit(warm.unload_if_idle)
 
+    async def estimate(self, model: ModelFiles, name: str) -> Estimate | None:
+        """What the engine says; an error there is logged and ends no job."""
+        try:
+            return await asyncio.wrap_future(self._aside.submit(lambda: self.get().estimate(model)))
+        except Exception as error:  # noqa: BLE001 - an engine's fault that ends no job
+            logger.bind(event="engine.estimate", engine=name, reason=said(error)).warning(
+                "An engine cannot say what a model takes"
+            )
+            return None
+
+    async def free(self) -> bool:
+        """Unload what nobody uses; whether nothing is held."""
+        if (warm := self.warm) is None:
+            return True
+        await asyncio.wrap_future(self._aside.submit(warm.unload_if_idle))
+        return not warm.is_busy
+
     async def aclose(self, crew: Crew, grace_secs: float) -> None:
         """Unload in `crew` and close it; a thread that does not come back is left to the end of the process."""
         self._is_closed = True
         self.is_used()
         unloading = crew.submit(self.warm.unload_if_idle) if self.warm is not None else None
         crew.close()
+        self._aside.close()
         if unloading is not None:
             _, late = await asyncio.wait([asyncio.wrap_future(unloading)], timeout=grace_secs)
             for future in late:
@@ -101,10 +133,7 @@ class EngineHolder:
 
 
 class ThreadRunner:
-    """Runs jobs in `concurrency` threads that belong to this engine alone; one hop there, one back.
-
-    Engines that ask for a process run in a thread of the worker in this release.
-    """
+    """Runs jobs in `concurrency` threads that belong to this engine alone; one hop there, one back."""
 
     def __init__(self, description: EngineDescription, holder: EngineHolder, left_behind: LeftBehind) -> None:
         self._name = description.name
@@ -112,10 +141,10 @@ class ThreadRunner:
         self._left_behind = left_behind
         self._crew = Crew(f"engine-{description.name}", description.concurrency)
 
-    async def run(self, job: EngineJob, model: ModelFiles) -> EngineOutput:
+    async def run(self, job: EngineJob, model: ModelFiles, on_chunk: ChunkCallback | None = None) -> EngineOutput:
         """Run the job in the next free thread."""
         self._holder.is_used()
-        future = self._crew.submit(lambda: self._work(job, model))
+        future = self._crew.submit(lambda: do_job(self._name, self._built, job, model, on_chunk))
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:
@@ -125,145 +154,25 @@ class ThreadRunner:
         finally:
             self._holder.is_unused(self._crew)
 
+    def give_up(self, job_id: str, why: str) -> None:
+        """Nothing more can be done: no thread can be ended from outside."""
+
+    async def estimate(self, model: ModelFiles) -> Estimate | None:
+        """What the engine says, in a thread beside the jobs."""
+        return await self._holder.estimate(model, self._name)
+
+    async def unload(self) -> bool:
+        """Unload the model unless a job uses it."""
+        return await self._holder.free()
+
+    async def stop(self) -> bool:
+        """`unload`: a job in a thread cannot be stopped."""
+        return await self._holder.free()
+
     async def aclose(self, grace_secs: float) -> None:
         """Unload and let the threads end."""
         await self._holder.aclose(self._crew, grace_secs)
 
-    def _work(self, job: EngineJob, model: ModelFiles) -> EngineOutput:
-        # Nothing but a JobError may leave: asyncio's futures cannot carry StopIteration, and an exception that
-        # kept the engine's frames would keep its tensors.
-        try:
-            job.check_cancelled()
-            engine = self._holder.get()
-            warm = self._holder.warm
-            if warm is None:
-                return self._run(engine, job)
-            with warm.use(model) as job.loaded:
-                job.check_cancelled()
-                return self._run(engine, job)
-        except BaseException as error:  # noqa: BLE001 - SystemExit of an engine ends its job, not the worker
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled)
-        finally:
-            job.loaded = None
-        raise failure
-
-    def _run(self, engine: Engine, job: EngineJob) -> EngineOutput:
-        result = engine.run(job)
-        if inspect.iscoroutine(result):
-            result.close()
-            raise EngineError(f"engine '{self._name}' has an async run, which needs isolation 'loop'", retryable=False)
-        return check_output(self._name, job.task.kind, result, job.meta, job.work_dir)
-
-
-class LoopRunner:
-    """Awaits jobs on the event loop, at most `concurrency` at once, with no task of its own.
-
-    Only building the engine, `load`, `unload` and a look at a result file take a thread. An engine whose `run` is
-    no ``async def`` runs in a thread instead, and a warning says so.
-    """
-
-    def __init__(self, description: EngineDescription, holder: EngineHolder, left_behind: LeftBehind) -> None:
-        self._name = description.name
-        self._holder = holder
-        self._left_behind = left_behind
-        # Each job may wait here for its model while another needs a thread to have its result looked at.
-        self._crew = Crew(f"engine-{description.name}", description.concurrency + 1)
-        self._seats = asyncio.Semaphore(description.concurrency)
-        self._threads = ThreadRunner(description, holder, left_behind)
-        self._is_async: bool | None = None
-
-    async def run(self, job: EngineJob, model: ModelFiles) -> EngineOutput:
-        """Run the job where it is awaited."""
-        if self._is_async is None:
-            self._is_async = await self._is_coroutine_engine(job)
-        if not self._is_async:
-            return await self._threads.run(job, model)
-        async with self._seats:
-            if self._holder.warm is None:
-                return await self._await(job)
-            return await self._with_model(self._holder.warm, job, model)
-
-    async def aclose(self, grace_secs: float) -> None:
-        """Unload and let the threads end."""
-        await self._threads.aclose(grace_secs)
-        self._crew.close()
-
-    async def _is_coroutine_engine(self, job: EngineJob) -> bool:
-        engine = await asyncio.wrap_future(self._crew.submit(lambda: self._built(job)))
-        if inspect.iscoroutinefunction(engine.run):
-            return True
-        logger.bind(event="engine.host", engine=self._name).warning(
-            "An engine asks for the loop but its run is not async; it runs in a thread"
-        )
-        return False
-
-    def _built(self, job: EngineJob) -> Engine:
-        try:
-            return self._holder.get()
-        except BaseException as error:  # noqa: BLE001 - importing a plugin may raise anything
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled)
-        raise failure
-
-    async def _with_model(self, warm: WarmModel, job: EngineJob, model: ModelFiles) -> EngineOutput:
-        self._holder.is_used()
-        taking = self._crew.submit(lambda: self._taken(warm, job, model))
-        try:
-            job.loaded = await asyncio.wrap_future(taking)
-        except asyncio.CancelledError:
-            if not taking.done():
-                self._left_behind(job.id, taking)
-            taking.add_done_callback(partial(_give_back, warm))
-            raise
-        finally:
-            self._holder.is_unused(self._crew)
-        try:
-            return await self._await(job)
-        finally:
-            job.loaded = None
-            warm.give_back()
-            self._holder.is_unused(self._crew)
-
-    def _taken(self, warm: WarmModel, job: EngineJob, model: ModelFiles) -> Any:
-        try:
-            return warm.take(model)
-        except BaseException as error:  # noqa: BLE001 - `load` of an engine may raise anything
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled)
-        raise failure
-
-    async def _await(self, job: EngineJob) -> EngineOutput:
-        engine, task = self._holder.engine, asyncio.current_task()
-        if engine is None or task is None:
-            raise RuntimeError("a loop engine runs inside a task, after it was built")
-        asked = task.cancelling()
-        failure: JobError
-        try:
-            result = await engine.run(job)
-            output = await self._checked(job, result)
-        except asyncio.CancelledError as error:
-            if task.cancelling() > asked:
-                raise
-            # The engine awaited something that was cancelled; nobody cancelled the job.
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=False)
-        except (KeyboardInterrupt, GeneratorExit):
-            raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit of an engine ends its job, not the worker
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled)
-        else:
-            if task.cancelling() > asked:
-                raise asyncio.CancelledError
-            return output
-        raise failure
-
-    async def _checked(self, job: EngineJob, result: Any) -> EngineOutput:
-        def check() -> EngineOutput:
-            return check_output(self._name, job.task.kind, result, job.meta, job.work_dir)
-
-        if isinstance(getattr(result, "data", None), Path):
-            return await asyncio.wrap_future(self._crew.submit(check))
-        return check()
-
-
-def _give_back(warm: WarmModel, taking: Future[Any]) -> None:
-    """The end of a use whose job was cancelled while its model was being loaded."""
-    if not taking.cancelled() and taking.exception() is None:
-        warm.give_back()
+    def _built(self) -> tuple[Engine, WarmModel | None]:
+        engine = self._holder.get()
+        return engine, self._holder.warm

@@ -1,36 +1,32 @@
 """The guarded client: fetches one input of a job from a URL that a stranger wrote.
 
-Each hop has a connector of its own, so that no pooled connection outlives the settings that allowed it. aiohttp asks
-a resolver for names only and follows redirects by itself; therefore every address is judged where the socket is
-made, and redirects are walked here, each judged as a new URL. No cookies, no credentials, no proxy from the
+Redirects are walked here, hop by hop, each judged as a new URL. No cookies, no credentials, no proxy from the
 environment, no compression, which could make much of little.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urljoin
+from typing import Self
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from studio_worker.errors import FetchFailed, FetchRefused
 from studio_worker.fetch import data_urls
 from studio_worker.fetch.guard import Guard, shown
+from studio_worker.fetch.hop import REDIRECTS, TRANSIENT, Hop, network_failure, next_hop
 from studio_worker.fetch.part_file import PartFile
 from studio_worker.log import logger
 from studio_worker.text import escape
 
-MAX_REDIRECTS = 5
+MAXREDIRECTS = 5
 CONNECT_SECS = 15.0
 STALL_SECS = 30.0
 PATIENCE_SECS = 60.0
@@ -38,8 +34,6 @@ PATIENCE_SECS = 60.0
 MIN_PACE = 1024
 """Bytes a second that a body must reach on average once patience is over: a byte now and then never stalls."""
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_TRANSIENT = frozenset({408, 425, 429})
 _REMEDIES = {
     401: "the link asks for credentials; use a signed link",
     403: "the link is not allowed, or has expired; queue the job again with a fresh one",
@@ -142,44 +136,30 @@ class Fetcher:
             return carried.media_type
         guard = self._guard()
         target = guard.check(url, what=what)
-        for _ in range(MAX_REDIRECTS + 1):
-            hop = _Hop(guard, target, what, self._resolver)
+        for _ in range(MAXREDIRECTS + 1):
+            hop = Hop(guard, target, what, self._resolver)
             try:
                 answer = await self._ask(hop, part, limit_bytes)
             except (aiohttp.ClientError, TimeoutError) as error:
-                raise hop.refusal or _network_failure(error, target, what) from error
+                raise hop.refusal or network_failure(error, target, what) from error
             if isinstance(answer, str):
                 return answer
             target = answer
-        raise FetchRefused("too-many-redirects", f"{what} was redirected more than {MAX_REDIRECTS} times")
+        raise FetchRefused("too-many-redirects", f"{what} was redirected more than {MAXREDIRECTS} times")
 
-    async def _ask(self, hop: _Hop, part: PartFile, limit_bytes: int) -> str | URL:
+    async def _ask(self, hop: Hop, part: PartFile, limit_bytes: int) -> str | URL:
         """One request: the content type of the body that is in `part` now, or where the answer points to."""
-        connector = aiohttp.TCPConnector(
-            resolver=hop,
-            socket_factory=hop.make_socket,
-            use_dns_cache=False,
-            force_close=True,
-            ssl=self._tls or True,
-        )
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            trust_env=False,
-            auto_decompress=False,
-            requote_redirect_url=False,
-        ) as session:
+        async with hop.open_session(self._timeout, self._tls) as session:
             async with asyncio.timeout(self._answer_secs):
                 response = await session.get(hop.url, headers=self._headers, allow_redirects=False)
             async with response:
-                if response.status in _REDIRECTS:
-                    return _next_hop(hop, response)
+                if response.status in REDIRECTS:
+                    return next_hop(hop, response)
                 _check_answer(response, hop, limit_bytes)
                 await self._take(response, hop, part, limit_bytes)
                 return response.content_type.lower() if "Content-Type" in response.headers else ""
 
-    async def _take(self, response: aiohttp.ClientResponse, hop: _Hop, part: PartFile, limit_bytes: int) -> None:
+    async def _take(self, response: aiohttp.ClientResponse, hop: Hop, part: PartFile, limit_bytes: int) -> None:
         """The body into `part`: no more than the limit, no slower than the pace."""
         now = asyncio.get_running_loop().time
         begun = now()
@@ -195,65 +175,13 @@ class Fetcher:
                 )
 
 
-class _Hop(AbstractResolver):
-    """One URL on its way to a socket: judges every address that its name has, and every address that is used."""
-
-    def __init__(self, guard: Guard, url: URL, what: str, resolver: AbstractResolver | None) -> None:
-        self.guard = guard
-        self.url = url
-        self.what = what
-        self.refusal: FetchRefused | None = None
-        self._resolver = resolver
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The addresses of `host`, all of them allowed."""
-        resolver = self._resolver or aiohttp.ThreadedResolver()
-        found = await resolver.resolve(host, port, family)
-        for entry in found:
-            self._judge(entry["host"], port)
-        return found
-
-    async def close(self) -> None:
-        """Nothing is held here."""
-
-    def make_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for the very address that aiohttp connects to next."""
-        family, kind, protocol, _, address = info
-        self._judge(address[0], address[1])
-        return socket.socket(family, kind, protocol)
-
-    def _judge(self, address: str, port: int) -> None:
-        try:
-            self.guard.check_address(self.url, address, port, what=self.what)
-        except FetchRefused as refusal:
-            self.refusal = refusal
-            raise OSError(errno.EACCES, refusal.rule) from None
-
-
-def _next_hop(hop: _Hop, response: aiohttp.ClientResponse) -> URL:
-    location = response.headers.get("Location", "")
-    if not location:
-        raise FetchFailed(
-            f"{hop.what}: {shown(hop.url)} answered {response.status} without saying where to", retryable=False
-        )
-    try:
-        joined = urljoin(str(hop.url), location)
-    except ValueError:
-        raise FetchRefused("bad-url", f"{hop.what} was redirected to what is no URL") from None
-    if hop.url.scheme == "https" and joined[:5].lower() == "http:":
-        raise FetchRefused("redirect-to-plain-http", f"{hop.what} was redirected from https to {shown(joined[:500])}")
-    return hop.guard.check(joined, what=f"{hop.what}, redirected,")
-
-
-def _check_answer(response: aiohttp.ClientResponse, hop: _Hop, limit_bytes: int) -> None:
+def _check_answer(response: aiohttp.ClientResponse, hop: Hop, limit_bytes: int) -> None:
     status = response.status
     if status != 200:
         remedy = _REMEDIES.get(status) or escape(response.reason or "no reason given", limit=100)
         raise FetchFailed(
             f"{hop.what} could not be fetched: {shown(hop.url)} answered {status} ({remedy})",
-            retryable=status in _TRANSIENT or status >= 500,
+            retryable=status in TRANSIENT or status >= 500,
         )
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
@@ -267,20 +195,3 @@ def _check_answer(response: aiohttp.ClientResponse, hop: _Hop, limit_bytes: int)
 
 def _too_large(what: str, url: URL, limit_bytes: int) -> FetchRefused:
     return FetchRefused("too-large", f"{what} is larger than {limit_bytes:,} bytes ({shown(url)})")
-
-
-def _network_failure(error: Exception, url: URL, what: str) -> FetchFailed:
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            reason = "no connection in time"
-        case aiohttp.ServerTimeoutError() | TimeoutError():
-            reason = "no byte came for too long"
-        case aiohttp.ClientConnectorCertificateError():
-            reason = f"its certificate is not trusted ({error.certificate_error})"
-        case aiohttp.ClientConnectorError():
-            reason = error.os_error.strerror or str(error.os_error)
-        case aiohttp.ClientPayloadError():
-            reason = "the answer ended before it was whole"
-        case _:
-            reason = str(error) or type(error).__name__
-    return FetchFailed(f"{what} could not be fetched from {shown(url)}: {escape(reason, limit=200)}")

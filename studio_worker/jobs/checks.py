@@ -15,9 +15,9 @@ from studio_worker.jobs.film_checks import check_film
 from studio_worker.jobs.picture_checks import check_png, check_still
 from studio_worker.jobs.results import Artifact
 from studio_worker.jobs.sound_checks import check_wav
+from studio_worker.wire.json_text import write
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.results import ChatCompletion, Transcript, media_type, sniff_ext
-from studio_worker.wire.strict_json import dumps
 from studio_worker.wire.tasks import Task
 
 MAX_JSON_BYTES = 8 * 1024 * 1024
@@ -47,7 +47,7 @@ def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Map
         ResultRejected: ``not-json``, ``too-large``, ``wrong-shape``.
     """
     try:
-        text = dumps(result.json)
+        text = write(result.json)
         size = len(text) if text.isascii() else len(text.encode())
     except (ValueError, TypeError, RecursionError):
         raise ResultRejected("not-json", "the result holds what JSON cannot carry") from None

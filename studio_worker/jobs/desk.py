@@ -12,8 +12,9 @@ from random import Random
 from typing import Any, Protocol
 
 from studio_worker.clock import Clock
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
-from studio_worker.errors import BadClaim, JobCancelled, JobError, LinkClosed
+from studio_worker.errors import BadClaim, EngineError, JobCancelled, JobError, LinkClosed
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Delivery
 from studio_worker.jobs.execution import Execution
@@ -58,6 +59,7 @@ class Desk:
         journal: told of each accepted job.
         chronicle: told what happens.
         start: starts a task that somebody owns.
+        quarantine: knows which engines are not to run which models now.
         clock: time.
         rng: seeds.
     """
@@ -72,6 +74,7 @@ class Desk:
         journal: Journal,
         chronicle: Chronicle,
         start: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
+        quarantine: Quarantine,
         clock: Clock,
         rng: Random,
     ) -> None:
@@ -82,6 +85,7 @@ class Desk:
         self._journal = journal
         self._chronicle = chronicle
         self._start = start
+        self._quarantine = quarantine
         self._clock = clock
         self._rng = rng
         self._seats = Seats(lambda: settings().max_concurrent_jobs, self._fill)
@@ -236,9 +240,12 @@ class Desk:
 
     def _drawn(self, asked: dict[str, Any] | LocalOrder) -> Plan:
         try:
-            return draw(asked, self._routes(), device=self._settings().device, rng=self._rng)
+            plan = draw(asked, self._routes(), device=self._settings().device, rng=self._rng)
         except RecursionError:
             raise BadClaim("claim", "is nested too deeply") from None
+        if (reason := self._quarantine.refusal(plan.route.engine.name, plan.model)) is not None:
+            raise EngineError(reason)
+        return plan
 
     def _begin(self, plan: Plan, link: Link, seat: Seat, mark: Fingerprint) -> None:
         entry = Entry(

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from studio_worker.clock import Clock
 from studio_worker.engines.base import LlmResult, Outcome, TranscriptResult
-from studio_worker.engines.host import EngineCall, Host
+from studio_worker.engines.host import EngineCall, EngineOutput, Host
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.errors import JobCancelled
-from studio_worker.events import EventSink
+from studio_worker.jobs.admission import Admission, model_bytes
 from studio_worker.jobs.checks import inspect, inspect_json, is_quickly_inspected
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Delivery
@@ -27,21 +28,34 @@ from studio_worker.jobs.links import tell_failure
 from studio_worker.jobs.plan import Plan
 from studio_worker.jobs.progress import INTERVAL_SECS, LinkProgress
 from studio_worker.jobs.results import Artifact, Kept
+from studio_worker.jobs.stage_limits import StageLimits, StageWatch
+from studio_worker.jobs.stage_timer import StageTimer
 from studio_worker.jobs.ticket import Ticket
 from studio_worker.jobs.work_dirs import WorkDirs
 from studio_worker.log import logger
 from studio_worker.models.files import LoadOptions, ModelFiles
+from studio_worker.models.progress import OnProgress
 from studio_worker.wire.model_source import ModelSource
 from studio_worker.wire.strict_json import dumps_lossy
 
 MAX_META_CHARS = 64 * 1024
 
+_USUAL = StageLimits()
+LIMITS = replace(_USUAL, load_secs=_USUAL.load_secs + _USUAL.first_output_secs)
+"""No engine says where its load ends, so its first word has the time of both."""
+
 
 class ModelStore(Protocol):
     """What a job asks of `studio_worker.models.store.Store`."""
 
-    async def provision(self, model: str, source: ModelSource, options: LoadOptions) -> ModelFiles:
-        """The model's files, present and checked. Raises ModelUnavailable."""
+    async def provision(
+        self, model: str, source: ModelSource, options: LoadOptions, *, on_progress: OnProgress | None = None
+    ) -> ModelFiles:
+        """The model's files, present and checked, in use until `release`. Raises a JobError."""
+        ...
+
+    def release(self, files: ModelFiles) -> None:
+        """One use of these files is over; returns at once."""
         ...
 
 
@@ -54,10 +68,12 @@ class Execution:
         fetcher: how inputs come.
         journal: what is owed.
         delivery: takes results that are kept.
-        chronicle: told how jobs end.
-        events: takes progress.
+        chronicle: told of progress and how jobs end.
         work_dirs: the jobs' private folders.
         clock: time.
+        admission: finds room for models.
+        quarantine: told of jobs that were done.
+        limits: what each stage of a job may take.
         progress_secs: the least time between two progress frames of a job.
     """
 
@@ -70,18 +86,22 @@ class Execution:
         journal: Journal,
         delivery: Delivery,
         chronicle: Chronicle,
-        events: EventSink,
         work_dirs: WorkDirs,
         clock: Clock,
+        admission: Admission,
+        quarantine: Quarantine,
+        limits: StageLimits = LIMITS,
         progress_secs: float = INTERVAL_SECS,
     ) -> None:
+        self._admission = admission
+        self._quarantine = quarantine
+        self._limits = limits
         self._host = host
         self._store = store
         self._fetcher = fetcher
         self._journal = journal
         self._delivery = delivery
         self._chronicle = chronicle
-        self._events = events
         self._work_dirs = work_dirs
         self._clock = clock
         self._progress_secs = progress_secs
@@ -93,7 +113,7 @@ class Execution:
         """
         if self._host.has_job_hooks:
             self._host.job_started(ticket.plan.info)
-        relay = LinkProgress(ticket, self._events, interval_secs=self._progress_secs)
+        relay = LinkProgress(ticket, self._chronicle, interval_secs=self._progress_secs)
         ticket.work = work = asyncio.create_task(self._work(ticket, relay), name=f"work-{ticket.job_id}")
         return work
 
@@ -167,21 +187,20 @@ class Execution:
     async def _made(self, ticket: Ticket, work_dir: Path, relay: LinkProgress) -> Artifact:
         """Materials, engine, check."""
         plan = ticket.plan
-        files, inputs = await self._materials(plan, work_dir)
+        files, inputs = await self._materials(ticket, work_dir, relay)
         await self._journal.committed(ticket.entry)
         begin = self._clock.monotonic()
-        output = await self._host.run(
-            EngineCall(
-                job_id=plan.job_id,
-                route=plan.route,
-                task=plan.task,
-                model=files,
-                inputs=inputs,
-                seed=plan.seed,
-                work_dir=work_dir,
-                on_progress=relay,
-            )
+        call = EngineCall(
+            job_id=plan.job_id,
+            route=plan.route,
+            task=plan.task,
+            model=files,
+            inputs=inputs,
+            seed=plan.seed,
+            work_dir=work_dir,
+            on_progress=relay,
         )
+        output = await (self._host.run(call) if plan.is_light else self._run_within_limits(call))
         if isinstance(output.result, (LlmResult, TranscriptResult)):
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
@@ -189,19 +208,48 @@ class Execution:
             return inspect(plan.task, output.result, meta)
         return await asyncio.to_thread(inspect, plan.task, output.result, meta)
 
-    async def _materials(self, plan: Plan, work_dir: Path) -> tuple[ModelFiles, Mapping[str, Path]]:
+    async def _run_within_limits(self, call: EngineCall) -> EngineOutput:
+        """Run where there is room for the model, and end what hangs; what is slow goes on."""
+        route = call.route
+        async with self._admission.room(route, call.model):
+            size = await asyncio.to_thread(model_bytes, call.model)
+            watch = StageWatch(self._limits, self._clock, model_bytes=size)
+            with StageTimer(watch, self._clock, lambda late: self._host.end_job(call.job_id, str(late))) as timer:
+
+                def follow(step: int, total: int, stage: str, preview: bytes | None) -> None:
+                    timer.report(stage, step, total)
+                    call.on_progress(step, total, stage, preview)
+
+                output = await self._host.run(replace(call, on_progress=follow))
+        self._quarantine.succeeded(route.engine.name, route.model)
+        return output
+
+    async def _materials(
+        self, ticket: Ticket, work_dir: Path, relay: LinkProgress
+    ) -> tuple[ModelFiles, Mapping[str, Path]]:
         """Model and inputs side by side; the first failure ends the other."""
+        plan = ticket.plan
         if not plan.inputs:
-            return await self._model(plan), {}
+            return await self._model(ticket, relay), {}
         async with asyncio.TaskGroup() as group:
-            files = group.create_task(self._model(plan), name=f"model-{plan.job_id}")
+            files = group.create_task(self._model(ticket, relay), name=f"model-{plan.job_id}")
             inputs = group.create_task(fetch_inputs(plan.inputs, self._fetcher, work_dir), name=f"inputs-{plan.job_id}")
         return files.result(), inputs.result()
 
-    async def _model(self, plan: Plan) -> ModelFiles:
+    async def _model(self, ticket: Ticket, relay: LinkProgress) -> ModelFiles:
+        """The model's files, in use until the work ends, however it ends."""
+        plan = ticket.plan
         if plan.source is None:
             return ModelFiles(id=plan.model, options=plan.options)
-        return await self._store.provision(plan.model, plan.source, plan.options)
+        files = await self._store.provision(
+            plan.model,
+            plan.source,
+            plan.options,
+            on_progress=lambda done, total: relay(done, total, "download", None),
+        )
+        if files.files and ticket.work is not None:
+            ticket.work.add_done_callback(lambda _: self._store.release(files))
+        return files
 
     async def _kept(self, ticket: Ticket, artifact: Artifact) -> Kept:
         """The result, safe from the end of the job's folder: in the spool, or with its bytes for a local caller."""

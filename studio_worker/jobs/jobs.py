@@ -10,9 +10,11 @@ from typing import Any
 
 from studio_worker.clock import Clock
 from studio_worker.engines.host import Host
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.events import EventSink
-from studio_worker.jobs.chronicle import Chronicle
+from studio_worker.jobs.admission import Admission
+from studio_worker.jobs.chronicle import Chronicle, when_answered
 from studio_worker.jobs.delivery import Bounds, Delivery
 from studio_worker.jobs.desk import Desk, DeskSettings
 from studio_worker.jobs.execution import Execution, ModelStore
@@ -44,6 +46,8 @@ class Jobs:
         clock: time.
         rng: seeds and jitter.
         state_dir: the worker's state folder; jobs work in ``work`` under it.
+        admission: finds room for models.
+        quarantine: knows which engines are not to run which models now.
         signed_out: called when an upload finds the token refused, for the session to ask.
         bounds: how much may wait for its delivery.
         progress_secs: the least time between two progress frames of a job.
@@ -64,11 +68,13 @@ class Jobs:
         clock: Clock,
         rng: Random,
         state_dir: Path,
+        admission: Admission,
+        quarantine: Quarantine,
         signed_out: Callable[[], None] = lambda: None,
         bounds: Bounds | None = None,
         progress_secs: float = INTERVAL_SECS,
     ) -> None:
-        chronicle = Chronicle(events, logs, clock)
+        self._chronicle = chronicle = Chronicle(events, logs, clock, soon=when_answered)
         self._journal = journal
         self._work_dirs = WorkDirs(state_dir / "work")
         self._group: asyncio.TaskGroup | None = None
@@ -90,9 +96,10 @@ class Jobs:
             journal=journal,
             delivery=self.delivery,
             chronicle=chronicle,
-            events=events,
             work_dirs=self._work_dirs,
             clock=clock,
+            admission=admission,
+            quarantine=quarantine,
             progress_secs=progress_secs,
         )
         self.desk = Desk(
@@ -103,6 +110,7 @@ class Jobs:
             journal=journal,
             chronicle=chronicle,
             start=self._start,
+            quarantine=quarantine,
             clock=clock,
             rng=rng,
         )
@@ -110,6 +118,10 @@ class Jobs:
     async def ready(self) -> None:
         """Return once `run` has made the folders ready; offers and orders may come from then on."""
         await self._ready.wait()
+
+    def tell(self) -> None:
+        """Tell at once what has happened to jobs, before somebody stops listening."""
+        self._chronicle.tell()
 
     async def run(self) -> None:
         """Own the tasks of all jobs and deliveries until cancelled; then end them, and clean up.
@@ -129,6 +141,7 @@ class Jobs:
                     self.desk.close()
         finally:
             self._group = None
+            self.tell()
             try:
                 await self._work_dirs.aclose()
             finally:

@@ -1,39 +1,40 @@
-"""The model store: finds the files that a claim names where they lie under `models_root`, and checks them.
+"""The model store: a claim's files as local paths by role, found where they lie or downloaded to where they belong.
 
-A file is right when it is a regular file (or an operator's symbolic link to one), its size is near the size that the
-claim tells, and its SHA-256 is the one that the claim gives. Hashing happens once: the sum is remembered for as
-long as size and modification time stay the same. Nothing is ever written, moved or deleted here.
+Files lie flat in `models_root`; one whose name another file has goes to a folder of its own. Nothing is ever
+overwritten. What the store downloads is its own, and is removed again when the quota asks for it; nothing else is.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
-import stat
+import math
+import os
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from studio_worker.clock import Clock, SystemClock
 from studio_worker.errors import BadClaim, ModelUnavailable
-from studio_worker.log import logger
+from studio_worker.fetch.download import Downloader
+from studio_worker.fetch.part_file import off_loop
+from studio_worker.fetch.wanted import Wanted
 from studio_worker.models.files import LoadOptions, ModelFiles
+from studio_worker.models.formats.pickles import check_head
+from studio_worker.models.ledger import Ledger, Seen
+from studio_worker.models.link_folders import link_folder
+from studio_worker.models.places import folders, own_folder, plain_url, sanitised
+from studio_worker.models.preflight import preflight
+from studio_worker.models.progress import DownloadProgress, OnProgress
+from studio_worker.models.quota import evict, to_evict
+from studio_worker.models.shelf import SIZE_FACTOR, Shelf, look
 from studio_worker.text import escape
-from studio_worker.wire.model_source import ModelFile, ModelSource, plain_file_name
+from studio_worker.wire.model_source import MAX_FILE_BYTES, ModelFile, ModelSource, plain_file_name
 
-SIZE_FACTOR = 2.0
-"""`approxBytes` is an estimate that people type: a file off by more than this factor is another file."""
+__all__ = ["Store", "sanitised"]
 
-_HASH_CHUNK = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What a file was when it was looked at."""
-
-    path: Path
-    size: int
-    mtime_ns: int
+TRANSFERS = 4
+"""Files that are downloaded at once."""
 
 
 class Store:
@@ -41,20 +42,54 @@ class Store:
 
     Args:
         root: the models folder of this moment.
+        downloader: brings what is missing; None: files are used where they lie, and what is missing is an error.
+        ledger: the memory of hashes, of what is the store's own and of what is in use; one for this life by default.
+        quota_bytes: the most that the store's own files may take at this moment; None: no limit.
+        links: where folders of links are made for models whose files lie apart; None: such a model has no folder.
+        clock: time.
     """
 
-    def __init__(self, root: Callable[[], Path]) -> None:
+    def __init__(
+        self,
+        root: Callable[[], Path],
+        *,
+        downloader: Downloader | None = None,
+        ledger: Ledger | None = None,
+        quota_bytes: Callable[[], int | None] = lambda: None,
+        links: Path | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._root = root
-        self._sums: dict[Path, tuple[_Seen, str]] = {}
-        self._hashing: dict[Path, asyncio.Lock] = {}
+        self._downloader = downloader
+        self._ledger = ledger or Ledger()
+        self._quota_bytes = quota_bytes
+        self._links = links
+        self._clock = clock or SystemClock()
+        self._shelf = Shelf(self._ledger)
+        self._slots = asyncio.Semaphore(TRANSFERS)
+        self._evicting = asyncio.Lock()
+        self._incoming: Counter[Path] = Counter()
+        self._ending: set[asyncio.Future[Any]] = set()
 
-    async def provision(self, model: str, source: ModelSource, options: LoadOptions) -> ModelFiles:
+    async def provision(
+        self, model: str, source: ModelSource, options: LoadOptions, *, on_progress: OnProgress | None = None
+    ) -> ModelFiles:
         """The model's files, present and checked; files of one role keep the claim's order.
+
+        They count as in use, so that no quota removes them, until `release` or the end of the process.
+
+        Args:
+            model: the model id.
+            source: the claim's model source.
+            options: how the engine is to load the model.
+            on_progress: takes the bytes that are here and the bytes in all of what has to be downloaded.
 
         Raises:
             BadClaim: a file name is not one plain component.
             ModelUnavailable: a file is missing, is no regular file, or is not the one that the claim names;
-                another worker may have it, so another try can help.
+                `retryable` says whether another try, or another worker, can help.
+            FetchRefused: a URL breaks a rule.
+            FetchFailed: a download failed for good.
         """
         if not source.files:
             return ModelFiles(id=model, source=source, options=options)
@@ -64,93 +99,150 @@ class Store:
             except ValueError as error:
                 raise BadClaim(f"modelSource.files.{index}.filename", str(error)) from None
         root = self._root()
-        folders = _folders(root, model)
-        found = [await self._find(file, root, folders) for file in source.files]
+        used: list[Seen] = []
+        try:
+            found = await self._gather(model, source.files, root, on_progress, used)
+            folder = await self._folder(model, source.files, found)
+        except BaseException:
+            self._end_use([seen.path for seen in used])
+            raise
         files: dict[str, list[Path]] = {}
-        for file, path in zip(source.files, found, strict=True):
-            files.setdefault(file.role, []).append(path)
-        return ModelFiles(id=model, source=source, files=files, options=options, dir=_common_folder(found))
+        for file, seen in zip(source.files, found, strict=True):
+            files.setdefault(file.role, []).append(seen.path)
+        return ModelFiles(id=model, source=source, files=files, options=options, dir=folder)
 
-    async def _find(self, file: ModelFile, root: Path, folders: Sequence[Path]) -> Path:
-        """The first of `folders` that holds the right file; else the first reason why none does."""
+    def release(self, files: ModelFiles) -> None:
+        """One use of a model is over. Called on the event loop; returns at once."""
+        self._end_use([path for paths in files.files.values() for path in paths])
+
+    async def aclose(self) -> None:
+        """Let go of the memory; nothing is in use by this store any more."""
+        if self._ending:
+            await asyncio.wait(self._ending)
+        await off_loop(self._ledger.close)
+
+    async def _gather(
+        self, model: str, files: Sequence[ModelFile], root: Path, on_progress: OnProgress | None, used: list[Seen]
+    ) -> list[Seen]:
+        """Where each file lies: first all that are here, then the others side by side."""
+        found: list[Seen | None] = []
+        problems: list[list[str]] = []
+        for file in files:
+            seen, why = await self._shelf.find(file, folders(root, model, file))
+            found.append(seen)
+            problems.append(why)
+            if seen is not None:
+                await self._begin_use(model, seen, used)
+        missing = [at for at, seen in enumerate(found) if seen is None]
+        if missing and (self._downloader is None or self._downloader.is_offline):
+            raise self._unavailable(files[missing[0]], root, problems[missing[0]])
+        progress = DownloadProgress(model, on_progress, self._clock)
+
+        async def bring(at: int, tell: Callable[[int, int | None], None]) -> None:
+            async with self._slots:
+                found[at] = seen = await self._bring(model, files[at], root, tell)
+            await self._begin_use(model, seen, used)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for at, tell in [(at, progress.file()) for at in missing]:
+                    group.create_task(bring(at, tell), name=f"download-{files[at].filename}")
+        except ExceptionGroup as error:
+            raise error.exceptions[0] from None
+        return [seen for seen in found if seen is not None]
+
+    async def _bring(self, model: str, file: ModelFile, root: Path, tell: Callable[[int, int | None], None]) -> Seen:
+        """Download a file to the first of its places that is free."""
+        assert self._downloader is not None
         problems: list[str] = []
-        for folder in folders:
-            path = folder / file.filename
-            seen = await asyncio.to_thread(_look, path)
-            if isinstance(seen, _Seen):
-                problem = _size_problem(file, seen) or await self._sum_problem(file, seen)
-                if problem is None:
-                    return path
-                problems.append(problem)
-            elif seen is not None:
-                problems.append(seen)
+        for folder in (root, own_folder(root, model, file)):
+            dest = folder / file.filename
+            if await off_loop(lambda dest=dest: os.path.lexists(dest)):  # type: ignore[misc]  # bound to this turn's
+                continue
+            await self._make_room(dest, file.approx_bytes or 0)
+            try:
+                got = await self._downloader.download(_wanted(file, dest), tell)
+            finally:
+                del self._incoming[dest]
+            if got is not None:
+                seen = await off_loop(lambda dest=dest: look(dest))  # type: ignore[misc]  # bound to this turn's
+                if isinstance(seen, Seen):
+                    await off_loop(lambda seen=seen, got=got: self._own(model, file, seen, got.sha256))  # type: ignore[misc]
+                    return seen
+            seen, problems = await self._shelf.find(file, folders(root, model, file))
+            if seen is not None:
+                return seen
+        raise self._unavailable(file, root, problems or [f"{file.filename}: both of its places are taken"])
+
+    def _own(self, model: str, file: ModelFile, seen: Seen, sha256: str) -> None:
+        now = self._clock.now().timestamp()
+        self._ledger.own(seen, sha256=sha256, url=plain_url(file.url), model=model, now=now)
+
+    async def _make_room(self, dest: Path, incoming: int) -> None:
+        """Let files go until what is on its way fits into the quota."""
+        quota = self._quota_bytes()
+        async with self._evicting:
+            self._incoming[dest] = incoming
+            if quota is None:
+                return
+            total = sum(self._incoming.values())
+            try:
+                for record in await off_loop(lambda: to_evict(self._ledger, quota, incoming=total)):
+                    await off_loop(lambda record=record: evict(self._ledger, record, "quota"))  # type: ignore[misc]
+            except OSError as error:
+                raise ModelUnavailable(f"models_quota_gb: a file cannot be removed: {error}") from error
+            except BaseException:
+                del self._incoming[dest]
+                raise
+
+    async def _begin_use(self, model: str, seen: Seen, used: list[Seen]) -> None:
+        used.append(seen)
+        now = self._clock.now().timestamp()
+        await off_loop(lambda: self._ledger.begin_use([seen], model=model, now=now))
+
+    def _end_use(self, paths: Sequence[Path]) -> None:
+        if not paths:
+            return
+        now = self._clock.now().timestamp()
+        work = asyncio.get_running_loop().run_in_executor(None, lambda: self._ledger.end_use(paths, now=now))
+        self._ending.add(work)
+        work.add_done_callback(self._ending.discard)
+
+    async def _folder(self, model: str, files: Sequence[ModelFile], found: Sequence[Seen]) -> Path | None:
+        parents = {seen.path.parent for seen in found}
+        if len(parents) == 1:
+            return parents.pop()
+        links = self._links
+        if links is None:
+            return None
+        named = {file.filename: seen.path for file, seen in zip(files, found, strict=True)}
+        try:
+            return await off_loop(lambda: link_folder(links, model, named))
+        except OSError as error:
+            raise ModelUnavailable(
+                f"{links} cannot hold links to the model's files: {error.strerror or error}"
+            ) from error
+
+    def _unavailable(self, file: ModelFile, root: Path, problems: Sequence[str]) -> ModelUnavailable:
         if problems:
-            raise ModelUnavailable(f"model file {problems[0]}")
-        raise ModelUnavailable(
-            f"model file {escape(file.filename)} (role {file.role}) is not in {root}; "
-            f"put it there from {escape(file.url.split('?', 1)[0], limit=300)}"
+            return ModelUnavailable(f"model file {problems[0]}")
+        why = ", and offline = true asks nobody" if self._downloader is not None else ""
+        return ModelUnavailable(
+            f"model file {escape(file.filename)} (role {file.role}) is not in {root}{why}; "
+            f"put it there from {escape(plain_url(file.url), limit=300)}"
         )
 
-    async def _sum_problem(self, file: ModelFile, seen: _Seen) -> str | None:
-        if file.sha256 is None:
-            return None
-        async with self._hashing.setdefault(seen.path, asyncio.Lock()):
-            known = self._sums.get(seen.path)
-            if known is None or known[0] != seen:
-                try:
-                    known = (seen, await asyncio.to_thread(_sha256, seen.path))
-                except OSError as error:
-                    return f"{seen.path} cannot be read: {error.strerror or error}"
-                self._sums[seen.path] = known
-                logger.bind(event="models.hashed", file=seen.path.name, size=seen.size).info("Hashed a model file")
-        if known[1] != file.sha256.lower():
-            return f"{seen.path} has the SHA-256 {known[1]}, the claim names {file.sha256.lower()}"
-        return None
 
-
-def sanitised(model: str) -> str:
-    """A model id as a folder name: other characters than ``A-Z a-z 0-9 . _ -`` become ``_``, as does a first dot."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", model)[:200] or "_"
-    return "_" + name[1:] if name.startswith(".") else name
-
-
-def _folders(root: Path, model: str) -> tuple[Path, ...]:
-    """Where a model's files may lie: flat, then as the older worker laid them out."""
-    name = sanitised(model)
-    return (root, root / name, root / "llm", root / "stt", root / "stt" / name)
-
-
-def _common_folder(found: Sequence[Path]) -> Path | None:
-    folders = {path.parent for path in found}
-    return folders.pop() if len(folders) == 1 else None
-
-
-def _look(path: Path) -> _Seen | str | None:
-    """What lies at `path`: a regular file, the reason why it is of no use, or nothing."""
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        return f"{path} is a link to a file that is not there" if path.is_symlink() else None
-    except NotADirectoryError:
-        return None
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror or error}"
-    if not stat.S_ISREG(state.st_mode):
-        return f"{path} is {'a folder' if stat.S_ISDIR(state.st_mode) else 'no regular file'}"
-    return _Seen(path, state.st_size, state.st_mtime_ns)
-
-
-def _size_problem(file: ModelFile, seen: _Seen) -> str | None:
-    if seen.size == 0:
-        return f"{seen.path} is empty"
-    if not file.approx_bytes or file.approx_bytes / SIZE_FACTOR <= seen.size <= file.approx_bytes * SIZE_FACTOR:
-        return None
-    return f"{seen.path} has {seen.size:,} bytes, the claim names about {file.approx_bytes:,}"
-
-
-def _sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
+def _wanted(file: ModelFile, dest: Path) -> Wanted:
+    about = file.approx_bytes or 0
+    return Wanted(
+        url=file.url,
+        dest=dest,
+        what=f"model file {escape(file.filename)}",
+        sha256=file.sha256.lower() if file.sha256 else None,
+        smallest=max(math.ceil(about / SIZE_FACTOR), 1),
+        largest=int(about * SIZE_FACTOR) or MAX_FILE_BYTES,
+        expected=about,
+        look=lambda head: check_head(head, file.filename),
+        inspect=lambda path: preflight(path, file.filename),
+    )

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from urllib.parse import quote
 
 from studio_worker.clock import Clock, rfc3339
@@ -33,8 +34,7 @@ MIN_SECRET = 6
 _ENVELOPE_BYTES = len(LogBatch().text().encode())
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line as it was logged; made fit for the wire only when it is shipped."""
 
     at: datetime
@@ -75,8 +75,7 @@ class LogShipper:
         with self._lock:
             self._lines.append(line)
             if len(self._lines) > MAX_WAITING:
-                self._lines.popleft()
-                self._dropped += 1
+                self._drop_beyond()
 
     @property
     def waiting(self) -> int:
@@ -114,9 +113,12 @@ class LogShipper:
         lines = [line for batch in batches for line in batch.lines]
         with self._lock:
             self._lines.extendleft(reversed(lines))
-            while len(self._lines) > MAX_WAITING:
-                self._lines.popleft()
-                self._dropped += 1
+            self._drop_beyond()
+
+    def _drop_beyond(self) -> None:
+        while len(self._lines) > MAX_WAITING:
+            self._lines.popleft()
+            self._dropped += 1
 
 
 def _pack(lines: Sequence[Line], masks: tuple[str, ...], *, reserve: int) -> tuple[list[list[tuple[Line, str]]], int]:

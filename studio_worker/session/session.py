@@ -174,6 +174,8 @@ class Session:
     def dispatch(self, frame: StudioFrame) -> SessionEnded | None:
         """Hand one frame to whom it concerns; returns the end where the frame is one."""
         match frame:
+            case Offer() if self.pulse.welcome_at is not None:
+                self._offer(frame)
             case ErrorFrame():
                 known = frame.code in ErrorCode.__members__.values()
                 code = ErrorCode(frame.code).close_code if known else None
@@ -184,8 +186,6 @@ class Session:
                 logger.bind(event="session.early", type=frame.type).warning("A frame before the welcome was discarded")
             case HeartbeatAck():
                 self.pulse.acknowledged(self._clock.monotonic())
-            case Offer():
-                self._offer(frame)
             case CompleteAck():
                 self._delivery.acknowledge(frame.job_id)
             case FailAck():

@@ -130,6 +130,19 @@ def _refuse_surrogates(text: str) -> None:
         raise ValueError("holds a lone surrogate") from None
 
 
+def free_object(value: object) -> dict[str, Any]:
+    """`value`, if it is a JSON object that can be sent: finite, bounded in depth, every key a text.
+
+    Raises:
+        ValueError: says what it holds, as the end of a sentence.
+        RecursionError: it holds itself.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("is no object")
+    _finite(value)
+    return value
+
+
 FreeJson = Annotated[Any, AfterValidator(_finite)]
 """Any JSON value of somebody else's, finite and bounded in depth; nulls inside are kept."""
 

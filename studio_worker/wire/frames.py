@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from studio_worker.wire import strict_json
 from studio_worker.wire.base import FreeJson, FreeObject, WireModel, bounded_text, problem_in_words, whole
 from studio_worker.wire.capabilities import Capabilities
+from studio_worker.wire.json_text import write
 
 SUBPROTOCOL = "studio-worker-v1"
 MAX_FRAME_BYTES = 16 * 1024 * 1024
@@ -72,7 +73,11 @@ class Frame(WireModel):
 
     def text(self) -> str:
         """The frame as the text that travels."""
-        return strict_json.dumps({"type": self.type, **self.to_wire()})
+        return write({"type": self.type, **self.to_wire()})
+
+
+def _attempt(attempt: int | None) -> str:
+    return "" if attempt is None else f',"attempt":{attempt}'
 
 
 class Hello(Frame):
@@ -101,6 +106,10 @@ class Accept(Frame):
     type = "accept"
     job_id: JobRef
     attempt: Attempt | None = None
+
+    def text(self) -> str:
+        """The frame as the text that travels; every job waits for this one."""
+        return f'{{"type":"accept","jobId":{write(self.job_id)}{_attempt(self.attempt)}}}'
 
 
 class Reject(Frame):
@@ -153,10 +162,9 @@ class Completion:
 
     def text(self) -> str:
         """The frame as the text that travels."""
-        dumps = strict_json.dumps
-        prompt = "" if self.prompt is None else f',"prompt":{dumps(self.prompt)}'
-        attempt = "" if self.attempt is None else f',"attempt":{self.attempt}'
-        return f'{{"type":"completeJson","jobId":{dumps(self.job_id)},"result":{self.result}{prompt}{attempt}}}'
+        prompt = "" if self.prompt is None else f',"prompt":{write(self.prompt)}'
+        head = f'{{"type":"completeJson","jobId":{write(self.job_id)},"result":'
+        return f"{head}{self.result}{prompt}{_attempt(self.attempt)}}}"
 
 
 class Fail(Frame):

@@ -28,8 +28,10 @@ def test_the_data_of_a_page_is_sound(page):
     for block in page.blocks("toml"):
         tomllib.loads(block)
     for block in page.blocks("json"):
-        for line in block.splitlines():
-            json.loads(line)
+        rest = block.strip()
+        while rest:
+            _, end = json.JSONDecoder().raw_decode(rest)
+            rest = rest[end:].lstrip()
 
 
 def test_the_tutorials_job_is_a_job(tutorial, tmp_path):

@@ -158,6 +158,7 @@ class Bench:
         inputs: dict[str, Path] | None = None,
         on_progress: Callable[..., None] | None = None,
         kind: TaskKind | None = None,
+        on_chunk: Callable[..., None] | None = None,
     ) -> EngineCall:
         engine = next(engine for engine in host.descriptions if engine.name == name)
         kind = kind or engine.kinds[0]
@@ -173,6 +174,7 @@ class Bench:
             seed=7,
             work_dir=work_dir,
             on_progress=on_progress or (lambda *report: self.progress.append(report)),
+            on_chunk=on_chunk,
         )
 
 
@@ -215,3 +217,113 @@ def described(name: str, **fields: Any) -> EngineDescription:
 @pytest.fixture
 def describe() -> Callable[..., EngineDescription]:
     return described
+
+
+PROCESS_SOURCE = """
+import ctypes, json, os, signal, subprocess, sys, threading, time
+from pathlib import Path
+from studio_worker import (
+    AudioChunk, AudioResult, BadInput, Engine, EngineCapabilities, EngineError, Estimate, ImageResult, LlmResult,
+    OutOfMemory, TaskKind, TextDelta, UnsupportedTask, VideoResult, hookimpl,
+)
+
+
+class Mine(Engine):
+    name = "{name}"
+    concurrency = {concurrency}
+
+    def capabilities(self):
+        return EngineCapabilities({{TaskKind("{kind}"): ["{name}:*"]}})
+
+    def run(self, job):
+        return say(pid=os.getpid())
+
+
+def say(**values):
+    return LlmResult({{"object": "chat.completion", **values}})
+
+
+def words(job):
+    return job.task.messages[-1].content
+"""
+
+
+class Workshop:
+    """Engines with processes of their own: a body of a class becomes a plugin, a description and a host."""
+
+    def __init__(self, bench: Bench, shop: PluginShop) -> None:
+        self.bench = bench
+        self.shop = shop
+        self.deaths: list[tuple[tuple[str, str, int], str | None, str]] = []
+
+    def host(
+        self,
+        body: str = "",
+        *,
+        kind: TaskKind = TaskKind.LLM,
+        concurrency: int = 1,
+        name: str = "toy",
+        module: str = "",
+        **options: Any,
+    ) -> Host:
+        return self.host_of(self.engine(body, kind, concurrency, name, module), **options)
+
+    def host_of(self, *engines: EngineDescription, **options: Any) -> Host:
+        options = {"cancel_grace_secs": WAIT_SECS, "on_death": lambda *death: self.deaths.append(death), **options}
+        return self.bench.host(descriptions=engines, **options)
+
+    def engine(
+        self,
+        body: str = "",
+        kind: TaskKind = TaskKind.LLM,
+        concurrency: int = 1,
+        name: str = "toy",
+        module: str = "",
+    ) -> EngineDescription:
+        """A plugin whose engine's class gets `body`, its module `module`."""
+        source = PROCESS_SOURCE.format(name=name, kind=kind.value, concurrency=concurrency)
+        head, mark, tail = source.partition("\n\ndef say(")
+        source = head + "\n" + textwrap.indent(textwrap.dedent(body), "    ") + mark + tail + textwrap.dedent(module)
+        entry_point = self.shop.make(name, source)
+        return described(
+            name, entry_point=entry_point, models={kind: (f"{name}:*",)}, isolation="process", concurrency=concurrency
+        )
+
+    async def run(self, host: Host, said: str = "hello", **options: Any) -> Any:
+        """The result of one job; an LLM's answer as its JSON."""
+        output = await within(host.run(self.call(host, said, **options)))
+        return output.result.json if isinstance(output.result, LlmResult) else output.result
+
+    def call(self, host: Host, said: str = "hello", *, name: str = "toy", **options: Any) -> EngineCall:
+        (engine,) = [engine for engine in host.descriptions if engine.name == name]
+        task = {"messages": [{"role": "user", "content": said}]} if TaskKind.LLM in engine.kinds else {}
+        return self.bench.call(host, name, **{"task": task, **options})
+
+    async def pid(self, host: Host) -> int:
+        return (await self.run(host))["pid"]
+
+
+WAIT_SECS = 30.0
+"""An upper bound for what is awaited; nothing here takes that long."""
+
+
+async def within(awaitable: Any) -> Any:
+    return await asyncio.wait_for(awaitable, WAIT_SECS)
+
+
+@pytest.fixture
+def workshop(bench: Bench, shop: PluginShop) -> Workshop:
+    return Workshop(bench, shop)
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait for something in another process that tells nobody, such as a file or the end of a process."""
+
+    async def wait(holds: Callable[[], Any]) -> Any:
+        async with asyncio.timeout(WAIT_SECS):
+            while not (found := holds()):
+                await asyncio.sleep(0.005)
+        return found
+
+    return wait

@@ -1,11 +1,11 @@
 """The pipe between the worker and a child."""
 
-import asyncio
 import io
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import studio_worker
-from studio_worker.engines.framing import MAX_FRAME_BYTES, BrokenFrame, pack, read_frame, receive_frame
+from studio_worker.engines.framing import MAX_FRAME_BYTES, BrokenFrame, FrameReader, pack, read_frame
 
 HOME = Path(studio_worker.__file__).parents[1]
 JSON = st.recursive(
@@ -35,11 +35,12 @@ BROKEN = [
 ]
 
 
-async def received(data: bytes):
-    reader = asyncio.StreamReader()
-    reader.feed_data(data)
-    reader.feed_eof()
-    return await receive_frame(reader)
+def received(data: bytes, size: int) -> list[dict]:
+    """What a reader makes of `data` in pieces of `size` bytes."""
+    reader = FrameReader()
+    found = [message for start in range(0, len(data), size) for message in reader.feed(data[start : start + size])]
+    reader.close()
+    return found
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=4))
@@ -47,9 +48,9 @@ def test_what_is_packed_is_read_again(message):
     assert read_frame(io.BytesIO(pack(message))) == message
 
 
-@given(st.dictionaries(st.text(), JSON, max_size=4))
-def test_what_is_packed_is_received_again(message):
-    assert asyncio.run(received(pack(message))) == message
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=4)), st.integers(1, 200))
+def test_what_is_packed_is_received_again_however_it_is_cut(messages, size):
+    assert received(b"".join(map(pack, messages)), size) == messages
 
 
 def test_messages_follow_one_another():
@@ -57,8 +58,28 @@ def test_messages_follow_one_another():
     assert [read_frame(pipe), read_frame(pipe), read_frame(pipe)] == [{"a": 1}, {"b": 2}, None]
 
 
-async def test_the_end_between_two_messages_is_no_error():
-    assert await received(b"") is None
+def test_the_end_between_two_messages_is_no_error():
+    assert received(b"", 1) == []
+    assert received(pack({"a": 1}), 1) == [{"a": 1}]
+
+
+def test_a_message_that_comes_before_a_broken_frame_is_read():
+    reader = FrameReader()
+    pieces = reader.feed(pack({"a": 1}) + b"\xff\xff\xff\xff")
+    assert next(pieces) == {"a": 1}
+    with pytest.raises(BrokenFrame):
+        next(pieces)
+
+
+def test_a_frame_of_a_huge_length_reserves_nothing():
+    tracemalloc.start()
+    reader = FrameReader()
+    with pytest.raises(BrokenFrame):
+        list(reader.feed((2**31).to_bytes(4, "big") + b"x" * 1_000))
+    list(FrameReader().feed(MAX_FRAME_BYTES.to_bytes(4, "big") + b"x"))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100_000
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:20]))
@@ -68,9 +89,10 @@ def test_what_is_no_frame_is_told_from_one_by_the_reader(data):
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=lambda data: repr(data[:20]))
-async def test_what_is_no_frame_is_told_from_one_by_the_receiver(data):
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_what_is_no_frame_is_told_from_one_by_the_receiver(data, size):
     with pytest.raises(BrokenFrame):
-        await received(data)
+        received(data, size)
 
 
 def test_a_message_over_the_limit_is_not_sent():
@@ -124,7 +146,7 @@ def test_what_a_plugin_prints_does_not_reach_the_answers(shop):
     with start_child() as child:
         child.stdin.write(request(module, [str(shop.folder), *sys.path]))
         child.stdin.flush()
-        assert read_frame(child.stdout) == {"type": "failed", "reason": "OSError: done"}
+        assert read_frame(child.stdout) == {"type": "refused", "reason": "OSError: done"}
         child.stdin.close()
         child.wait(30)
         assert b"raw" in child.stderr.read()

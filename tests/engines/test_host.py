@@ -263,7 +263,7 @@ async def test_a_plugins_engine_is_imported_at_its_first_job_and_gets_its_table(
     path.write_text(
         path.read_text().replace("return [Mine()]", "mine = Mine(); mine.size = config.plugin['size']; return [mine]")
     )
-    engine = describe("alpha", distribution="alpha", entry_point=module)
+    engine = describe("alpha", distribution="alpha", entry_point=module, isolation="thread")
     host = bench.host(descriptions=(engine,), tables={"alpha": {"size": 3}})
     await host.start()
     assert module not in sys.modules

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio_worker.engines.progress import MAX_PREVIEW_BYTES, MAX_STEPS, ProgressRelay, _sane
+from studio_worker.engines.progress import MAX_PREVIEW_BYTES, MAX_STEPS, ProgressRelay
+from studio_worker.engines.progress import sane as _sane
 
 
 class Listener:

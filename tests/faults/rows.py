@@ -25,7 +25,7 @@ class Later:
 
 JOURNAL = Later("needs the crash-proof journal: results are kept in memory and spool for one life of the worker")
 DISK = Later("needs the journal's room: what a full or failing disk does to rows and spool is decided there")
-CHILD = Later("needs engines in processes of their own; engines run as threads or on the loop in this release")
+QUARANTINE = Later("needs the quarantine of engines: the host tells each death, and nobody counts them yet")
 DOWNLOAD = Later("needs the downloader: model files are used where they lie in this release")
 HEADERS = Later("needs the model store's look into files; in this release they go to their engine as they are")
 PICTURES = Later("needs the core's look at input pictures; no engine of this release reads one")
@@ -51,6 +51,10 @@ TABLE = CLAIMS + "a_claim_that_breaks_the_contract_ends_its_job_by_field_and_the
 FORGING = "faults/test_forging.py::test_nothing_that_a_studio_says_forges_a_line_or_drives_a_terminal"
 UPLOADS = "studio/test_uploads.py::test_"
 PLUGINS = "engines/test_bad_plugins.py::test_"
+DEATHS = "engines/test_process_deaths.py::test_"
+ENDING = "engines/test_process_cancelling.py::test_"
+RUNNER = "engines/test_process_runner.py::test_"
+OUTPUT = "engines/test_process_output.py::test_"
 SOUND = "plugins/studio-worker-whisper/tests/test_sound.py::test_"
 TOML = "config/test_toml_file.py::test_"
 
@@ -183,25 +187,44 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "the pause: jobs fail one by one, and the worker does not say that its folder is gone",
     ),
     # Processes and engines.
-    "F-80": CHILD,
-    "F-81": CHILD,
-    "F-82": CHILD,
-    "F-83": CHILD,
-    "F-84": CHILD,
-    "F-85": Partly(
-        (PLUGINS + "a_child_ends_within_a_second_of_its_worker",),
-        "children that run jobs, which do not exist in this release",
+    "F-80": (
+        DEATHS + "one_job_fails_and_the_next_gets_a_new_process_when_an_engine",
+        DEATHS + "a_process_that_is_killed_from_outside_fails_its_job_at_once",
+        DEATHS + "the_last_lines_of_a_process_that_dies_are_told",
+        DEATHS + "a_job_that_was_sent_to_a_process_that_had_just_died_runs_in_the_next",
     ),
-    "F-86": CHILD,
-    "F-87": Partly(
-        (PLUGINS + "what_a_plugin_started_ends_with_it",), "children that run jobs, which do not exist in this release"
+    "F-81": QUARANTINE,
+    "F-82": Partly(
+        (
+            ENDING + "a_job_that_is_given_up_fails_at_once_and_ends_the_process_of_an_engine_that",
+            ENDING + "after_the_grace_the_process_is_ended_of_an_engine_that",
+        ),
+        "the stage deadlines that give such a job up and name its stage",
     ),
-    "F-88": CHILD,
-    "F-89": Partly(
-        (PLUGINS + "a_plugin_that_prints_much_but_not_too_much_is_described",),
-        "children that run jobs, which do not exist in this release",
+    "F-83": Later("needs the stage deadlines: without them a slow job is left alone because every job is"),
+    "F-84": (DEATHS + "an_engine_that_leaks_up_to_its_limit_is_out_of_memory_and_lives_on",),
+    "F-85": (
+        DEATHS + "children_and_grandchildren_end_within_a_second_of_a_killed_worker_also_where_the_engine",
+        PLUGINS + "a_child_ends_within_a_second_of_its_worker",
+    ),
+    "F-86": (RUNNER + "a_child_started_from_a_thread_that_ends_lives_on",),
+    "F-87": (
+        DEATHS + "what_an_engine_started_ends_with_its_process_also_where_it_holds_stdout",
+        DEATHS + "a_grandchild_that_left_the_group_and_holds_stdout_keeps_no_job_waiting",
+        PLUGINS + "what_a_plugin_started_ends_with_it",
+    ),
+    "F-88": (
+        DEATHS + "one_job_fails_and_the_next_gets_a_new_process_when_an_engine",
+        "engines/test_framing.py::test_a_frame_of_a_huge_length_reserves_nothing",
+    ),
+    "F-89": (
+        OUTPUT + "a_flood_without_a_newline_is_cut_and_keeps_the_loop_free",
+        OUTPUT + "a_flood_of_lines_is_counted",
+        PLUGINS + "a_plugin_that_prints_much_but_not_too_much_is_described",
     ),
     "F-90": (
+        OUTPUT + "progress_after_the_end_and_a_second_result_are_ignored_and_logged_once",
+        ENDING + "what_an_engine_says_after_its_cancellation_is_ignored",
         FAULT_PROCESS + "what_an_engine_says_after_its_cancellation_is_heard_by_nobody",
         FAULT_PROCESS + "progress_after_the_result_is_dropped",
     ),
@@ -442,11 +465,15 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "engines/test_output.py::test_what_is_no_result_is_refused_by_its_type",
         "engines/test_output.py::test_a_picture_of_another_ext_is_refused",
         "engines/test_output.py::test_json_that_cannot_be_sent_is_refused",
+        RUNNER + "a_result_of_the_wrong_shape_is_named",
+        RUNNER + "a_file_is_looked_at_before_it_is_believed",
     ),
     "B-123": (
         "engines/test_progress.py::test_steps_are_clamped_into_their_total",
         "engines/test_progress.py::test_a_flood_of_reports_from_a_thread_reach_the_loop_as_a_few",
         "engines/test_progress.py::test_a_preview_that_is_no_small_picture_is_left_out",
+        OUTPUT + "a_flood_of_reports_arrives_as_a_few",
+        OUTPUT + "reports_that_are_none_are_made_sane",
     ),
     "B-124": INSTALL,
     "B-125": (FORGING, "cli/test_output.py::test_text_from_outside_cannot_drive_the_terminal"),

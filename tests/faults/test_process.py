@@ -175,7 +175,8 @@ async def test_threads_that_burn_every_core_miss_no_heartbeat(start: Start) -> N
 
 
 async def test_a_loop_that_was_blocked_past_every_bound_keeps_its_session(start: Start) -> None:
-    bounds = replace(QUICK, ack_secs=0.6, silence_secs=0.8)
+    # The second look comes a quarter of the watch later: time for a busy machine's studio to answer.
+    bounds = replace(QUICK, ack_secs=0.6, silence_secs=0.8, watch_secs=0.6)
     async with start(timings=bounds) as site:
         await site.studio.welcomed()
         await site.studio.heartbeat()

@@ -24,15 +24,18 @@ from studio_worker.engines.base import (
     VideoResult,
 )
 from studio_worker.engines.host import Host
+from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.errors import LinkClosed
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
+from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.jobs import Jobs
 from studio_worker.jobs.journal import MemoryJournal
 from studio_worker.jobs.links import ClaimLink
 from studio_worker.jobs.results import Artifact, Entry, Kept
 from studio_worker.jobs.settlement import Answer
+from studio_worker.models.residency import Residency
 from studio_worker.models.store import Store
 from studio_worker.testing.claims import hum
 from studio_worker.wire.claims import Fingerprint
@@ -313,6 +316,8 @@ async def _open_room(state_dir: Path, **parts):
         clock=clock,
         rng=random.Random(7),
         state_dir=state_dir,
+        admission=Admission(host, Residency(dict, clock=clock), dict),
+        quarantine=parts.pop("quarantine", None) or Quarantine(clock),
         signed_out=lambda: signed_out.append(True),
         **parts,
     )

@@ -1,10 +1,12 @@
 """What is told of jobs, to whom."""
 
+import asyncio
+
 import pytest
 
 from studio_worker.errors import BadInput, EngineError
-from studio_worker.events import JobAccepted, JobDelivered, JobFailed
-from studio_worker.jobs.chronicle import Chronicle
+from studio_worker.events import JobAccepted, JobDelivered, JobFailed, JobProgress
+from studio_worker.jobs.chronicle import Chronicle, when_answered
 
 
 @pytest.fixture
@@ -61,3 +63,51 @@ def test_a_result_that_waits_says_why(chronicle, events, kept_json):
     chronicle.waits(kept_json(), "the studio answered 503")
     assert events.lines == [("warn", "the result waits: the studio answered 503", "job-1")]
     assert events.events == []
+
+
+class TestWhatIsToldSoon:
+    @pytest.fixture
+    def moments(self):
+        return []
+
+    @pytest.fixture
+    def patient(self, events, clock, moments):
+        return Chronicle(events, events, clock, soon=moments.append)
+
+    def test_waits_for_its_moment_and_keeps_its_order(self, patient, events, moments, kept_json):
+        patient.offered("job-1", "taken")
+        patient.accepted("job-1", None)
+        patient.delivered(kept_json())
+        assert events.events == events.lines == []
+        (moment,) = moments
+        moment()
+        assert [type(event) for event in events.events] == [JobAccepted, JobDelivered]
+        assert [line[1].split(":")[0] for line in events.lines] == [
+            "offered",
+            "accepted, though it cannot be run",
+            "delivered after 0.00 s",
+        ]
+
+    def test_is_told_before_what_is_told_at_once(self, patient, events):
+        patient.accepted("job-1", None)
+        patient.emit(JobProgress("job-1", 1, 2))
+        patient.accepted("job-2", None)
+        patient.failed("job-2", BadInput("no"), 1_000.0)
+        assert [type(event) for event in events.events] == [JobAccepted, JobProgress, JobAccepted, JobFailed]
+
+    def test_measures_a_delivery_when_it_happens(self, patient, events, clock, moments, kept_json):
+        patient.delivered(kept_json())
+        clock.advance(9)
+        moments[0]()
+        assert events.of(JobDelivered)[0].seconds == 0.0
+
+
+async def test_the_moment_comes_behind_what_the_loop_has_ready():
+    order = []
+    loop = asyncio.get_running_loop()
+    when_answered(lambda: order.append("told"))
+    loop.call_soon(order.append, "ready")
+    loop.call_soon(loop.call_soon, order.append, "made ready")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert order == ["ready", "told", "made ready"]

@@ -53,6 +53,7 @@ class TestAnOffer:
             "gate",
             "studio",
         )
+        room.jobs.tell()
         said = [message for _, message, job_id in room.events.lines if job_id == "job-1"]
         assert [line.split(":")[0].split(" ")[0] for line in said] == ["offered", "accepted", "delivered"]
         assert "secret" not in "".join(said)
@@ -361,6 +362,7 @@ class TestCancel:
             room.desk.cancel(job_id, "raced")
             await room.desk.drained()
             await room.no_uploads()
+            room.jobs.tell()
             ends = len(wire.of("completeJson")) + len(wire.of("fail"))
             if kind == "image":
                 ends += len(room.events.of(JobDelivered)) - delivered
@@ -409,6 +411,7 @@ class TestALocalJob:
         room.desk.submit(order(), link)
         artifact = await link.result
         assert artifact.json["object"] == "chat.completion"
+        room.jobs.tell()
         assert room.events.of(JobDelivered)[0].job_id == "local-1"
         assert room.events.of(JobAccepted)[0].origin == "local"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from studio_worker.errors import BadClaim, ModelUnavailable
-from studio_worker.models import store as store_module
+from studio_worker.models import shelf as shelf_module
 from studio_worker.models.files import LoadOptions
 from studio_worker.models.store import Store, sanitised
 from studio_worker.wire.model_source import ModelFile, ModelSource, parse_model_source
@@ -133,8 +133,8 @@ async def test_a_sum_is_remembered_until_the_file_changes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    real = store_module._sha256
-    monkeypatch.setattr(store_module, "_sha256", lambda path: hashed.append(path) or real(path))
+    real = shelf_module.sha256_of
+    monkeypatch.setattr(shelf_module, "sha256_of", lambda path: hashed.append(path) or real(path))
     path = tmp_path / "a"
     path.write_bytes(b"first")
     made = source(file("a", sha256=sha256(b"first")))

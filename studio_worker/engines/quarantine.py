@@ -1,0 +1,113 @@
+"""Which pairs of engine and model are left alone for a while, since they keep killing their process.
+
+Three deaths within ten minutes put a pair in quarantine. After the pause it is tried again: a success clears it, one
+more death doubles the pause. An exception that an engine raises is no death, and other models of the engine go on.
+
+What is advertised: a quarantined model id is withdrawn. A label such as ``onnx:*`` stands for models that nobody can
+count, so it stays, and a quarantined model behind it is refused by name. An engine of which nothing is left to
+advertise is unavailable until the first pause ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from studio_worker.clock import Clock
+from studio_worker.engines.description import EngineDescription
+from studio_worker.text import escape
+
+DEATHS = 3
+WINDOW_SECS = 600.0
+PAUSE_SECS = 300.0
+"""The first pause; half the window, so that a machine that was short of memory for a moment is back soon."""
+
+MAX_PAUSE_SECS = 6 * 3600.0
+MAX_PAIRS = 1_000
+"""Pairs that are remembered: model ids come from outside."""
+
+
+@dataclass(slots=True)
+class _Record:
+    deaths: list[float]
+    total: int = 0
+    pause_secs: float = 0.0
+    until: float = 0.0
+
+
+class Quarantine:
+    """Counts deaths of child processes, pair by pair. A plain object of the loop; `engine` is an engine's name.
+
+    Args:
+        clock: time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._records: dict[tuple[str, str], _Record] = {}
+
+    def died(self, engine: str, model: str) -> bool:
+        """A child died while it loaded or ran this model; whether the pair is in quarantine now."""
+        now = self._clock.monotonic()
+        record = self._records.pop((engine, model), None) or _Record([])
+        self._records[engine, model] = record
+        record.total += 1
+        record.deaths = [*(at for at in record.deaths if now - at < WINDOW_SECS), now][-DEATHS:]
+        if now >= record.until and (record.pause_secs or len(record.deaths) >= DEATHS):
+            record.pause_secs = min(MAX_PAUSE_SECS, 2 * record.pause_secs or PAUSE_SECS)
+            record.until = now + record.pause_secs
+        self._bound(now)
+        return now < record.until
+
+    def succeeded(self, engine: str, model: str) -> None:
+        """A job of this pair was done: its deaths are forgotten."""
+        self._records.pop((engine, model), None)
+
+    def refusal(self, engine: str, model: str) -> str | None:
+        """Why this pair is not run now, with when it is tried again; None where it may run."""
+        record = self._records.get((engine, model))
+        left = record.until - self._clock.monotonic() if record else 0.0
+        if record is None or left <= 0:
+            return None
+        return (
+            f"engine '{engine}' died {record.total} times on model '{escape(model, limit=200)}'; "
+            f"it is tried again in {max(1, round(left))} s"
+        )
+
+    def next_release(self) -> float | None:
+        """When, on the clock's monotonic time, the next pair is tried again and the advert changes; None for never."""
+        now = self._clock.monotonic()
+        return min((record.until for record in self._records.values() if record.until > now), default=None)
+
+    def advertised(self, engines: Iterable[EngineDescription]) -> tuple[EngineDescription, ...]:
+        """The engines without the models that are in quarantine; for `Routes.build`.
+
+        A kind stays routable by its source while the engine advertises anything at all.
+        """
+        return tuple(self._without_quarantined(engine) for engine in engines)
+
+    def _without_quarantined(self, engine: EngineDescription) -> EngineDescription:
+        if engine.status != "available":
+            return engine
+        reasons = {
+            model: reason
+            for ids in engine.models.values()
+            for model in ids
+            if not model.endswith(":*") and (reason := self.refusal(engine.name, model))
+        }
+        if not reasons:
+            return engine
+        models = {kind: tuple(model for model in ids if model not in reasons) for kind, ids in engine.models.items()}
+        if any(models.values()):
+            return replace(engine, models=models)
+        return replace(
+            engine,
+            status="unavailable",
+            reason=next(iter(reasons.values())),
+            remedy="look into the log for how it died",
+        )
+
+    def _bound(self, now: float) -> None:
+        if len(self._records) > MAX_PAIRS:
+            spare = next((pair for pair, record in self._records.items() if record.until <= now), None)
+            del self._records[spare or next(iter(self._records))]

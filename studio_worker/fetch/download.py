@@ -1,0 +1,204 @@
+"""Downloads of model files: resumed, checked, tried again, over mirrors, one for however many want the file."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from studio_worker.clock import Clock, SystemClock
+from studio_worker.errors import FetchFailed, FetchRefused, JobError
+from studio_worker.fetch.flights import Flights
+from studio_worker.fetch.guard import Guard, shown
+from studio_worker.fetch.mirrors import Way, ways
+from studio_worker.fetch.part_file import off_loop
+from studio_worker.fetch.transfer import StartOver, Transfer
+from studio_worker.fetch.wanted import OnBytes, Wanted
+from studio_worker.log import logger
+
+TRIES = 6
+"""Failed tries in a row before a download is given up."""
+
+FIRST_PAUSE_SECS = 1.0
+LONGEST_PAUSE_SECS = 30.0
+
+CONNECT_SECS = 15.0
+STALL_SECS = 30.0
+
+GAIN_BYTES = 8 * 1024 * 1024
+"""A try that brought this much was no failure of the way as a whole: the count begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadSettings:
+    """What the operator says about downloads.
+
+    Attributes:
+        hub_token: the Hugging Face token.
+        mirrors: host to addresses that are asked in its place.
+        is_offline: ask nobody.
+    """
+
+    hub_token: str | None = field(default=None, repr=False)
+    mirrors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    is_offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """A file that has come whole: bytes and SHA-256."""
+
+    size: int
+    sha256: str
+
+
+class Downloader:
+    """Downloads model files through the guard.
+
+    Args:
+        guard: the rules of this moment; asked once for each try.
+        settings: the operator's word of this moment.
+        user_agent: the User-Agent header.
+        clock: time, for the pauses between tries.
+        rng: their jitter.
+        connect_secs: the longest that name look-up, connection and TLS may take.
+        stall_secs: the longest without a byte; then the transfer is opened anew.
+        tries: failed tries in a row before it is given up.
+        resolver: names to addresses; the machine's own by default.
+        tls: trust of certificates; the machine's own by default.
+    """
+
+    def __init__(
+        self,
+        guard: Callable[[], Guard],
+        settings: Callable[[], DownloadSettings],
+        *,
+        user_agent: str,
+        clock: Clock | None = None,
+        rng: Random | None = None,
+        connect_secs: float = CONNECT_SECS,
+        stall_secs: float = STALL_SECS,
+        tries: int = TRIES,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._guard = guard
+        self._settings = settings
+        self._user_agent = user_agent
+        self._clock = clock or SystemClock()
+        self._rng = rng or Random()  # noqa: S311 - jitter, no secret
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=connect_secs, sock_connect=connect_secs, sock_read=stall_secs
+        )
+        self._tries = tries
+        self._resolver = resolver
+        self._tls = tls
+        self._flights = Flights(self._clock)
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the operator wants nobody to be asked."""
+        return self._settings().is_offline
+
+    async def download(self, wanted: Wanted, on_bytes: OnBytes = lambda done, total: None) -> Downloaded | None:
+        """Bring `wanted` to its place, or None where something lies there by the time that it is our turn.
+
+        Raises:
+            FetchRefused: the URL, a redirect or the answer breaks a rule.
+            FetchFailed: anything else, the disk included; `retryable` says whether another try can help.
+            JobError: what `wanted.look` and `wanted.inspect` raise.
+        """
+        try:
+            async with self._flights.turn(wanted.dest, on_bytes) as tell:
+                if await off_loop(lambda: os.path.lexists(wanted.dest)):
+                    return None
+                return await self._tried(wanted, tell)
+        except FileExistsError:
+            return None
+        except OSError as error:
+            raise FetchFailed(
+                f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}"
+            ) from error
+
+    async def _tried(self, wanted: Wanted, tell: OnBytes) -> Downloaded:
+        left = list(ways(wanted.url, self._settings().mirrors, what=wanted.what))
+        failures = tried = 0
+        while True:
+            way = left[tried % len(left)]
+            tried += 1
+            transfer = self._transfer(wanted, tell)
+            before = await off_loop(transfer.part.look)
+            try:
+                return await self._whole(wanted, transfer, way)
+            except (FetchFailed, FetchRefused) as error:
+                if isinstance(error, FetchRefused) or not error.retryable:
+                    left.remove(way)
+                    if not left:
+                        raise
+                    self._note(wanted, way, error, "A mirror does not have this file")
+                    continue
+                gained = await off_loop(transfer.part.look) - before
+                failures = 1 if gained >= GAIN_BYTES else failures + 1
+                if failures >= self._tries:
+                    raise FetchFailed(f"{error} (given up after {failures} tries in a row)") from error
+                self._note(wanted, way, error, "A download is tried again")
+                if not isinstance(error, StartOver):
+                    await self._clock.sleep(self._pause(failures))
+
+    async def _whole(self, wanted: Wanted, transfer: Transfer, way: Way) -> Downloaded:
+        """One try, its hash compared, the file inspected and named."""
+        was_here = await off_loop(transfer.part.look)
+        begun = self._clock.monotonic()
+        digest = await transfer.run(way)
+        size = await off_loop(transfer.part.look)
+        if wanted.sha256 is not None and digest != wanted.sha256:
+            await off_loop(transfer.part.discard)
+            words = f"{wanted.what}: {shown(way.url)} has the SHA-256 {digest}, the claim names {wanted.sha256}"
+            raise StartOver(words) if was_here else FetchFailed(words, retryable=False)
+        try:
+            await off_loop(lambda: wanted.inspect(transfer.part.path))
+        except JobError:
+            await off_loop(transfer.part.discard)
+            raise
+        try:
+            await off_loop(transfer.part.finish)
+        except FileExistsError:
+            await off_loop(transfer.part.discard)
+            raise
+        secs = max(self._clock.monotonic() - begun, 1e-6)
+        logger.bind(
+            event="fetch.downloaded",
+            file=wanted.dest.name,
+            size=size,
+            resumed_at=was_here,
+            secs=round(secs, 1),
+            mb_per_sec=round((size - was_here) / secs / 1e6, 1),
+            url=shown(way.url),
+        ).info("Downloaded a model file")
+        return Downloaded(size, digest)
+
+    def _transfer(self, wanted: Wanted, tell: OnBytes) -> Transfer:
+        return Transfer(
+            wanted,
+            self._guard(),
+            user_agent=self._user_agent,
+            token=self._settings().hub_token,
+            timeout=self._timeout,
+            resolver=self._resolver,
+            tls=self._tls,
+            on_bytes=tell,
+        )
+
+    def _pause(self, failures: int) -> float:
+        longest = min(FIRST_PAUSE_SECS * 2 ** (failures - 1), LONGEST_PAUSE_SECS)
+        return float(longest * self._rng.uniform(0.5, 1.0))
+
+    def _note(self, wanted: Wanted, way: Way, error: Exception, sentence: str) -> None:
+        logger.bind(event="fetch.try_failed", file=wanted.dest.name, url=shown(way.url), error=str(error)).warning(
+            sentence
+        )

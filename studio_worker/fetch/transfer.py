@@ -1,0 +1,191 @@
+"""One try at a model file: what is missing is asked for, judged before a byte is kept, and put into the part.
+
+The status is looked at first, so that an error's page never lands in a file. A part is continued only where the answer
+says that it continues the same file at the right byte (RFC 9110 sections 13.1.5 and 14.4); everything else starts over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import replace
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from studio_worker.errors import FetchFailed, FetchRefused, ModelUnavailable
+from studio_worker.fetch.answer import Answer, check_answer, read_answer
+from studio_worker.fetch.disk import check_room
+from studio_worker.fetch.filling import Filling
+from studio_worker.fetch.guard import Guard
+from studio_worker.fetch.hop import REDIRECTS, Hop, network_failure, next_hop, plain_session
+from studio_worker.fetch.hub_token import bearer
+from studio_worker.fetch.mirrors import Way
+from studio_worker.fetch.part_file import off_loop
+from studio_worker.fetch.partial import Note, Partial
+from studio_worker.fetch.proxies import proxy_for
+from studio_worker.fetch.wanted import OnBytes, Wanted
+
+MAX_REDIRECTS = 5
+READ_BUFFER = 2**18
+"""Bytes that aiohttp may hold of an answer (it takes up to twice as many): what it holds when a connection breaks is
+lost and asked for again, so no more than keeps the hand-overs few."""
+
+MIN_PACE = 1024
+PATIENCE_SECS = 60.0
+"""How long a body may come slower than `MIN_PACE` bytes a second: a byte now and then is a stall too."""
+
+
+class StartOver(FetchFailed):
+    """What came does not continue the part; the part is gone, and the next try asks for the whole file."""
+
+
+class Transfer:
+    """Tries at one file.
+
+    Args:
+        wanted: the file.
+        guard: the rules of this moment.
+        user_agent: the User-Agent header.
+        token: the Hugging Face token.
+        timeout: connection and stall.
+        resolver: names to addresses; the machine's own by default.
+        tls: trust of certificates; the machine's own by default.
+        on_bytes: told how far the file is.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        guard: Guard,
+        *,
+        user_agent: str,
+        token: str | None,
+        timeout: aiohttp.ClientTimeout,
+        resolver: AbstractResolver | None,
+        tls: ssl.SSLContext | None,
+        on_bytes: OnBytes,
+    ) -> None:
+        self.part = Partial(wanted.dest)
+        self._wanted = wanted
+        self._guard = guard
+        self._user_agent = user_agent
+        self._token = token
+        self._timeout = timeout
+        self._resolver = resolver
+        self._tls = tls
+        self._on_bytes = on_bytes
+
+    async def run(self, way: Way) -> str:
+        """The file, whole in its part: its SHA-256. A failed try leaves the part where another can go on from it.
+
+        Raises:
+            FetchRefused: the URL, a redirect or the answer breaks a rule.
+            StartOver: the part could not be continued.
+            FetchFailed: anything else of the network.
+            OSError: the disk refuses.
+        """
+        note = await off_loop(lambda: self._usable_note(way))
+        have = await off_loop(self.part.look) if note is not None else 0
+        if note is not None and note.total == have:
+            return await Filling(self.part, have).end()
+        guard = self._guard if way.mirror is None else replace(self._guard, own_origin=way.mirror)
+        target = guard.check(way.url, what=self._wanted.what)
+        for _ in range(MAX_REDIRECTS + 1):
+            hop = Hop(guard, target, self._wanted.what, self._resolver)
+            try:
+                answer = await self._ask(hop, way, note, have)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise hop.refusal or network_failure(error, target, self._wanted.what) from error
+            if isinstance(answer, str):
+                return answer
+            target = answer
+        raise FetchRefused("too-many-redirects", f"{self._wanted.what} was redirected more than {MAX_REDIRECTS} times")
+
+    def _usable_note(self, way: Way) -> Note | None:
+        """What is known of the part, if its bytes can be gone on from: the same hash, or the same unchanged URL."""
+        note = self.part.note()
+        if note is None or not self.part.look() or (note.total is not None and note.total < self.part.look()):
+            return None
+        if note.sha256 != self._wanted.sha256:
+            return None
+        if note.url != way.url:
+            return None if note.sha256 is None else replace(note, validator="")
+        return note if note.validator or note.sha256 is not None else None
+
+    async def _ask(self, hop: Hop, way: Way, note: Note | None, have: int) -> str | URL:
+        """One request: the hash of the file that is in the part now, or where the answer points to."""
+        headers = {"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        if authorization := bearer(hop.url, self._token):
+            headers["Authorization"] = authorization
+        if note is not None:
+            headers["Range"] = f"bytes={have}-"
+            if note.validator:
+                headers["If-Range"] = note.validator
+        proxy = proxy_for(hop.url)
+        if proxy is None:
+            session = hop.open_session(self._timeout, self._tls, read_bufsize=READ_BUFFER)
+        else:
+            await hop.judge_name()
+            connector = aiohttp.TCPConnector(ssl=self._tls or True, force_close=True)
+            session = plain_session(connector, self._timeout, read_bufsize=READ_BUFFER)
+        async with session:
+            async with asyncio.timeout((self._timeout.connect or 0) + (self._timeout.sock_read or 0)):
+                response = await session.get(hop.url, headers=headers, allow_redirects=False, proxy=proxy)
+            async with response:
+                if response.status in REDIRECTS:
+                    return next_hop(hop, response)
+                answer = read_answer(response, have if note is not None else 0)
+                if answer.restart:
+                    await off_loop(self.part.discard)
+                    raise StartOver(f"{self._wanted.what} is fetched anew: {answer.restart}")
+                if answer.is_complete:
+                    return await Filling(self.part, have).end()
+                check_answer(response, hop.url, answer, self._wanted, has_token=bool(self._token))
+                return await self._take(response, hop, way, note, answer)
+
+    async def _take(
+        self, response: aiohttp.ClientResponse, hop: Hop, way: Way, note: Note | None, answer: Answer
+    ) -> str:
+        """The body into the part; one that is too long, or breaks a rule, takes the part with it."""
+        wanted, start = self._wanted, answer.start
+        missing = (answer.total or wanted.expected) - start
+        await off_loop(lambda: check_room(wanted.dest.parent, missing, wanted.what))
+        if start == 0:
+            await off_loop(lambda: self.part.restart(Note(way.url, answer.validator, answer.total, wanted.sha256)))
+        filling = Filling(self.part, start)
+        try:
+            await self._pour(response, hop, filling, answer)
+        except (FetchRefused, ModelUnavailable):
+            await filling.leave()
+            await off_loop(self.part.discard)
+            raise
+        except BaseException:
+            await filling.leave()
+            raise
+        digest = await filling.end()
+        if answer.total is not None and filling.size < answer.total:
+            raise FetchFailed(f"{wanted.what}: {filling.size:,} of {answer.total:,} bytes came")
+        if filling.size < wanted.smallest:
+            await off_loop(self.part.discard)
+            raise FetchRefused("too-small", f"{wanted.what} has {filling.size:,} bytes, fewer than {wanted.smallest:,}")
+        return digest
+
+    async def _pour(self, response: aiohttp.ClientResponse, hop: Hop, filling: Filling, answer: Answer) -> None:
+        wanted = self._wanted
+        most = wanted.largest if answer.total is None else min(answer.total, wanted.largest)
+        now = asyncio.get_running_loop().time
+        begun, start, is_first = now(), filling.size, filling.size == 0
+        self._on_bytes(filling.size, answer.total)
+        async for chunk in response.content.iter_any():
+            if is_first:
+                wanted.look(chunk)
+                is_first = False
+            if filling.size + len(chunk) > most:
+                raise FetchRefused("too-large", f"{wanted.what} is longer than the {most:,} bytes that it should have")
+            await filling.put(chunk)
+            self._on_bytes(filling.size, answer.total)
+            taken = now() - begun
+            if taken > PATIENCE_SECS and filling.size - start < MIN_PACE * taken:
+                raise FetchFailed(f"{wanted.what} came slower than {MIN_PACE:,} bytes a second")

@@ -1,0 +1,47 @@
+"""A folder that holds a model's files under the claim's names, where they lie apart: links, no copies."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from studio_worker.models.places import sanitised
+from studio_worker.private_file import make_private_folder
+
+
+def link_folder(root: Path, model: str, files: Mapping[str, Path]) -> Path:
+    """The folder, made or brought up to date. Blocks.
+
+    Args:
+        root: where such folders lie.
+        model: the model id.
+        files: the claim's names, and where the files lie.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    mark = sha256("\n".join(f"{name}\0{path}" for name, path in sorted(files.items())).encode()).hexdigest()[:16]
+    folder = root / f"{sanitised(model)[:100]}-{mark}"
+    make_private_folder(folder)
+    for name, path in files.items():
+        _link(folder / name, path.absolute())
+    return folder
+
+
+def _link(link: Path, target: Path) -> None:
+    try:
+        if link.samefile(target):
+            return
+    except OSError:
+        pass
+    # Another job may open the old one at this moment, so the new one takes its place in one step.
+    new = link.with_name(f".{secrets.token_hex(8)}")
+    try:
+        new.symlink_to(target)
+    except OSError:
+        # Windows lets few users make symbolic links.
+        os.link(target, new)
+    new.replace(link)

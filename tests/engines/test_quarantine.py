@@ -1,0 +1,139 @@
+"""Pairs of engine and model that keep dying are left alone for a while."""
+
+import pytest
+
+from studio_worker.clock import SystemClock
+from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.quarantine import MAX_PAIRS, MAX_PAUSE_SECS, PAUSE_SECS, Quarantine
+from studio_worker.engines.router import Routes
+from studio_worker.errors import NoEngine
+from studio_worker.wire.kinds import TaskKind
+
+IMAGE, LLM = TaskKind.IMAGE, TaskKind.LLM
+
+
+class Hand(SystemClock):
+    secs = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.secs
+
+
+@pytest.fixture
+def clock():
+    return Hand()
+
+
+@pytest.fixture
+def quarantine(clock):
+    return Quarantine(clock)
+
+
+def kill(quarantine, times=3, engine="toy", model="m"):
+    return [quarantine.died(engine, model) for _ in range(times)]
+
+
+def engine(**models):
+    kinds = {TaskKind(kind): ids for kind, ids in models.items()}
+    return EngineDescription(name="toy", sources=("toy",), models=kinds)
+
+
+def test_the_third_death_within_ten_minutes_puts_a_pair_in_quarantine(quarantine):
+    assert kill(quarantine) == [False, False, True]
+
+
+def test_deaths_of_longer_ago_do_not_count(quarantine, clock):
+    kill(quarantine, 2)
+    clock.secs += 600
+    assert kill(quarantine, 2) == [False, False]
+
+
+def test_the_refusal_names_engine_model_deaths_and_the_next_try(quarantine, clock):
+    kill(quarantine, model="m\n")
+    clock.secs += 100
+    assert quarantine.refusal("toy", "m\n") == ("engine 'toy' died 3 times on model 'm\\n'; it is tried again in 200 s")
+
+
+def test_other_models_and_other_engines_go_on(quarantine):
+    kill(quarantine)
+    assert quarantine.refusal("toy", "other") is None
+    assert quarantine.refusal("other", "m") is None
+
+
+def test_it_is_tried_again_after_the_pause(quarantine, clock):
+    kill(quarantine)
+    assert quarantine.next_release() == clock.secs + PAUSE_SECS
+    clock.secs += PAUSE_SECS
+    assert quarantine.refusal("toy", "m") is None
+    assert quarantine.next_release() is None
+
+
+def test_one_more_death_after_the_pause_doubles_it_up_to_a_bound(quarantine, clock):
+    kill(quarantine)
+    pauses = []
+    for _ in range(10):
+        clock.secs = quarantine.next_release()
+        assert kill(quarantine, 1) == [True]
+        pauses.append(quarantine.next_release() - clock.secs)
+    assert pauses[:2] == [2 * PAUSE_SECS, 4 * PAUSE_SECS]
+    assert pauses[-1] == MAX_PAUSE_SECS
+
+
+def test_a_death_during_the_pause_does_not_make_it_longer(quarantine, clock):
+    kill(quarantine)
+    release = quarantine.next_release()
+    clock.secs += 1
+    kill(quarantine, 2)
+    assert quarantine.next_release() == release
+
+
+def test_a_success_clears_the_past(quarantine, clock):
+    kill(quarantine)
+    clock.secs += PAUSE_SECS
+    quarantine.succeeded("toy", "m")
+    assert kill(quarantine, 2) == [False, False]
+
+
+def test_a_quarantined_model_is_withdrawn_and_the_others_stay(quarantine):
+    kill(quarantine)
+    (left,) = quarantine.advertised([engine(image=("m", "n"))])
+    assert (left.status, left.models[IMAGE]) == ("available", ("n",))
+
+
+def test_a_label_stays_and_so_does_its_route(quarantine):
+    kill(quarantine)
+    toy = engine(image=("toy:*",))
+    assert quarantine.advertised([toy]) == (toy,)
+    assert quarantine.refusal("toy", "m")
+
+
+def test_a_kind_of_which_no_model_is_left_is_still_served_by_source(quarantine):
+    kill(quarantine)
+    routes = Routes.build(quarantine.advertised([engine(image=("m",), llm=("n",))]))
+    assert routes.supported_models == ("n",)
+    assert routes.pick(IMAGE, "another", "toy").engine.name == "toy"
+
+
+def test_an_engine_of_which_nothing_is_left_is_unavailable_with_the_reason(quarantine, clock):
+    kill(quarantine)
+    toy = engine(image=("m",))
+    routes = Routes.build(quarantine.advertised([toy]))
+    assert routes.task_kinds == ()
+    with pytest.raises(NoEngine, match="died 3 times on model 'm'"):
+        routes.pick(IMAGE, "m", "toy")
+    clock.secs += PAUSE_SECS
+    assert quarantine.advertised([toy]) == (toy,)
+
+
+def test_an_engine_that_cannot_run_anyway_is_left_as_it_is(quarantine):
+    kill(quarantine)
+    broken = EngineDescription(name="toy", models={IMAGE: ("m",)}, status="broken", reason="it is")
+    assert quarantine.advertised([broken]) == (broken,)
+
+
+def test_what_is_remembered_is_bounded_and_the_quarantined_are_forgotten_last(quarantine):
+    kill(quarantine)
+    for number in range(MAX_PAIRS + 50):
+        quarantine.died("toy", str(number))
+    assert len(quarantine._records) == MAX_PAIRS
+    assert quarantine.refusal("toy", "m")

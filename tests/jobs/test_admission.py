@@ -1,0 +1,201 @@
+"""Room for models before their engines run: who is asked, who has to go, who is told."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from studio_worker.engines.base import Estimate
+from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.router import Route
+from studio_worker.errors import OutOfMemory
+from studio_worker.jobs.admission import Admission, model_bytes
+from studio_worker.models.files import LoadOptions, ModelFiles
+from studio_worker.models.residency import Residency
+from studio_worker.wire.kinds import TaskKind
+
+MIB = 1024**2
+
+
+class Engines:
+    """A host that says what it is told to say, and notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.needs: dict[str, Estimate] = {}
+        self.asked: list[str] = []
+        self.unloaded: list[str] = []
+        self.is_stubborn = False
+
+    async def estimate(self, route, model):
+        self.asked.append(model.id)
+        return self.needs.get(model.id)
+
+    async def unload(self, engine):
+        self.unloaded.append(engine[0])
+        return not self.is_stubborn
+
+
+@pytest.fixture
+def engines():
+    return Engines()
+
+
+@pytest.fixture
+def residency(clock):
+    return Residency(lambda: {"cpu": 100 * MIB, "cuda:0": 50 * MIB}, clock=clock)
+
+
+@pytest.fixture
+def admission(engines, residency):
+    return Admission(engines, residency, lambda: ("cpu", "cuda:0"))
+
+
+@pytest.fixture
+def model(tmp_path):
+    def make(name="m", size=1024, **options):
+        path = tmp_path / f"{name}.bin"
+        path.write_bytes(b"x" * size)
+        return ModelFiles(id=name, files={"model": [path]}, options=LoadOptions(**options), dir=tmp_path)
+
+    return make
+
+
+def route(engine="toy", isolation="process"):
+    description = EngineDescription(
+        name=engine,
+        distribution=engine,
+        version="1",
+        plugin=engine,
+        sources=(engine,),
+        models={TaskKind.LLM: (f"{engine}:*",)},
+        isolation=isolation,
+    )
+    return Route(description, TaskKind.LLM, "m", engine, "source")
+
+
+def keys(residency):
+    return [(each.key.split("#")[0], each.engine, each.device, each.users) for each in residency.residents]
+
+
+async def test_a_model_is_counted_while_it_is_used_and_stays_afterwards(admission, engines, residency, model):
+    engines.needs["m"] = Estimate(ram_bytes=10 * MIB)
+    async with admission.room(route(), model()):
+        assert keys(residency) == [("m", "toy", "cpu", 1)]
+    assert keys(residency) == [("m", "toy", "cpu", 0)]
+    assert residency.residents[0].ram_bytes == 10 * MIB
+
+
+async def test_an_engine_is_asked_once_for_a_model(admission, engines, model):
+    for _ in range(3):
+        async with admission.room(route(), model()):
+            pass
+    assert engines.asked == ["m"]
+
+
+async def test_where_the_engine_says_nothing_the_files_sizes_count(admission, residency, model):
+    async with admission.room(route(), model(size=4_096)):
+        assert residency.residents[0].ram_bytes == 4_096
+
+
+async def test_other_options_make_another_load(admission, engines, model):
+    for threads in (1, 2):
+        async with admission.room(route(), model(threads=threads)):
+            pass
+    assert engines.asked == ["m", "m"]
+
+
+async def test_a_second_model_makes_room_by_unloading_the_idle_one(admission, engines, residency, model):
+    engines.needs |= {"a": Estimate(ram_bytes=60 * MIB), "b": Estimate(ram_bytes=70 * MIB)}
+    async with admission.room(route("first"), model("a")):
+        pass
+    async with admission.room(route("second"), model("b")):
+        assert engines.unloaded == ["first"]
+        assert keys(residency) == [("b", "second", "cpu", 1)]
+
+
+async def test_a_model_in_use_is_waited_for(admission, engines, model):
+    engines.needs |= {"a": Estimate(ram_bytes=60 * MIB), "b": Estimate(ram_bytes=70 * MIB)}
+    order = []
+
+    async def use(name):
+        async with admission.room(route(name), model(name)):
+            order.append(f"{name} in")
+            await asyncio.sleep(0)
+            order.append(f"{name} out")
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(admission.room(route("a"), model("a")))
+        waiting = asyncio.create_task(use("b"))
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert order == []
+    await waiting
+    assert order == ["b in", "b out"]
+    assert engines.unloaded == ["a"]
+
+
+async def test_what_can_never_fit_is_refused_with_the_figures(admission, engines, model):
+    engines.needs["m"] = Estimate(ram_bytes=200 * MIB)
+    with pytest.raises(OutOfMemory, match=r"needs 200\.0 MiB of cpu, 100\.0 MiB of 100\.0 MiB free"):
+        async with admission.room(route(), model()):
+            pass
+    assert engines.unloaded == []
+
+
+async def test_an_engine_that_keeps_its_memory_fails_the_job_that_needs_it(admission, engines, model):
+    engines.needs |= {"a": Estimate(ram_bytes=60 * MIB), "b": Estimate(ram_bytes=70 * MIB)}
+    async with admission.room(route("first"), model("a")):
+        pass
+    engines.is_stubborn = True
+    with pytest.raises(OutOfMemory, match="kept its memory") as refused:
+        async with admission.room(route("second"), model("b")):
+            pass
+    assert refused.value.retryable
+
+
+async def test_an_engine_that_loads_another_model_has_dropped_its_last(admission, residency, model):
+    for name in ("a", "b"):
+        async with admission.room(route(), model(name)):
+            pass
+    assert keys(residency) == [("b", "toy", "cpu", 0)]
+
+
+async def test_a_dead_process_holds_nothing(admission, residency, model):
+    where = route()
+    async with admission.room(where, model()):
+        pass
+    admission.ended(where.engine.key)
+    admission.ended(where.engine.key)
+    assert residency.residents == ()
+
+
+async def test_the_device_of_the_job_is_charged(admission, engines, residency, model):
+    engines.needs["m"] = Estimate(ram_bytes=MIB, vram_bytes=40 * MIB)
+    async with admission.room(route(), model(device="cuda:0")):
+        assert keys(residency) == [("m", "toy", "cuda:0", 1)]
+
+
+async def test_a_device_that_nobody_knows_is_the_engines_business(admission, residency, model):
+    async with admission.room(route(), model(device="vulkan:0")):
+        assert keys(residency) == [("m", "toy", "cpu", 1)]
+
+
+@pytest.mark.parametrize("isolation", ["loop", "thread"])
+async def test_only_engines_that_load_files_need_room(admission, engines, residency, model, isolation):
+    files = model() if isolation == "loop" else ModelFiles(id="m")
+    async with admission.room(route(isolation=isolation), files):
+        assert residency.residents == ()
+    assert engines.asked == []
+
+
+async def test_where_no_device_is_known_nothing_is_counted(engines, clock, model):
+    admission = Admission(engines, Residency(dict, clock=clock), dict)
+    async with admission.room(route(), model()):
+        assert engines.asked == []
+
+
+def test_the_bytes_of_a_model_are_those_of_all_its_files(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"12345")
+    files = {"model": [tmp_path / "a", tmp_path / "b"], "vae": [tmp_path / "c"]}
+    assert model_bytes(ModelFiles(id="m", files=files)) == 15

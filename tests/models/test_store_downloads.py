@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+from aiohttp import web
+
+from studio_worker.errors import FetchFailed, FetchRefused, ModelUnavailable
+from studio_worker.fetch.download import Downloader, DownloadSettings
+from studio_worker.fetch.guard import Guard
+from studio_worker.models.files import LoadOptions
+from studio_worker.models.formats.bad_file import BadModelFile
+from studio_worker.models.store import Store
+from studio_worker.wire.model_source import ModelSource, parse_model_source
+
+DATA = bytes(range(1, 251)) * 20_000
+
+
+class NoWait:
+    """A clock whose pauses are over at once."""
+
+    def __init__(self) -> None:
+        from studio_worker.clock import SystemClock
+
+        self.monotonic, self.now = SystemClock().monotonic, SystemClock().now
+
+    async def sleep(self, secs: float) -> None:
+        await asyncio.sleep(0)
+
+
+@dataclass
+class Hub:
+    """A server of one file; `script` is taken answer by answer: a status, or how many bytes until the cut."""
+
+    origin: str = ""
+    data: bytes = DATA
+    etag: str = '"one"'
+    content_type: str = "application/octet-stream"
+    script: list[tuple[str, int]] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.ranges.append(request.headers.get("Range"))
+        kind, number = self.script.pop(0) if self.script else ("cut", 10**9)
+        if kind == "status":
+            return web.Response(status=number, body=b"<html>busy</html>", content_type="text/html")
+        start = 0
+        if (asked := request.headers.get("Range")) and request.headers.get("If-Range", self.etag) == self.etag:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        headers = {"ETag": self.etag, "Content-Type": self.content_type, "Content-Length": str(len(self.data) - start)}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(self.data) - 1}/{len(self.data)}"
+        response = web.StreamResponse(status=206 if start else 200, headers=headers)
+        await response.prepare(request)
+        end = min(len(self.data), number)
+        for at in range(start, end, 65_536):
+            await response.write(self.data[at : min(at + 65_536, end)])
+        if end < len(self.data) and request.transport is not None:
+            await asyncio.sleep(0)
+            request.transport.close()
+        return response
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    made = Hub()
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", made.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+def open_store(hub: Hub, root: Path, **settings: object) -> Store:
+    downloader = Downloader(
+        lambda: Guard(hub.origin),
+        lambda: DownloadSettings(**settings),  # type: ignore[arg-type]  # the test's own
+        user_agent="test",
+        clock=NoWait(),
+        rng=Random(1),
+    )
+    return Store(lambda: root, downloader=downloader, links=root.parent / "links")
+
+
+def source(hub: Hub, name: str = "a.bin", **more: object) -> ModelSource:
+    file = {"role": "model", "url": f"{hub.origin}/{name}?sig=1", "filename": name, **more}
+    return parse_model_source({"engine": "onnx", "files": [file]})
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
+
+
+async def test_a_missing_file_is_downloaded_once_with_progress_that_only_grows(hub: Hub, root: Path) -> None:
+    store = open_store(hub, root)
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        model = await store.provision(
+            "m", source(hub, sha256=sha(DATA)), LoadOptions(), on_progress=lambda *numbers: told.append(numbers)
+        )
+    assert model.files["model"] == [root / "a.bin"]
+    assert (root / "a.bin").read_bytes() == DATA
+    assert hub.ranges == [None]
+    assert told == sorted(told)
+    assert told[-1] == (len(DATA), len(DATA))
+    assert {path.name for path in root.iterdir()} <= {"a.bin", ".downloads"}
+    await store.aclose()
+
+
+@pytest.mark.parametrize("percent", [30, 60, 90])
+async def test_a_download_that_is_cut_asks_only_for_what_is_missing(hub: Hub, root: Path, percent: int) -> None:
+    hub.script = [("cut", len(DATA) * percent // 100)]
+    store = open_store(hub, root)
+    await store.provision("m", source(hub), LoadOptions())
+    assert (root / "a.bin").read_bytes() == DATA
+    first, second = hub.ranges
+    assert first is None
+    assert second is not None
+    assert 0 < int(second.removeprefix("bytes=").removesuffix("-")) <= len(DATA) * percent // 100
+
+
+async def test_a_file_that_changed_on_the_way_starts_over(hub: Hub, root: Path) -> None:
+    hub.script = [("cut", len(DATA) // 2), ("status", 404)]
+    with pytest.raises(FetchFailed):
+        await open_store(hub, root).provision("m", source(hub), LoadOptions())
+    hub.data, hub.etag = DATA[::-1], '"two"'
+    await open_store(hub, root).provision("m", source(hub), LoadOptions())
+    assert (root / "a.bin").read_bytes() == DATA[::-1]
+
+
+async def test_an_error_page_in_the_middle_of_a_resume_is_never_written(hub: Hub, root: Path) -> None:
+    hub.script = [("cut", len(DATA) // 2), ("status", 503)]
+    await open_store(hub, root).provision("m", source(hub), LoadOptions())
+    assert (root / "a.bin").read_bytes() == DATA
+    assert len(hub.ranges) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "hf_token"), (403, "hf_token"), (404, "check the URL"), (451, "mirror")]
+)
+async def test_a_final_status_is_final_at_once_and_names_the_remedy(
+    hub: Hub, root: Path, status: int, words: str
+) -> None:
+    hub.script = [("status", status)]
+    with pytest.raises(FetchFailed, match=words) as error:
+        await open_store(hub, root).provision("m", source(hub), LoadOptions())
+    assert not error.value.retryable
+    assert len(hub.ranges) == 1
+
+
+async def test_a_wrong_hash_names_both_and_leaves_no_part(hub: Hub, root: Path) -> None:
+    with pytest.raises(FetchFailed) as error:
+        await open_store(hub, root).provision("m", source(hub, sha256="0" * 64), LoadOptions())
+    assert sha(DATA) in str(error.value)
+    assert "0" * 64 in str(error.value)
+    assert not list(root.glob("*.part"))
+
+
+async def test_a_file_of_another_size_is_refused_before_it_comes(hub: Hub, root: Path) -> None:
+    with pytest.raises(FetchRefused, match="claim names about 100"):
+        await open_store(hub, root).provision("m", source(hub, approxBytes=100), LoadOptions())
+    assert not (root / "a.bin").exists()
+
+
+async def test_a_login_page_is_no_model(hub: Hub, root: Path) -> None:
+    hub.content_type = "text/html"
+    with pytest.raises(FetchRefused, match="not a model: text/html"):
+        await open_store(hub, root).provision("m", source(hub), LoadOptions())
+
+
+async def test_two_jobs_that_want_one_file_make_one_transfer(hub: Hub, root: Path) -> None:
+    store = open_store(hub, root)
+    await asyncio.gather(*(store.provision("m", source(hub), LoadOptions()) for _ in range(3)))
+    assert hub.ranges == [None]
+
+
+async def test_another_file_of_that_name_is_kept_and_the_new_one_lies_apart(hub: Hub, root: Path) -> None:
+    (root / "a.bin").write_bytes(b"other")
+    model = await open_store(hub, root).provision("org/m", source(hub, sha256=sha(DATA)), LoadOptions())
+    assert (root / "a.bin").read_bytes() == b"other"
+    [path] = model.files["model"]
+    assert path.parent.parent == root
+    assert path.parent.name.startswith("org_m-")
+    assert path.read_bytes() == DATA
+
+
+async def test_an_offline_worker_asks_nobody(hub: Hub, root: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="offline = true"):
+        await open_store(hub, root, is_offline=True).provision("m", source(hub), LoadOptions())
+    assert hub.ranges == []
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "rule"),
+    [
+        ("a.safetensors", b"\x80\x04\x95\x20\x00\x00\x00\x00\x00\x00\x00}." * 40, "pickle"),
+        ("a.gguf", b"GGML" + bytes(100), "gguf"),
+        ("a.onnx", b"\xff" * 100, "onnx"),
+    ],
+)
+async def test_a_file_that_no_engine_should_open_never_gets_its_name(
+    hub: Hub, root: Path, name: str, data: bytes, rule: str
+) -> None:
+    hub.data = data
+    with pytest.raises(BadModelFile) as error:
+        await open_store(hub, root).provision("m", source(hub, name), LoadOptions())
+    assert error.value.rule == rule
+    assert not error.value.retryable
+    assert not (root / name).exists()
+    assert not list(root.glob("*.part"))
