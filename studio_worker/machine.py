@@ -37,7 +37,17 @@ def probe() -> Machine:
     return Machine(platform.node() or "unknown-host", user, _nvidia() or _amd() or _apple())
 
 
-def _nvidia() -> tuple[float, ...]:
+@dataclass(frozen=True, slots=True)
+class NvidiaGpu:
+    """One GPU as NVML tells of it; `index` is its place on the PCI bus."""
+
+    index: int
+    name: str
+    total_bytes: int
+
+
+def nvidia_gpus() -> tuple[NvidiaGpu, ...]:
+    """The NVIDIA GPUs of this machine. May block. Never raises: what cannot be read is left out."""
     try:
         import pynvml
     except ImportError:
@@ -50,8 +60,9 @@ def _nvidia() -> tuple[float, ...]:
     try:
         for index in range(pynvml.nvmlDeviceGetCount()):
             try:
-                memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
-                found.append(int(memory.total) / GIB)
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+                found.append(NvidiaGpu(index, str(pynvml.nvmlDeviceGetName(handle)), int(memory.total)))
             except pynvml.NVMLError as error:
                 logger.bind(event="machine.gpu_skipped", gpu=index, error=str(error)).warning("A GPU cannot be read")
     except pynvml.NVMLError as error:
@@ -59,6 +70,10 @@ def _nvidia() -> tuple[float, ...]:
     finally:
         pynvml.nvmlShutdown()
     return tuple(found)
+
+
+def _nvidia() -> tuple[float, ...]:
+    return tuple(gpu.total_bytes / GIB for gpu in nvidia_gpus())
 
 
 def _amd(drm: Path = Path("/sys/class/drm")) -> tuple[float, ...]:

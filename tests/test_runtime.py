@@ -51,7 +51,7 @@ async def test_without_a_studio_there_is_no_registrar_and_no_session(runtime):
     async with runtime() as opened:
         assert (opened.registrar, opened.keeper) == (None, None)
         assert opened.credentials.worker_id is None
-        assert opened.secrets() == (None, None)
+        assert opened.secrets() == (None, None, None)
 
 
 async def test_with_a_studio_the_secrets_are_those_of_the_registration(runtime):

@@ -167,16 +167,16 @@ async def test_a_model_that_nobody_serves_is_no_engine_and_synthetic_does_not_st
 
 
 async def test_a_source_that_nobody_serves_names_the_package_to_install(settings, words):
-    source = parse_model_source({"engine": "llama-cpp", "files": []})
+    source = parse_model_source({"engine": "parakeet", "files": []})
     async with Worker(settings()) as worker:
-        with pytest.raises(NoEngine, match="pip install studio-worker-llama"):
+        with pytest.raises(NoEngine, match="pip install studio-worker-parakeet"):
             await worker.submit(words(), model="synthetic-llm", source=source)
 
 
 async def test_a_missing_model_file_is_named_with_its_folder(settings, words, tmp_path: Path):
     files = [{"role": "model", "url": "https://models.invalid/cup.bin", "filename": "cup.bin"}]
     source = parse_model_source({"engine": "synthetic", "files": files})
-    async with Worker(settings()) as worker:
+    async with Worker(settings(models_offline=True)) as worker:
         with pytest.raises(ModelUnavailable, match=r"cup\.bin") as caught:
             await worker.submit(words(), model="synthetic-llm", source=source)
     assert str(tmp_path / "models") in str(caught.value)

@@ -26,8 +26,6 @@ NOT_USED_YET = {
     "auto_update_prerelease",
     "stream_port",
     "require_certified_engines",
-    "models_quota_gb",
-    "hf_token",
 }
 """Settings that an older worker's file may hold, or that a later release will read."""
 

@@ -20,6 +20,9 @@ from studio_worker.log import logger
 from studio_worker.places import CONFIG_VARIABLE, Places, chosen_config_file
 
 PREFIX = "STUDIO_WORKER_"
+FOREIGN_VARIABLES = {"hf_token": "HF_TOKEN"}
+"""Settings that a variable of somebody else's serves as well, where ours is not set."""
+
 Origin = Literal["default", "file", "environment"]
 
 
@@ -66,7 +69,8 @@ class Loaded:
         except BadSetting as error:
             key = error.key.partition(".")[0]
             if self.origins.get(key) == "environment":
-                raise ConfigError(f"{variable(key)} {error.problem}") from None
+                names = " or ".join(name for name in (variable(key), FOREIGN_VARIABLES.get(key)) if name)
+                raise ConfigError(f"{names} {error.problem}") from None
             line = self.file.line_of(key)
             place = shown(self.path) if line is None else f"{shown(self.path)}, line {line}"
             raise ConfigError(f"{place}: {error}") from None
@@ -114,13 +118,16 @@ def overlay(fields: Mapping[str, FieldInfo], file: TomlFile, environ: Mapping[st
     values = {key: value for key, value in file.table.items() if key in fields}
     origins: dict[str, Origin] = dict.fromkeys(values, "file")
     for key, setting in fields.items():
-        text = environ.get(variable(key), "")
+        name = variable(key)
+        if not environ.get(name, "").strip():
+            name = FOREIGN_VARIABLES.get(key, name)
+        text = environ.get(name, "")
         if not text.strip():
             continue
         try:
             values[key] = parse_text(key, setting, text)
         except BadSetting as error:
-            raise ConfigError(f"{variable(key)} {error.problem}") from None
+            raise ConfigError(f"{name} {error.problem}") from None
         origins[key] = "environment"
     return Loaded(
         path=file.path,

@@ -87,8 +87,16 @@ class Config(BaseModel):
     require_certified_engines: Flag = Field(False, description="Use only engines with a certificate.")
     device: OptionalText = Field(None, description="Where models run: cpu, cuda:0 …; none: the engine decides.")
     allow_private_urls: Flag = Field(False, description="Let a studio name addresses of the private network.")
-    models_quota_gb: OptionalGigabytes = Field(None, description="The most that model files may take, in GB.")
-    hf_token: OptionalSecret = Field(None, description="The Hugging Face token, sent to huggingface.co alone.")
+    models_quota_gb: OptionalGigabytes = Field(
+        None, description="The most that downloaded model files may take, in GB."
+    )
+    models_offline: Flag = Field(False, description="Download no model files: use those that are here.")
+    model_mirrors: Preferences = Field(
+        default_factory=dict, description="Hosts of model files, each with the address that is asked in its place."
+    )
+    hf_token: OptionalSecret = Field(
+        None, description="The Hugging Face token, sent to Hugging Face's hosts alone; HF_TOKEN serves too."
+    )
     plugins: PluginTables = Field(default_factory=dict, description="A table for each plugin.")
 
     config_path: Path | None = Field(None, exclude=True, description="The file that this was read from.")

@@ -8,9 +8,8 @@ from typing import Protocol
 
 from studio_worker.errors import EngineError
 from studio_worker.log import logger
-from studio_worker.machine import GIB
-
-CPU = "cpu"
+from studio_worker.machine import GIB, nvidia_gpus
+from studio_worker.models.memory_ledger import CPU
 
 RESERVE_BYTES = GIB
 """What is left free of each device; the older worker keeps as much."""
@@ -40,33 +39,8 @@ class MachineDevices:
         """The CPU first, then the GPUs by their number."""
         import psutil
 
-        return (Device(CPU, "CPU", psutil.virtual_memory().total), *_nvidia())
-
-
-def _nvidia() -> tuple[Device, ...]:
-    try:
-        import pynvml
-    except ImportError:
-        return ()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    found = []
-    try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            try:
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                name, memory = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetMemoryInfo(handle)
-            except pynvml.NVMLError as error:
-                logger.bind(event="devices.skipped", gpu=index, error=str(error)).warning("A GPU cannot be read")
-                continue
-            found.append(Device(f"cuda:{index}", str(name), int(memory.total)))
-    except pynvml.NVMLError as error:
-        logger.bind(event="devices.failed", error=str(error)).warning("The NVIDIA driver cannot be asked")
-    finally:
-        pynvml.nvmlShutdown()
-    return tuple(found)
+        gpus = (Device(f"cuda:{gpu.index}", gpu.name, gpu.total_bytes) for gpu in nvidia_gpus())
+        return (Device(CPU, "CPU", psutil.virtual_memory().total), *gpus)
 
 
 class DeviceLease:

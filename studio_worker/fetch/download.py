@@ -24,6 +24,9 @@ from studio_worker.log import logger
 TRIES = 6
 """Failed tries in a row before a download is given up."""
 
+NAME_TRIES = 2
+"""The same for a host whose name nobody knows: most such names are wrong, and another worker may know it."""
+
 FIRST_PAUSE_SECS = 1.0
 LONGEST_PAUSE_SECS = 30.0
 
@@ -144,7 +147,8 @@ class Downloader:
                     continue
                 gained = await off_loop(transfer.part.look) - before
                 failures = 1 if gained >= GAIN_BYTES else failures + 1
-                if failures >= self._tries:
+                is_nameless = isinstance(error.__cause__, aiohttp.ClientConnectorDNSError)
+                if failures >= (min(self._tries, NAME_TRIES) if is_nameless else self._tries):
                     raise FetchFailed(f"{error} (given up after {failures} tries in a row)") from error
                 self._note(wanted, way, error, "A download is tried again")
                 if not isinstance(error, StartOver):

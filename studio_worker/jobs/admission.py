@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 from studio_worker.engines.base import Estimate
+from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.router import Route
 from studio_worker.errors import OutOfMemory
 from studio_worker.log import logger
@@ -27,10 +28,8 @@ MAX_KNOWN = 256
 LOAD_BYTES_PER_SEC = 500 * 1024**2
 """What a model loads at, for the cost of loading it again: a SATA disk's pace."""
 
-EngineKey = tuple[str, str, int]
 
-
-class Memory(Protocol):
+class EngineMemory(Protocol):
     """What admission asks of the engine host."""
 
     async def estimate(self, route: Route, model: ModelFiles) -> Estimate | None:
@@ -51,12 +50,11 @@ class Admission:
         devices: the ids of the devices whose memory is known.
     """
 
-    def __init__(self, host: Memory, residency: Residency, devices: Callable[[], Container[str]]) -> None:
+    def __init__(self, host: EngineMemory, residency: Residency, devices: Callable[[], Container[str]]) -> None:
         self._devices = devices
         self._host = host
         self._residency = residency
         self._known: OrderedDict[str, Need] = OrderedDict()
-        self._engines: dict[str, EngineKey] = {}
         self._loaded: dict[EngineKey, str] = {}
 
     @asynccontextmanager
@@ -80,13 +78,11 @@ class Admission:
             if last is not None and last != need.key:
                 self._residency.gone(last)
             self._loaded[engine.key] = need.key
-            self._engines[need.key] = engine.key
             yield
 
     def ended(self, engine: EngineKey) -> None:
         """The process of an engine is gone, and its model with it."""
         if (key := self._loaded.pop(engine, None)) is not None:
-            self._engines.pop(key, None)
             self._residency.gone(key)
 
     async def _need(self, route: Route, model: ModelFiles) -> Need:
@@ -113,7 +109,7 @@ class Admission:
         return known
 
     async def _evict(self, key: str) -> None:
-        engine = self._engines.pop(key, None)
+        engine = next((engine for engine, loaded in self._loaded.items() if loaded == key), None)
         if engine is not None:
             if not await self._host.unload(engine):
                 raise OutOfMemory(f"the engine of model '{key}' kept its memory; another try may find it free")

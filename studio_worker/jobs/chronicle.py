@@ -15,6 +15,9 @@ from studio_worker.jobs.results import Kept
 from studio_worker.log import Level, LogSink, logger
 from studio_worker.text import escape
 
+MOMENT_SECS = 0.01
+"""How long what goes well may wait to be told; what is told at once comes after it all the same."""
+
 _CATEGORY = "job"
 
 
@@ -28,7 +31,7 @@ class Chronicle:
         events: takes the typed events.
         logs: takes the lines of studio jobs that an operator of the studio sees.
         clock: what durations are measured by.
-        soon: calls what it is given when the answers of this moment are out; by default at once.
+        soon: calls what it is given a moment later, when the answers of now are out; by default at once.
     """
 
     def __init__(
@@ -114,7 +117,6 @@ class Chronicle:
         logger.info("Delivered a result", event="jobs.delivered", job_id=kept.job_id, seconds=round(seconds, 3))
 
 
-def when_answered(tell: Callable[[], None]) -> None:
-    """Call `tell` on the event loop, behind all that it has ready now."""
-    loop = asyncio.get_running_loop()
-    loop.call_soon(loop.call_soon, tell)
+def in_a_moment(tell: Callable[[], None]) -> None:
+    """Call `tell` on the event loop in `MOMENT_SECS`: the next offer may be on its way already."""
+    asyncio.get_running_loop().call_later(MOMENT_SECS, tell)

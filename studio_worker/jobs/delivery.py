@@ -241,6 +241,9 @@ class Delivery:
         if state is not None:
             self._counts[state] += 1
         owed.state = state
+        if state is State.SHELVED:
+            # What waits for days must not hold the whole claim.
+            owed.kept.entry.fingerprint.settle()
         self._moved.set()
 
     def _keep_within_bounds(self) -> None:

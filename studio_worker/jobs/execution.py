@@ -212,7 +212,7 @@ class Execution:
         """Run where there is room for the model, and end what hangs; what is slow goes on."""
         route = call.route
         async with self._admission.room(route, call.model):
-            size = await asyncio.to_thread(model_bytes, call.model)
+            size = await asyncio.to_thread(model_bytes, call.model) if call.model.files else 0
             watch = StageWatch(self._limits, self._clock, model_bytes=size)
             with StageTimer(watch, self._clock, lambda late: self._host.end_job(call.job_id, str(late))) as timer:
 

@@ -14,14 +14,15 @@ from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.events import EventSink
 from studio_worker.jobs.admission import Admission
-from studio_worker.jobs.chronicle import Chronicle, when_answered
+from studio_worker.jobs.chronicle import Chronicle, in_a_moment
 from studio_worker.jobs.delivery import Bounds, Delivery
 from studio_worker.jobs.desk import Desk, DeskSettings
-from studio_worker.jobs.execution import Execution, ModelStore
+from studio_worker.jobs.execution import LIMITS, Execution, ModelStore
 from studio_worker.jobs.inputs import InputFetcher
 from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.progress import INTERVAL_SECS
 from studio_worker.jobs.retrying import Uploads
+from studio_worker.jobs.stage_limits import StageLimits
 from studio_worker.jobs.work_dirs import WorkDirs
 from studio_worker.log import LogSink
 
@@ -50,6 +51,7 @@ class Jobs:
         quarantine: knows which engines are not to run which models now.
         signed_out: called when an upload finds the token refused, for the session to ask.
         bounds: how much may wait for its delivery.
+        limits: what each stage of a job may take.
         progress_secs: the least time between two progress frames of a job.
     """
 
@@ -72,9 +74,10 @@ class Jobs:
         quarantine: Quarantine,
         signed_out: Callable[[], None] = lambda: None,
         bounds: Bounds | None = None,
+        limits: StageLimits = LIMITS,
         progress_secs: float = INTERVAL_SECS,
     ) -> None:
-        self._chronicle = chronicle = Chronicle(events, logs, clock, soon=when_answered)
+        self._chronicle = chronicle = Chronicle(events, logs, clock, soon=in_a_moment)
         self._journal = journal
         self._work_dirs = WorkDirs(state_dir / "work")
         self._group: asyncio.TaskGroup | None = None
@@ -100,6 +103,7 @@ class Jobs:
             clock=clock,
             admission=admission,
             quarantine=quarantine,
+            limits=limits,
             progress_secs=progress_secs,
         )
         self.desk = Desk(

@@ -226,7 +226,7 @@ class Store:
     def _unavailable(self, file: ModelFile, root: Path, problems: Sequence[str]) -> ModelUnavailable:
         if problems:
             return ModelUnavailable(f"model file {problems[0]}")
-        why = ", and offline = true asks nobody" if self._downloader is not None else ""
+        why = ", and models_offline = true asks nobody" if self._downloader is not None else ""
         return ModelUnavailable(
             f"model file {escape(file.filename)} (role {file.role}) is not in {root}{why}; "
             f"put it there from {escape(plain_url(file.url), limit=300)}"

@@ -123,13 +123,17 @@ class Fingerprint:
     @property
     def text(self) -> str:
         """The hex digits; empty for a claim that is too deep to have a fingerprint, and for a local job."""
+        self.settle()
+        return self._text
+
+    def settle(self) -> None:
+        """Work it out now, and let go of the claim."""
         if self._raw is not None:
             raw, self._raw = self._raw, None
             try:
                 self._text = fingerprint(raw)
             except RecursionError:
                 self._text = ""
-        return self._text
 
     def __eq__(self, other: object) -> bool:
         """Whether both ask for the same work; one without a fingerprint equals nothing."""

@@ -64,7 +64,7 @@ def measured(isolation: str, folder: Path) -> dict[str, float]:
     return asyncio.run(run())
 
 
-def test_a_process_costs_less_than_a_millisecond_a_tiny_job(report, tmp_path):
+def test_what_a_process_costs_a_job_against_a_thread(report, tmp_path):
     floor = {
         "tiny": median(direct(TaskKind.LLM, tmp_path, JOBS)),
         "1 MiB": median(direct(TaskKind.IMAGE, tmp_path, ROUNDS)),

@@ -154,7 +154,7 @@ def test_a_result_that_another_job_names_is_its_input(demo, jobs_file) -> None:
 
 
 def test_a_job_that_fails_ends_with_1_and_its_error_in_the_table(demo, jobs_file) -> None:
-    files = [{"role": "model", "url": "https://models.invalid/cup.bin", "filename": "cup.bin"}]
+    files = [{"role": "model", "url": "https://10.0.0.1/cup.bin", "filename": "cup.bin"}]
     lost = job("lost", modelSource={**SYNTHETIC, "files": files})
     done = demo("--jobs", jobs_file(lost, job("fine")), "--models-root", "empty")
     assert done.status == 1

@@ -209,3 +209,19 @@ install_id = "00000000-0000-0000-0000-000000000000"
     )
     assert (config.vram_threshold_gb, config.local_api_port, config.auto_start) == (8.0, 4788, True)
     assert [record["level"] for record in records] == ["INFO"]
+
+
+class TestTheVariableOfHuggingFace:
+    def test_serves_where_ours_is_not_set(self, tmp_path: Path) -> None:
+        config = Config.load(tmp_path / "config.toml", {"HF_TOKEN": "hf_theirs"})
+        assert config.hf_token is not None
+        assert config.hf_token.get_secret_value() == "hf_theirs"
+
+    def test_gives_way_to_ours(self, tmp_path: Path) -> None:
+        config = Config.load(tmp_path / "config.toml", {"HF_TOKEN": "theirs", "STUDIO_WORKER_HF_TOKEN": "ours"})
+        assert config.hf_token is not None
+        assert config.hf_token.get_secret_value() == "ours"
+
+    def test_is_named_where_it_cannot_be_used(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"STUDIO_WORKER_HF_TOKEN or HF_TOKEN must be printable ASCII"):
+            Config.load(tmp_path / "config.toml", {"HF_TOKEN": "a b"})

@@ -36,6 +36,8 @@ DEFAULTS: dict[str, Any] = {
     "device": None,
     "allow_private_urls": False,
     "models_quota_gb": None,
+    "models_offline": False,
+    "model_mirrors": {},
     "hf_token": None,
     "plugins": {},
 }

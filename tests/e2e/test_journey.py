@@ -93,11 +93,11 @@ async def test_a_loaded_model_stays_warm_for_the_next_job(worker, studio):
 
 
 async def test_an_engine_that_is_not_installed_fails_the_job_and_nothing_else_serves_it(worker, studio):
-    await studio.offer(image_claim("sd", claim_fields={"engine": "sd-cpp", "model": "z-image"}))
+    await studio.offer(image_claim("sd", claim_fields={"engine": "parakeet", "model": "z-image"}))
     await studio.frame("accept", job_id="sd")
     failed = await studio.frame("fail", job_id="sd")
     assert failed["retryable"] is False
-    for part in ("sd-cpp", "z-image", "image", "pip install studio-worker-sdcpp"):
+    for part in ("parakeet", "z-image", "image", "pip install studio-worker-parakeet"):
         assert part in failed["error"]
     assert studio.uploads == []
 
@@ -126,7 +126,7 @@ async def test_the_whole_prompt_goes_with_a_json_result(worker, studio):
 
 
 async def test_a_missing_model_file_fails_the_job_by_name(worker, studio):
-    files = [{"role": "model", "url": "https://models.invalid/cup.bin", "filename": "cup.bin"}]
+    files = [{"role": "model", "url": "https://10.0.0.1/cup.bin", "filename": "cup.bin"}]
     await studio.offer(image_claim("files", claim_fields={"engine": "acme-paint", "files": files}))
     failed = await studio.frame("fail", job_id="files")
     assert "cup.bin" in failed["error"]

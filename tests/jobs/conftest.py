@@ -296,6 +296,7 @@ class Room:
 @asynccontextmanager
 async def _open_room(state_dir: Path, **parts):
     engine, uploads, events, clock = GateEngine(), parts.pop("uploads", None) or Uploads(), Events(), MovedClock()
+    clock = parts.pop("clock", clock)
     settings = SimpleNamespace(max_concurrent_jobs=parts.pop("max_concurrent_jobs", 1), device=None)
     host = Host([], given=[engine, *parts.pop("engines", ())])
     await host.start()

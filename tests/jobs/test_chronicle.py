@@ -6,7 +6,7 @@ import pytest
 
 from studio_worker.errors import BadInput, EngineError
 from studio_worker.events import JobAccepted, JobDelivered, JobFailed, JobProgress
-from studio_worker.jobs.chronicle import Chronicle, when_answered
+from studio_worker.jobs.chronicle import Chronicle, in_a_moment
 
 
 @pytest.fixture
@@ -102,12 +102,12 @@ class TestWhatIsToldSoon:
         assert events.of(JobDelivered)[0].seconds == 0.0
 
 
-async def test_the_moment_comes_behind_what_the_loop_has_ready():
+async def test_the_moment_comes_after_the_answers_of_now():
+    told = asyncio.Event()
     order = []
-    loop = asyncio.get_running_loop()
-    when_answered(lambda: order.append("told"))
-    loop.call_soon(order.append, "ready")
-    loop.call_soon(loop.call_soon, order.append, "made ready")
-    for _ in range(3):
+    in_a_moment(lambda: (order.append("told"), told.set()))
+    for turn in range(5):
+        order.append(turn)
         await asyncio.sleep(0)
-    assert order == ["ready", "told", "made ready"]
+    await asyncio.wait_for(told.wait(), 20)
+    assert order == [0, 1, 2, 3, 4, "told"]

@@ -112,6 +112,14 @@ class TestAJsonResult:
         assert desk.delivery.waiting == 0
         assert "accept" not in wire.types
 
+    async def test_lets_go_of_the_claim_once_it_is_shelved(self, desk, wire, kept_json):
+        claim = {"model": "m", "task": {"kind": "llm"}}
+        wire.cut()
+        kept = kept_json(fingerprint=Fingerprint(claim))
+        desk.post(kept, wire)
+        claim["model"] = "another"
+        assert kept.entry.fingerprint == Fingerprint({"model": "m", "task": {"kind": "llm"}})
+
     async def test_is_not_adopted_for_a_claim_without_a_fingerprint(self, desk, wire, kept_json):
         desk.post(kept_json(), wire)
         assert not desk.adopt("job-1", wire, fingerprint="")

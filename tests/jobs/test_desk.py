@@ -46,6 +46,7 @@ class TestAnOffer:
         room.offer(wire, claim())
         await wire.until("completeJson")
         room.delivery.acknowledge("job-1")
+        room.jobs.tell()
         accepted = room.events.of(JobAccepted)[0]
         assert (accepted.job_id, accepted.model, accepted.engine, accepted.origin) == (
             "job-1",
@@ -53,7 +54,6 @@ class TestAnOffer:
             "gate",
             "studio",
         )
-        room.jobs.tell()
         said = [message for _, message, job_id in room.events.lines if job_id == "job-1"]
         assert [line.split(":")[0].split(" ")[0] for line in said] == ["offered", "accepted", "delivered"]
         assert "secret" not in "".join(said)

@@ -22,6 +22,12 @@ async def timer(late):
     return StageTimer(StageWatch(LIMITS, clock), clock, late.put_nowait)
 
 
+@pytest.fixture
+async def by_hand(clock, late):
+    """A timer whose clock only the test moves."""
+    return StageTimer(StageWatch(LIMITS, clock), clock, late.put_nowait)
+
+
 async def test_a_load_without_a_word_is_overdue(timer, late):
     with timer:
         overdue: Overdue = await asyncio.wait_for(late.get(), 20)
@@ -35,26 +41,25 @@ async def test_a_job_that_stops_stepping_is_overdue_in_its_step(timer, late):
         assert (await asyncio.wait_for(late.get(), 20)).stage is Stage.STEP
 
 
-async def test_news_moves_the_deadline(timer, late):
-    loop = asyncio.get_running_loop()
-    with timer:
-        end = loop.time() + 0.2
-        step = 0
-        while loop.time() < end and late.empty():
-            timer.report("paint", step := step + 1, 1_000_000)
-            await asyncio.sleep(0)
-        assert late.empty()
+async def test_news_moves_the_deadline(by_hand, clock, late):
+    with by_hand as timer:
+        for step in range(10):
+            timer.report("paint", step, 10)
+            clock.advance(0.04)
+            timer._look()
+    assert late.empty()
 
 
-async def test_nothing_is_said_after_the_end(timer, late):
-    with timer:
+async def test_nothing_is_said_after_the_end(by_hand):
+    with by_hand as timer:
         timer.report("paint", 1, 10)
-    await asyncio.sleep(0.1)
-    assert late.empty()
+        waiting = timer._timer
+    assert waiting.cancelled()
 
 
-async def test_it_is_said_once(timer, late):
-    with timer:
-        await asyncio.wait_for(late.get(), 20)
-        await asyncio.sleep(0.1)
-    assert late.empty()
+async def test_it_is_said_once(by_hand, clock, late):
+    with by_hand as timer:
+        clock.advance(0.06)
+        timer._look()
+        assert timer._timer is None
+    assert late.qsize() == 1

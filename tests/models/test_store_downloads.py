@@ -200,7 +200,7 @@ async def test_another_file_of_that_name_is_kept_and_the_new_one_lies_apart(hub:
 
 
 async def test_an_offline_worker_asks_nobody(hub: Hub, root: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="offline = true"):
+    with pytest.raises(ModelUnavailable, match="models_offline = true"):
         await open_store(hub, root, is_offline=True).provision("m", source(hub), LoadOptions())
     assert hub.ranges == []
 

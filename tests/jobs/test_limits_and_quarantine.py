@@ -1,0 +1,88 @@
+"""What hangs is ended by its stage, what is slow goes on, and a pair that keeps dying is refused for a while."""
+
+import time
+
+import pytest
+
+from studio_worker.clock import SystemClock
+from studio_worker.engines.base import Engine, EngineCapabilities, LlmResult
+from studio_worker.engines.quarantine import Quarantine
+from studio_worker.jobs.stage_limits import StageLimits
+from studio_worker.wire.kinds import TaskKind
+
+LIMITS = StageLimits(load_secs=0.3, first_output_secs=0.3, step_secs=0.3, job_secs=60.0)
+COMPLETION = {
+    "object": "chat.completion",
+    "model": "m",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+}
+
+
+class SlowEngine(Engine):
+    """Works in a thread: for ever without a word, or step by step."""
+
+    name = "slow"
+    isolation = "thread"
+    steps = 0
+
+    def capabilities(self) -> EngineCapabilities:
+        return EngineCapabilities({TaskKind.LLM: ["slow"]})
+
+    def run(self, job):
+        for step in range(self.steps):
+            time.sleep(0.05)
+            job.progress(step, self.steps, stage="think")
+        while not self.steps:
+            job.check_cancelled()
+            time.sleep(0.01)
+        return LlmResult(COMPLETION)
+
+
+@pytest.fixture
+def quarantine():
+    return Quarantine(SystemClock())
+
+
+@pytest.fixture
+def slow_claim(claim):
+    return claim("llm", modelSource={"engine": "slow", "files": [], "cliDefaults": {}})
+
+
+async def test_a_job_without_a_word_is_ended_and_its_stage_named(open_room, tmp_path, wire, slow_claim):
+    async with open_room(tmp_path, engines=[SlowEngine()], limits=LIMITS, clock=SystemClock()) as room:
+        room.offer(wire, slow_claim)
+        failed = await wire.until("fail")
+    assert "engine 'slow' was given up: stage 'load' is overdue" in failed.error
+    assert failed.retryable is True
+
+
+async def test_a_job_that_steps_is_left_alone_however_long_it_takes(open_room, tmp_path, wire, slow_claim):
+    engine = SlowEngine()
+    engine.steps = 20
+    async with open_room(tmp_path, engines=[engine], limits=LIMITS, clock=SystemClock()) as room:
+        room.offer(wire, slow_claim)
+        await wire.until("completeJson")
+
+
+async def test_a_pair_in_quarantine_is_refused_with_the_reason_and_may_be_tried_elsewhere(
+    open_room, tmp_path, wire, slow_claim, quarantine
+):
+    async with open_room(tmp_path, engines=[SlowEngine()], quarantine=quarantine) as room:
+        for _ in range(3):
+            quarantine.died("slow", "gate-llm")
+        room.offer(wire, slow_claim)
+        failed = await wire.until("fail")
+    assert "engine 'slow' died 3 times on model 'gate-llm'" in failed.error
+    assert failed.retryable is True
+
+
+async def test_a_job_that_is_done_forgets_the_deaths_before_it(open_room, tmp_path, wire, slow_claim, quarantine):
+    engine = SlowEngine()
+    engine.steps = 1
+    async with open_room(tmp_path, engines=[engine], quarantine=quarantine) as room:
+        for _ in range(2):
+            quarantine.died("slow", "gate-llm")
+        room.offer(wire, slow_claim)
+        await wire.until("completeJson")
+        assert quarantine.died("slow", "gate-llm") is False
