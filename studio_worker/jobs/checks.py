@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from studio_worker.engines.base import LlmResult, Result, TranscriptResult
 from studio_worker.errors import ResultRejected
 from studio_worker.jobs.film_checks import check_film
-from studio_worker.jobs.picture_checks import check_png, check_still
+from studio_worker.jobs.picture_checks import began_black, check_png, check_still
 from studio_worker.jobs.results import Artifact
 from studio_worker.jobs.sound_checks import check_wav
 from studio_worker.wire.json_text import write
@@ -33,6 +34,7 @@ _EXTS = {
     TaskKind.AUDIO_TTS: frozenset({"wav", "mp3", "ogg", "flac", "mp4", "webm"}),
     TaskKind.VIDEO: frozenset({"mp4", "webm", "webp", "gif"}),
 }
+_NO_INPUTS: Mapping[str, Path] = MappingProxyType({})
 
 
 def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Mapping[str, Any]) -> Artifact:
@@ -63,7 +65,7 @@ def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Map
     return Artifact(kind=kind, size=size, json=result.json, json_text=text, meta=meta)
 
 
-def inspect(task: Task, result: Result, meta: Mapping[str, Any]) -> Artifact:
+def inspect(task: Task, result: Result, meta: Mapping[str, Any], inputs: Mapping[str, Path] = _NO_INPUTS) -> Artifact:
     """A result of any kind, checked. Reads files and inflates pictures: for a thread.
 
     Its bytes decide what it is: a file that is called otherwise gets the name of what it is.
@@ -72,10 +74,11 @@ def inspect(task: Task, result: Result, meta: Mapping[str, Any]) -> Artifact:
         task: what was asked for, its defaults resolved.
         result: what the engine returned, of the type that the kind asks for.
         meta: the engine's own notes.
+        inputs: the job's inputs by role: what was made from a black picture may be black.
 
     Raises:
-        ResultRejected: ``empty``, ``unreadable``, ``does-not-decode``, ``wrong-kind``, those of `inspect_json`, and
-            those of the kind (`picture_checks`, `sound_checks`, `film_checks`).
+        ResultRejected: ``empty``, ``unreadable``, ``does-not-decode``, ``wrong-kind``, ``black``, those of
+            `inspect_json`, and those of the kind (`picture_checks`, `sound_checks`, `film_checks`).
     """
     kind = task.kind
     if isinstance(result, (LlmResult, TranscriptResult)):
@@ -85,16 +88,11 @@ def inspect(task: Task, result: Result, meta: Mapping[str, Any]) -> Artifact:
         with _opened(result.data) as file:
             ext = _ext(kind, file.read(64), result.ext)
             file.seek(0)
-            if kind is TaskKind.VIDEO:
-                check_film(file, size, ext, task)
-            elif ext == "png":
-                check_png(file, size, task)
-            elif kind is TaskKind.IMAGE:
-                check_still(file, ext, task)
-            elif ext == "wav":
-                check_wav(file, size, task)
+            is_black = _look(file, size, ext, task)
     except OSError as error:
         raise ResultRejected("unreadable", f"the result cannot be read: {error.strerror or error}") from None
+    if is_black and not began_black(inputs):
+        raise ResultRejected("black", "there is nothing to see: every pixel is black or transparent")
     return Artifact(kind=kind, size=size, ext=ext, data=result.data, meta=meta)
 
 
@@ -107,11 +105,24 @@ def is_quickly_inspected(result: Result) -> bool:
         case "wav":
             return True
         case "png":
-            # Few bits a pixel and interlacing take a decoder (bytes 24 and 28, PNG section 11.2.1).
-            is_plain = len(data) > 28 and data[24] >= 8 and data[28] == 0
+            # Few bits a pixel, palettes and interlacing take a decoder (bytes 24, 25, 28, PNG section 11.2.1).
+            is_plain = len(data) > 28 and data[24] >= 8 and data[25] != 3 and data[28] == 0
             return is_plain and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= QUICK_PIXELS
         case _:
             return False
+
+
+def _look(file: BinaryIO, size: int, ext: str, task: Task) -> bool:
+    """Look at a file as its kind and format ask for; whether it is a picture, or a film, with nothing to see."""
+    if task.kind is TaskKind.VIDEO:
+        return check_film(file, size, ext, task)
+    if ext == "png":
+        return check_png(file, size, task)
+    if task.kind is TaskKind.IMAGE:
+        return check_still(file, ext, task)
+    if ext == "wav":
+        check_wav(file, size, task)
+    return False
 
 
 def _opened(data: bytes | Path) -> BinaryIO:

@@ -205,8 +205,8 @@ class Execution:
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
         if is_quickly_inspected(output.result):
-            return inspect(plan.task, output.result, meta)
-        return await asyncio.to_thread(inspect, plan.task, output.result, meta)
+            return inspect(plan.task, output.result, meta, inputs)
+        return await asyncio.to_thread(inspect, plan.task, output.result, meta, inputs)
 
     async def _run_within_limits(self, call: EngineCall) -> EngineOutput:
         """Run where there is room for the model, and end what hangs; what is slow goes on."""

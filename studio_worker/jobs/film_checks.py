@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from studio_worker.errors import ResultRejected
 from studio_worker.jobs.film_boxes import BadFilm, check_mp4, check_webm
-from studio_worker.jobs.picture_checks import TINY_PIXELS, check_size, one_pixel, one_value, shows_something
+from studio_worker.jobs.picture_checks import check_size, shows_nothing
 from studio_worker.wire.tasks import MAX_PIXELS, Task, VideoTask
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ SLOWEST_FPS = 4
 """Frames a second that a film has at least where the task names none."""
 
 
-def check_film(file: BinaryIO, size: int, ext: str, task: Task) -> None:
+def check_film(file: BinaryIO, size: int, ext: str, task: Task) -> bool:
     """A film: animated GIF and WebP by a decoder, MP4 and WebM by their structure alone.
 
     Args:
@@ -25,8 +25,11 @@ def check_film(file: BinaryIO, size: int, ext: str, task: Task) -> None:
         ext: what its first bytes say.
         task: what was asked for.
 
+    Returns:
+        Whether there is nothing to see in any frame; of MP4 and WebM nobody can tell without a decoder.
+
     Raises:
-        ResultRejected: ``does-not-decode``, ``too-large``, ``wrong-size``, ``still``, ``one-value``.
+        ResultRejected: ``does-not-decode``, ``too-large``, ``wrong-size``, ``still``.
     """
     try:
         if ext == "mp4":
@@ -34,9 +37,10 @@ def check_film(file: BinaryIO, size: int, ext: str, task: Task) -> None:
         elif ext == "webm":
             check_webm(file, size)
         else:
-            _check_animation(file, ext, task)
+            return _check_animation(file, ext, task)
     except BadFilm as error:
         raise ResultRejected("does-not-decode", f"the {ext} film {error}") from None
+    return False
 
 
 def moves(task: Task) -> bool:
@@ -44,37 +48,30 @@ def moves(task: Task) -> bool:
     return isinstance(task, VideoTask) and task.seconds * (task.fps or SLOWEST_FPS) >= 2
 
 
-def _check_animation(file: BinaryIO, ext: str, task: Task) -> None:
+def _check_animation(file: BinaryIO, ext: str, task: Task) -> bool:
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file, formats=("WEBP", "GIF")) as film:
-            width, height = film.size
-            check_size(width, height, task)
+            check_size(*film.size, task)
             film.load()
             is_still = not getattr(film, "is_animated", False)
-            is_one = not is_still and shows_something(width, height, task) and _is_one_value(film)
+            is_black = _is_black(film)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError) as error:
         raise ResultRejected("does-not-decode", f"the {ext} film does not decode: {error}") from None
-    if is_still and moves(task) and width * height >= TINY_PIXELS:
+    # Encoders join equal frames, so that a film which is black throughout may have become one frame.
+    if is_still and moves(task) and not is_black:
         raise ResultRejected("still", "the film has one frame, more were asked for")
-    if is_one:
-        raise one_value("film")
+    return is_black
 
 
-def _is_one_value(film: Image.Image) -> bool:
-    """Whether every frame is the same one colour: a film may rightly begin in black. Long films are not seen whole."""
-    first = one_pixel(film.convert("RGBA"))
-    if first is None:
-        return False
-    budget = MAX_PIXELS // (film.width * film.height)
-    number = 1
-    while number < budget:
+def _is_black(film: Image.Image) -> bool:
+    """Whether no frame shows anything: a film may rightly begin in black. Long films are not seen whole."""
+    for number in range(max(1, MAX_PIXELS // (film.width * film.height))):
         try:
             film.seek(number)
         except EOFError:
             return True
-        if one_pixel(film.convert("RGBA")) != first:
+        if not shows_nothing(film):
             return False
-        number += 1
     return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from studio_worker.errors import ResultRejected
@@ -15,15 +17,13 @@ if TYPE_CHECKING:
 SIZE_STEPS = (1, 8, 16, 32, 64)
 """Pixels by which models grow: one that works in steps of 64 makes 512 of 500, and is not wrong."""
 
-TINY_PIXELS = 256
-"""A picture of fewer pixels may well be one colour, and a film of them stand still."""
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 def asked_size(task: Task) -> tuple[int, int] | None:
     """The size that a result must have; None where it is made from another picture.
 
-    An engine that repaints or edits keeps that picture's size, or its shape within the model's own number of pixels,
-    and what it makes of a blank wall is a blank wall.
+    An engine that repaints or edits keeps that picture's size, or its shape within the model's own number of pixels.
     """
     match task:
         case ImageTask():
@@ -35,7 +35,7 @@ def asked_size(task: Task) -> tuple[int, int] | None:
     return None if any(sources) else (task.width, task.height)
 
 
-def check_png(file: BinaryIO, size: int, task: Task) -> None:
+def check_png(file: BinaryIO, size: int, task: Task) -> bool:
     """A PNG file, by its rows as they are inflated; only rare forms take a decoder.
 
     Args:
@@ -43,24 +43,24 @@ def check_png(file: BinaryIO, size: int, task: Task) -> None:
         size: bytes of the whole file.
         task: what was asked for.
 
+    Returns:
+        Whether there is nothing to see, as `shows_nothing` has it.
+
     Raises:
-        ResultRejected: ``does-not-decode``, ``too-large``, ``wrong-size``, ``one-value``.
+        ResultRejected: ``does-not-decode``, ``too-large``, ``wrong-size``.
     """
     try:
         plan = read_png(file, size)
         check_size(plan.width, plan.height, task)
-        if not plan.is_plain:
-            file.seek(0)
-            check_still(file, "png", task)
-            return
-        is_one = read_pixels(file, plan, compares=shows_something(plan.width, plan.height, task))
+        if plan.is_plain:
+            return read_pixels(file, plan)
     except BadPng as error:
         raise ResultRejected("does-not-decode", f"the png picture {error}") from None
-    if is_one:
-        raise one_value("picture")
+    file.seek(0)
+    return check_still(file, "png", task)
 
 
-def check_still(file: BinaryIO, ext: str, task: Task) -> None:
+def check_still(file: BinaryIO, ext: str, task: Task) -> bool:
     """A picture in any format, by a decoder.
 
     Args:
@@ -68,20 +68,21 @@ def check_still(file: BinaryIO, ext: str, task: Task) -> None:
         ext: what its first bytes say.
         task: what was asked for.
 
+    Returns:
+        Whether there is nothing to see.
+
     Raises:
         ResultRejected: as `check_png` does.
     """
     from PIL import Image, UnidentifiedImageError  # a worker that makes no pictures never loads it
 
     try:
-        with Image.open(file, formats=("PNG", "JPEG", "WEBP", "GIF")) as picture:
+        with Image.open(file, formats=_FORMATS) as picture:
             check_size(*picture.size, task)
             picture.load()
-            is_one = shows_something(*picture.size, task) and one_pixel(picture) is not None
+            return shows_nothing(picture)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError) as error:
         raise ResultRejected("does-not-decode", f"the {ext} picture does not decode: {error}") from None
-    if is_one:
-        raise one_value("picture")
 
 
 def check_size(width: int, height: int, task: Task) -> None:
@@ -99,22 +100,39 @@ def check_size(width: int, height: int, task: Task) -> None:
         )
 
 
-def shows_something(width: int, height: int, task: Task) -> bool:
-    """Whether the result must be more than one colour: made of words alone, and no mere dot."""
-    return asked_size(task) is not None and width * height >= TINY_PIXELS
+def shows_nothing(picture: Image.Image) -> bool:
+    """Whether a decoded picture is equally black all over, or wholly transparent.
+
+    That is how a model paints once its numbers have run away; any other single colour may have been asked for. A black
+    drawing on a transparent ground is something: its pixels are not equally opaque.
+    """
+    if picture.has_transparency_data:
+        *colours, opacity = (band.getextrema() for band in picture.convert("RGBA").split())
+    else:
+        plain = picture if picture.mode.startswith(("1", "I", "L")) else picture.convert("RGB")
+        colours, opacity = [band.getextrema() for band in plain.split()], (255, 255)
+    is_black = all(extremes == (0, 0) for extremes in colours)
+    return opacity == (0, 0) or (is_black and opacity[0] == opacity[1])
 
 
-def one_pixel(picture: Image.Image) -> tuple[float, ...] | None:
-    """The values of every pixel of a decoded picture, where all are the same."""
-    extremes = picture.getextrema()
-    bands = (extremes,) if isinstance(extremes[0], (int, float)) else extremes
-    lows, highs = zip(*bands, strict=True)
-    return lows if lows == highs else None
+def began_black(inputs: Mapping[str, Path]) -> bool:
+    """Whether the picture that a job works on shows nothing itself, so that its result may do so too.
+
+    Args:
+        inputs: the job's inputs by role, as its engine got and left them.
+    """
+    return any(_is_black_file(inputs[role]) for role in ("image", "ref_image") if role in inputs)
 
 
-def one_value(what: str) -> ResultRejected:
-    """The refusal of a result that shows nothing: black, most often, where the arithmetic of a model has failed."""
-    return ResultRejected("one-value", f"every pixel of the {what} is the same")
+def _is_black_file(path: Path) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_FORMATS) as picture:
+            return picture.width * picture.height <= MAX_PIXELS and shows_nothing(picture)
+    except (Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError):
+        # Who can't tell that the input was black has no excuse for the result.
+        return False
 
 
 def _fits(side: int, asked: int) -> bool:

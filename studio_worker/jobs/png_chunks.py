@@ -29,6 +29,8 @@ class PngPlan:
         height: pixels.
         depth: bits of one value.
         channels: values of one pixel.
+        has_alpha: whether the last of them says how opaque the pixel is.
+        has_palette: whether the value is a number in a list of colours.
         is_interlaced: whether it comes in seven passes.
         data: offset and length in bytes of each piece of picture data.
     """
@@ -37,13 +39,15 @@ class PngPlan:
     height: int
     depth: int
     channels: int
+    has_alpha: bool
+    has_palette: bool
     is_interlaced: bool
     data: tuple[tuple[int, int], ...]
 
     @property
     def is_plain(self) -> bool:
-        """Whether each pixel takes whole bytes and rows come in order, once."""
-        return self.depth >= 8 and not self.is_interlaced
+        """Whether each pixel takes whole bytes that are its colour, and rows come in order, once."""
+        return self.depth >= 8 and not self.has_palette and not self.is_interlaced
 
     @property
     def row_bytes(self) -> int:
@@ -72,7 +76,8 @@ def read_png(file: BinaryIO, size: int) -> PngPlan:
     if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlace > 1:
         raise BadPng("has a header that no picture has")
     data = _picture_data(file, size)
-    return PngPlan(width, height, depth, _CHANNELS[colour], interlace == 1, data)
+    has_alpha, has_palette = colour in (4, 6), colour == 3
+    return PngPlan(width, height, depth, _CHANNELS[colour], has_alpha, has_palette, interlace == 1, data)
 
 
 def _picture_data(file: BinaryIO, size: int) -> tuple[tuple[int, int], ...]:

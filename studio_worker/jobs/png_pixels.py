@@ -1,8 +1,8 @@
-"""The pixels of a PNG file, counted and compared while they are inflated, and never held.
+"""The pixels of a PNG file, counted and looked at while they are inflated, and never held.
 
 A decoder would turn a megabyte of picture into several megabytes of memory only to answer two questions: is all of it
-there, and is it more than one colour. Both can be read off the inflated rows (PNG specification, third edition,
-sections 9 and 10): their number, and whether each is what its filter makes of a row of one colour. No sum is taken:
+there, and is there anything to see. Both can be read off the inflated rows (PNG specification, third edition,
+sections 9 and 10): their number, and whether each is what its filter makes of a black or clear row. No sum is taken:
 what an engine has just written was not changed on its way, and the sum of a megabyte costs as much as inflating it.
 """
 
@@ -19,20 +19,20 @@ _OUT_BYTES = 1024 * 1024
 _LAST_FILTER = 4
 
 
-def read_pixels(file: BinaryIO, plan: PngPlan, *, compares: bool) -> bool:
-    """Inflate the picture; whether every pixel of it is the same.
+def read_pixels(file: BinaryIO, plan: PngPlan) -> bool:
+    """Inflate the picture; whether there is nothing to see: all of it is equally black, or wholly transparent.
 
-    Memory stays below two megabytes whatever the file says of itself.
+    A black drawing on a transparent ground is something: its pixels are black, but not equally opaque. Memory stays
+    below a few megabytes whatever the file says of itself.
 
     Args:
         file: the file that the plan was read from.
         plan: of a picture that `is_plain`.
-        compares: look for one colour; else the answer is False.
 
     Raises:
         BadPng: the data is broken, or is not as many rows as the header says.
     """
-    rows = _Rows(plan, compares=compares)
+    rows = _Rows(plan)
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
         for piece in _deflated(_pieces(file, plan)):
@@ -43,7 +43,7 @@ def read_pixels(file: BinaryIO, plan: PngPlan, *, compares: bool) -> bool:
         raise BadPng("holds picture data that is broken") from None
     if not inflater.eof or rows.missing:
         raise BadPng("holds less picture than its header says")
-    return rows.are_one_value
+    return rows.show_nothing
 
 
 def _pieces(file: BinaryIO, plan: PngPlan) -> Iterator[bytes]:
@@ -83,21 +83,28 @@ def _inflate(inflater: zlib._Decompress, piece: bytes, rows: _Rows) -> None:
 
 
 class _Rows:
-    """Rows as they come: counted, their filters checked, compared for as long as all were one colour."""
+    """Rows as they come: counted, their filters checked, looked at for as long as there was nothing to see."""
 
-    def __init__(self, plan: PngPlan, *, compares: bool) -> None:
+    def __init__(self, plan: PngPlan) -> None:
         self._stride = plan.row_bytes
         self._pixel_bytes = plan.channels * plan.depth // 8
+        self._alpha_bytes = plan.depth // 8 if plan.has_alpha else 0
         self._seen = 0
         self._total = self._stride * plan.height
         self._rest = b""
-        self._expected: dict[int, bytes] = {}
-        self.are_one_value = compares
+        self._black: dict[int, bytes] = {}
+        self._may_be_black = True
+        self._may_be_clear = plan.has_alpha
 
     @property
     def missing(self) -> int:
         """Bytes that have not come."""
         return self._total - self._seen
+
+    @property
+    def show_nothing(self) -> bool:
+        """Whether all rows so far are black, or all are clear."""
+        return self._may_be_black or self._may_be_clear
 
     def take(self, out: bytes) -> None:
         """Take the next inflated bytes."""
@@ -107,29 +114,37 @@ class _Rows:
         self._seen += len(out)
         if self._seen > self._total:
             raise BadPng("holds more picture than its header says")
-        if self.are_one_value:
-            self._compare(self._rest + out)
+        if self.show_nothing:
+            self._look(self._rest + out)
 
-    def _compare(self, rows: bytes) -> None:
-        stride = self._stride
-        whole = len(rows) // stride * stride
-        for start in range(0, whole, stride):
-            if not self._is_one_value(rows[start : start + stride]):
-                self.are_one_value = False
+    def _look(self, rows: bytes) -> None:
+        whole = len(rows) // self._stride * self._stride
+        for start in range(0, whole, self._stride):
+            row = rows[start : start + self._stride]
+            self._may_be_clear = self._may_be_clear and self._is_clear(row)
+            self._may_be_black = self._may_be_black and self._is_black(row)
+            if not self.show_nothing:
                 self._rest = b""
                 return
         self._rest = rows[whole:]
 
-    def _is_one_value(self, row: bytes) -> bool:
-        if self._expected:
-            return row == self._expected[row[0]]
+    def _is_clear(self, row: bytes) -> bool:
+        # Each byte is filtered with the same one of its neighbours, so that zeros stay zeros whatever the filter.
+        lanes = (row[self._pixel_bytes - lane :: self._pixel_bytes] for lane in range(self._alpha_bytes))
+        return not any(any(lane) for lane in lanes)
+
+    def _is_black(self, row: bytes) -> bool:
+        if self._black:
+            return row == self._black[row[0]]
         # Above the first row lies nothing, so that its first pixel stands there as it is, whatever the filter.
         pixel = row[1 : 1 + self._pixel_bytes]
+        if any(pixel[: self._pixel_bytes - self._alpha_bytes]):
+            return False
         count = (self._stride - 1) // self._pixel_bytes
         half = bytes(value - value // 2 for value in pixel)
         nothing = bytes(len(pixel)) * (count - 1)
         plain, first_only = pixel * count, pixel + nothing
         first = (plain, first_only, plain, pixel + half * (count - 1), first_only)
         later = (plain, first_only, bytes(len(pixel)) + nothing, half + nothing, bytes(len(pixel)) + nothing)
-        self._expected = {number: bytes([number]) + body for number, body in enumerate(later)}
+        self._black = {number: bytes([number]) + body for number, body in enumerate(later)}
         return row[1:] == first[row[0]]

@@ -235,9 +235,9 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     ),
     "F-91": (
         FAULT_PROCESS + "a_result_that_is_none_fails_its_job_and_is_never_uploaded",
-        "jobs/test_picture_checks.py::test_a_picture_of_one_colour_is_refused",
+        "jobs/test_picture_checks.py::test_a_picture_that_is_all_black_is_refused",
         "jobs/test_sound_checks.py::test_silence_in_place_of_words_is_refused",
-        "jobs/test_film_checks.py::test_an_animation_that_stays_one_colour_is_refused",
+        "jobs/test_film_checks.py::test_a_film_that_stays_black_is_refused",
     ),
     "F-92": Partly(
         (

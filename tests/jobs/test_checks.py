@@ -172,7 +172,8 @@ class TestTheQuickLook:
         assert not is_quickly_inspected(AudioResult(hum(secs=60), "wav"))
         assert not is_quickly_inspected(ImageResult(make_picture(1_000, 1_000), "png"))
 
-    def test_is_not_taken_at_pngs_of_few_bits(self):
+    @pytest.mark.parametrize("mode", ["1", "P"])
+    def test_is_not_taken_at_pngs_of_few_bits_or_a_palette(self, mode):
         out = io.BytesIO()
-        Image.new("1", (8, 8)).save(out, "PNG")
+        Image.new(mode, (8, 8)).save(out, "PNG", bits=8)
         assert not is_quickly_inspected(ImageResult(out.getvalue(), "png"))

@@ -1,4 +1,4 @@
-"""What a film must be: whole, of the asked size, moving, and of more than one colour."""
+"""What a film must be: whole, of the asked size, of more than one frame, and something to see."""
 
 import io
 import random
@@ -20,13 +20,13 @@ from studio_worker.wire.tasks import VideoTask
 COLOURS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]
 
 
-def animation(fmt="GIF", size=(64, 64), colours=COLOURS, *, dotted=True):
+def animation(fmt="GIF", size=(64, 64), colours=COLOURS, *, dotted=True, **options):
     frames = [Image.new("RGB", size, colour) for colour in colours]
     for frame in frames:
         if dotted:
             frame.putpixel((0, 0), (250, 250, 250))
     out = io.BytesIO()
-    frames[0].save(out, fmt, save_all=True, append_images=frames[1:], duration=100)
+    frames[0].save(out, fmt, save_all=True, append_images=frames[1:], duration=100, **options)
     return out.getvalue()
 
 
@@ -92,15 +92,31 @@ class TestAnAnimation:
         assert check(animation(fmt, colours=[(0, 0, 0), *COLOURS], dotted=False))
 
 
-def test_an_animation_that_stays_one_colour_is_refused():
-    data = animation("GIF", colours=[(0, 0, 0)], dotted=False)
-    # An encoder joins frames that are equal, so the frame is said twice by hand.
+def twice(data):
+    """A GIF film whose first frame is said twice: an encoder would join the two."""
     frame = data[data.index(b"\x2c\0\0\0\0") : -1]
-    assert rule(data[:-1] + frame + b";") == "one-value"
+    return data[:-1] + frame + b";"
 
 
-def test_a_still_picture_of_one_colour_is_still():
-    assert rule(animation("GIF", colours=[(0, 0, 0)], dotted=False)) == "still"
+def test_a_film_that_stays_black_is_refused():
+    assert rule(twice(animation("GIF", colours=[(0, 0, 0)], dotted=False))) == "black"
+    assert rule(animation("WEBP", colours=[(0, 0, 0), (0, 0, 1)], dotted=False, lossless=False)) == "black"
+
+
+def test_a_film_that_stays_black_is_refused_where_its_encoder_joined_the_frames():
+    assert rule(animation("GIF", colours=[(0, 0, 0)] * 3, dotted=False)) == "black"
+
+
+def test_a_film_of_a_black_picture_may_stay_black(tmp_path):
+    source = tmp_path / "input"
+    Image.new("RGB", (64, 64)).save(source, "PNG")
+    data = twice(animation("GIF", colours=[(0, 0, 0)], dotted=False))
+    asked = task(init_image_url="https://studio.example.org/a.png")
+    assert inspect(asked, VideoResult(data, "gif"), {}, {"image": source})
+
+
+def test_a_film_may_hold_one_frame_for_long():
+    assert check(twice(animation("GIF", colours=COLOURS[:1])))
 
 
 class TestAFilmFile:
