@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio_worker.errors import BadInput
-from studio_worker.jobs.picture_header import PictureHeader, UnknownPicture, read_picture_header
+from studio_worker.jobs.picture_header import MAX_PICTURE_SIDE, PictureHeader, UnknownPicture, read_picture_header
 from studio_worker.jobs.plan import Wanted
 from studio_worker.text import escape
 from studio_worker.wire.tasks import MAX_PIXELS
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MAX_INPUT_SIDE = 65_535
-"""The longest side that JPEG and GIF can hold: a line of pixels that is longer is no picture."""
 
 MAX_SCANS = 1_000
 """Passes over its picture that a JPEG file may hold: cameras make 10, and each takes time by pixels, not by bytes."""
@@ -159,10 +156,10 @@ def _orientation(picture: Image.Image) -> int | None:
 
 
 def _check_size(width: int, height: int, field: str) -> None:
-    if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_INPUT_SIDE:
+    if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_PICTURE_SIDE:
         raise BadInput(
             f"{field}: the picture has {width:,} x {height:,} pixels; send one of at most {MAX_PIXELS:,} pixels "
-            f"and {MAX_INPUT_SIDE:,} a side"
+            f"and {MAX_PICTURE_SIDE:,} a side"
         )
 
 

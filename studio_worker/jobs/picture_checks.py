@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from studio_worker.errors import ResultRejected
+from studio_worker.jobs.picture_header import MAX_PICTURE_SIDE
 from studio_worker.jobs.png_chunks import BadPng, read_png
 from studio_worker.jobs.png_pixels import read_pixels
 from studio_worker.wire.tasks import MAX_PIXELS, ImageTask, Task, VideoTask
@@ -91,7 +92,7 @@ def check_size(width: int, height: int, task: Task) -> None:
     Raises:
         ResultRejected: ``too-large``, ``wrong-size``.
     """
-    if not 0 < width * height <= MAX_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_PICTURE_SIDE:
         raise ResultRejected("too-large", f"the picture has {width} x {height} pixels")
     asked = asked_size(task)
     if asked is not None and not (_fits(width, asked[0]) and _fits(height, asked[1])):

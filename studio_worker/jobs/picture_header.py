@@ -12,6 +12,9 @@ from typing import BinaryIO, Literal, TypeAlias
 
 Format: TypeAlias = Literal["PNG", "JPEG", "WEBP", "GIF"]
 
+MAX_PICTURE_SIDE = 65_535
+"""The longest side that JPEG and GIF can hold: a line of pixels that is longer is no picture."""
+
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _MAX_SEGMENTS = 10_000
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

@@ -14,16 +14,18 @@ from typing import BinaryIO
 
 from studio_worker.jobs.png_chunks import BadPng, PngPlan
 
-_IN_BYTES = 256 * 1024
-_OUT_BYTES = 1024 * 1024
+_IN_BYTES = 64 * 1024
+_OUT_BYTES = 32 * 1024
+"""Pieces that stay in the nearer memory of a processor; a megabyte at once takes half as long again."""
+
 _LAST_FILTER = 4
 
 
 def read_pixels(file: BinaryIO, plan: PngPlan) -> bool:
     """Inflate the picture; whether there is nothing to see: all of it is equally black, or wholly transparent.
 
-    A black drawing on a transparent ground is something: its pixels are black, but not equally opaque. Memory stays
-    below a few megabytes whatever the file says of itself.
+    A black drawing on a transparent ground is something: its pixels are black, but not equally opaque. A few rows are
+    held, whatever the file says of itself.
 
     Args:
         file: the file that the plan was read from.

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from studio_worker.errors import BadInput
-from studio_worker.jobs.input_pictures import MAX_INPUT_SIDE, MAX_SCANS, settle_pictures
+from studio_worker.jobs.input_pictures import MAX_SCANS, settle_pictures
+from studio_worker.jobs.picture_header import MAX_PICTURE_SIDE
 from studio_worker.jobs.plan import Wanted
 from studio_worker.wire.tasks import MAX_PIXELS
 
@@ -245,7 +246,7 @@ def claiming(fmt, width, height):
     [
         ("PNG", 20_000, 20_000),
         ("PNG", 1, 100_000_000),
-        ("PNG", 1, MAX_INPUT_SIDE + 1),
+        ("PNG", 1, MAX_PICTURE_SIDE + 1),
         ("PNG", 0, 4),
         ("PNG", 2**31 - 1, 2**31 - 1),
         ("JPEG", 65_535, 65_535),

@@ -10,6 +10,7 @@ from PIL import Image
 from studio_worker.engines.base import ImageResult
 from studio_worker.errors import ResultRejected
 from studio_worker.jobs.checks import inspect
+from studio_worker.jobs.picture_header import MAX_PICTURE_SIDE
 from studio_worker.jobs.png_chunks import SIGNATURE
 from studio_worker.wire.tasks import MAX_SIDE, ImageTask
 
@@ -178,6 +179,12 @@ def test_a_png_whose_pixels_are_broken_is_refused(make_picture):
     at = data.index(b"IDAT") + 4
     data[at + 4 : at + 12] = b"\xff" * 8
     assert rule(task(), bytes(data)) == "does-not-decode"
+
+
+def test_a_line_of_pixels_is_refused_before_it_is_decoded():
+    long = flat(MAX_PICTURE_SIDE + 1, 1, colour=9, mode="L")
+    assert rule(task(init_image_url=PHOTO), long) == "too-large"
+    assert check(task(init_image_url=PHOTO), flat(MAX_PICTURE_SIDE, 1, colour=9, mode="L"))
 
 
 def test_a_picture_of_more_pixels_than_any_task_has_is_refused_before_it_is_decoded():
