@@ -55,14 +55,19 @@ def _check_animation(file: BinaryIO, ext: str, task: Task) -> bool:
         with Image.open(file, formats=("WEBP", "GIF")) as film:
             check_size(*film.size, task)
             film.load()
-            is_still = not getattr(film, "is_animated", False)
+            is_still = not getattr(film, "is_animated", False) and not _is_held(film, task)
             is_black = _is_black(film)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError) as error:
         raise ResultRejected("does-not-decode", f"the {ext} film does not decode: {error}") from None
-    # Encoders join equal frames, so that a film which is black throughout may have become one frame.
+    # A film that is black throughout may have become one frame as well, and black is the better word for it.
     if is_still and moves(task) and not is_black:
         raise ResultRejected("still", "the film has one frame, more were asked for")
     return is_black
+
+
+def _is_held(film: Image.Image, task: Task) -> bool:
+    """Whether the first frame says that it stays for most of the film: GIF encoders join frames that are equal."""
+    return isinstance(task, VideoTask) and 2 * film.info.get("duration", 0) >= 1_000 * task.seconds
 
 
 def _is_black(film: Image.Image) -> bool:

@@ -32,9 +32,9 @@ _ERROR_CHARS = 200
 def settle_pictures(wanted: Sequence[Wanted], files: Mapping[str, Path]) -> dict[str, Path]:
     """Look at every picture among a job's inputs; reads and decodes files: for a thread.
 
-    One picture at a time is held in memory, of at most `MAX_PIXELS` pixels. One that is turned by its EXIF data, has
-    a palette, one bit, sixteen bits, ink colours or transparency beside its pixels, or is a GIF becomes an 8-bit grey,
-    RGB or RGBA PNG file beside the fetched one, which is removed.
+    One picture at a time is held in memory; the largest that is taken needs a gigabyte of it for a while. One that is
+    turned by its EXIF data, has a palette, one bit, sixteen bits, ink colours or transparency beside its pixels, or is
+    a GIF becomes an 8-bit grey, RGB or RGBA PNG file beside the fetched one, which is removed.
 
     Args:
         wanted: what was fetched, each with its field.

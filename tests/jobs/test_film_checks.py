@@ -119,6 +119,14 @@ def test_a_film_may_hold_one_frame_for_long():
     assert check(twice(animation("GIF", colours=COLOURS[:1])))
 
 
+def test_equal_frames_that_an_encoder_joined_are_no_still():
+    joined = animation("GIF", colours=COLOURS[:1] * 8)
+    with Image.open(io.BytesIO(joined)) as film:
+        assert not film.is_animated
+    assert check(joined)
+    assert rule(joined, task(seconds=3.0)) == "still"
+
+
 class TestAFilmFile:
     def test_that_is_whole_passes(self, made):
         ext, data = made
