@@ -5,22 +5,28 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
 from studio_worker.engines.base import LlmResult, Result, TranscriptResult
 from studio_worker.errors import ResultRejected
-from studio_worker.jobs.png_chunks import BadPng, read_png_size
+from studio_worker.jobs.film_checks import check_film
+from studio_worker.jobs.picture_checks import began_black, check_png, check_still
 from studio_worker.jobs.results import Artifact
-from studio_worker.jobs.wav_header import BadWav, read_wav_header
+from studio_worker.jobs.sound_checks import check_wav
 from studio_worker.wire.json_text import write
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.results import ChatCompletion, Transcript, media_type, sniff_ext
-from studio_worker.wire.tasks import MAX_PIXELS
+from studio_worker.wire.tasks import Task
 
 MAX_JSON_BYTES = 8 * 1024 * 1024
 """Half of what a frame may carry: the prompt and JSON's escapes have to fit as well."""
+
+QUICK_BYTES = 64 * 1024
+QUICK_PIXELS = 64 * 64
+"""What is looked at in about a tenth of a millisecond."""
 
 _PICTURES = frozenset({"png", "webp", "gif", "jpg"})
 _EXTS = {
@@ -28,6 +34,7 @@ _EXTS = {
     TaskKind.AUDIO_TTS: frozenset({"wav", "mp3", "ogg", "flac", "mp4", "webm"}),
     TaskKind.VIDEO: frozenset({"mp4", "webm", "webp", "gif"}),
 }
+_NO_INPUTS: Mapping[str, Path] = MappingProxyType({})
 
 
 def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Mapping[str, Any]) -> Artifact:
@@ -58,19 +65,22 @@ def inspect_json(kind: TaskKind, result: LlmResult | TranscriptResult, meta: Map
     return Artifact(kind=kind, size=size, json=result.json, json_text=text, meta=meta)
 
 
-def inspect(kind: TaskKind, result: Result, meta: Mapping[str, Any]) -> Artifact:
-    """A result of any kind, checked. Reads files and decodes pictures: for a thread.
+def inspect(task: Task, result: Result, meta: Mapping[str, Any], inputs: Mapping[str, Path] = _NO_INPUTS) -> Artifact:
+    """A result of any kind, checked. Reads files and inflates pictures: for a thread.
 
     Its bytes decide what it is: a file that is called otherwise gets the name of what it is.
 
     Args:
-        kind: what was asked for.
+        task: what was asked for, its defaults resolved.
         result: what the engine returned, of the type that the kind asks for.
         meta: the engine's own notes.
+        inputs: the job's inputs by role: what was made from a black picture may be black.
 
     Raises:
-        ResultRejected: ``empty``, ``unreadable``, ``does-not-decode``, ``wrong-kind``, and those of `inspect_json`.
+        ResultRejected: ``empty``, ``unreadable``, ``does-not-decode``, ``wrong-kind``, ``black``, those of
+            `inspect_json`, and those of the kind (`picture_checks`, `sound_checks`, `film_checks`).
     """
+    kind = task.kind
     if isinstance(result, (LlmResult, TranscriptResult)):
         return inspect_json(kind, result, meta)
     try:
@@ -78,21 +88,41 @@ def inspect(kind: TaskKind, result: Result, meta: Mapping[str, Any]) -> Artifact
         with _opened(result.data) as file:
             ext = _ext(kind, file.read(64), result.ext)
             file.seek(0)
-            if ext == "png":
-                _check_png(file, size)
-            elif ext in _PICTURES or ext == "jpeg":
-                _check_picture(file, ext)
-            elif ext == "wav":
-                _check_wav(file, size)
+            is_black = _look(file, size, ext, task)
     except OSError as error:
         raise ResultRejected("unreadable", f"the result cannot be read: {error.strerror or error}") from None
+    if is_black and not began_black(inputs):
+        raise ResultRejected("black", "there is nothing to see: every pixel is black or transparent")
     return Artifact(kind=kind, size=size, ext=ext, data=result.data, meta=meta)
 
 
 def is_quickly_inspected(result: Result) -> bool:
-    """Whether `inspect` takes less than the thread that would run it: bytes of which only the frame is looked at."""
+    """Whether `inspect` takes less than the thread that would run it: bytes, few of them, and no decoder needed."""
     data = getattr(result, "data", None)
-    return isinstance(data, bytes) and sniff_ext(data[:64]) in ("png", "wav")
+    if not isinstance(data, bytes) or len(data) > QUICK_BYTES:
+        return False
+    match sniff_ext(data[:64]):
+        case "wav":
+            return True
+        case "png":
+            # Few bits a pixel, palettes and interlacing take a decoder (bytes 24, 25, 28, PNG section 11.2.1).
+            is_plain = len(data) > 28 and data[24] >= 8 and data[25] != 3 and data[28] == 0
+            return is_plain and int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) <= QUICK_PIXELS
+        case _:
+            return False
+
+
+def _look(file: BinaryIO, size: int, ext: str, task: Task) -> bool:
+    """Look at a file as its kind and format ask for; whether it is a picture, or a film, with nothing to see."""
+    if task.kind is TaskKind.VIDEO:
+        return check_film(file, size, ext, task)
+    if ext == "png":
+        return check_png(file, size, task)
+    if task.kind is TaskKind.IMAGE:
+        return check_still(file, ext, task)
+    if ext == "wav":
+        check_wav(file, size, task)
+    return False
 
 
 def _opened(data: bytes | Path) -> BinaryIO:
@@ -109,33 +139,3 @@ def _ext(kind: TaskKind, head: bytes, declared: str) -> str:
         raise ResultRejected("wrong-kind", f"the result of kind {kind.value} is a {found} file")
     # jpg and jpeg are one format with two names: the engine's own stands.
     return declared if media_type(declared) == media_type(found) else found
-
-
-def _check_picture(file: BinaryIO, ext: str) -> None:
-    from PIL import Image, UnidentifiedImageError  # a worker that makes no pictures never loads it
-
-    try:
-        with Image.open(file, formats=("JPEG", "WEBP", "GIF")) as picture:
-            _check_pixels(*picture.size)
-            picture.load()
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError) as error:
-        raise ResultRejected("does-not-decode", f"the {ext} picture does not decode: {error}") from None
-
-
-def _check_png(file: BinaryIO, size: int) -> None:
-    try:
-        _check_pixels(*read_png_size(file, size))
-    except BadPng as error:
-        raise ResultRejected("does-not-decode", f"the png picture {error}") from None
-
-
-def _check_pixels(width: int, height: int) -> None:
-    if not 0 < width * height <= MAX_PIXELS:
-        raise ResultRejected("too-large", f"the picture has {width} x {height} pixels")
-
-
-def _check_wav(file: BinaryIO, size: int) -> None:
-    try:
-        read_wav_header(file, size)
-    except BadWav as error:
-        raise ResultRejected("does-not-decode", f"the wav file {error}") from None

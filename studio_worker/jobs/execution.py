@@ -22,6 +22,7 @@ from studio_worker.jobs.checks import inspect, inspect_json, is_quickly_inspecte
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Delivery
 from studio_worker.jobs.failures import as_job_error
+from studio_worker.jobs.input_pictures import settle_pictures
 from studio_worker.jobs.inputs import InputFetcher, fetch_inputs
 from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.links import tell_failure
@@ -213,8 +214,8 @@ class Execution:
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
         if is_quickly_inspected(output.result):
-            return inspect(plan.kind, output.result, meta)
-        return await asyncio.to_thread(inspect, plan.kind, output.result, meta)
+            return inspect(plan.task, output.result, meta, inputs)
+        return await asyncio.to_thread(inspect, plan.task, output.result, meta, inputs)
 
     async def _run_within_limits(self, call: EngineCall) -> EngineOutput:
         """Run where there is room for the model, and end what hangs; what is slow goes on."""
@@ -241,8 +242,13 @@ class Execution:
             return await self._model(ticket, relay), {}
         async with asyncio.TaskGroup() as group:
             files = group.create_task(self._model(ticket, relay), name=f"model-{plan.job_id}")
-            inputs = group.create_task(fetch_inputs(plan.inputs, self._fetcher, work_dir), name=f"inputs-{plan.job_id}")
+            inputs = group.create_task(self._inputs(plan, work_dir), name=f"inputs-{plan.job_id}")
         return files.result(), inputs.result()
+
+    async def _inputs(self, plan: Plan, work_dir: Path) -> Mapping[str, Path]:
+        """The inputs by role, pictures in a form that every engine reads."""
+        fetched = await fetch_inputs(plan.inputs, self._fetcher, work_dir)
+        return await asyncio.to_thread(settle_pictures, plan.inputs, fetched)
 
     async def _model(self, ticket: Ticket, relay: LinkProgress) -> ModelFiles:
         """The model's files, in use until the work ends, however it ends."""

@@ -9,6 +9,8 @@ from typing import BinaryIO
 MAX_CHANNELS = 64
 MAX_RATE = 1_000_000
 _MAX_CHUNKS = 1_000
+_UNSIGNED_BITS = 8
+"""Samples of one byte are unsigned, so that their silence is not 0."""
 
 
 class BadWav(ValueError):
@@ -17,15 +19,37 @@ class BadWav(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WavHeader:
-    """What a WAV file says of itself. `data_bytes` is what really lies there of its sound."""
+    """What a WAV file says of itself.
+
+    Attributes:
+        channels: 1 to `MAX_CHANNELS`.
+        rate: frames a second.
+        bits: of one sample; 0 where the format has none.
+        frame_bytes: bytes of one frame of all channels; 0 where the format has none.
+        start: where the sound begins in the file, in bytes.
+        data_bytes: what really lies there of it.
+    """
 
     channels: int
     rate: int
+    bits: int
+    frame_bytes: int
+    start: int
     data_bytes: int
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the sound is, where frames have a length."""
+        return self.data_bytes / self.frame_bytes / self.rate if self.frame_bytes else None
+
+    @property
+    def silence(self) -> int:
+        """The byte that silence consists of."""
+        return 0x80 if self.bits == _UNSIGNED_BITS else 0
 
 
 def read_wav_header(file: BinaryIO, size: int) -> WavHeader:
-    """The header of a WAV file.
+    """The header of a WAV file. A length that was never filled in (0, or the largest number) counts what lies there.
 
     Args:
         file: open at its start.
@@ -36,7 +60,7 @@ def read_wav_header(file: BinaryIO, size: int) -> WavHeader:
     """
     if file.read(4) != b"RIFF" or len(file.read(4)) != 4 or file.read(4) != b"WAVE":
         raise BadWav("does not begin as a WAV file does")
-    channels = rate = 0
+    channels = rate = frame_bytes = bits = 0
     for _ in range(_MAX_CHUNKS):
         head = file.read(8)
         if len(head) < 8:
@@ -46,19 +70,20 @@ def read_wav_header(file: BinaryIO, size: int) -> WavHeader:
             fields = file.read(16)
             if len(fields) < 16:
                 raise BadWav("ends inside its format")
-            _, channels, rate = struct.unpack_from("<HHI", fields)
+            channels, rate, _, frame_bytes, bits = struct.unpack_from("<HIIHH", fields, 2)
             length -= 16
         elif name == b"data":
-            return _checked(channels, rate, min(length, size - file.tell()))
+            start = file.tell()
+            return _checked(WavHeader(channels, rate, bits, frame_bytes, start, min(length or size, size - start)))
         file.seek(length + (length & 1), 1)
     raise BadWav("holds no sound")
 
 
-def _checked(channels: int, rate: int, data_bytes: int) -> WavHeader:
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise BadWav(f"claims {channels} channels")
-    if not 1 <= rate <= MAX_RATE:
-        raise BadWav(f"claims {rate} Hz")
-    if data_bytes <= 0:
+def _checked(header: WavHeader) -> WavHeader:
+    if not 1 <= header.channels <= MAX_CHANNELS:
+        raise BadWav(f"claims {header.channels} channels")
+    if not 1 <= header.rate <= MAX_RATE:
+        raise BadWav(f"claims {header.rate} Hz")
+    if header.data_bytes <= 0:
         raise BadWav("holds no sound")
-    return WavHeader(channels, rate, data_bytes)
+    return header

@@ -93,12 +93,23 @@ CLAIM_BUILDERS = {
 
 def silence(secs: float = 0.25, rate: int = 16_000) -> bytes:
     """A WAV file of silence: 16-bit mono at `rate` Hz."""
+    return _wav(bytes(2 * int(secs * rate)), rate)
+
+
+def hum(secs: float = 0.25, rate: int = 16_000) -> bytes:
+    """A WAV file of a low hum, which is not silent: 16-bit mono at `rate` Hz."""
+    wave_length = rate // 100
+    period = b"\x00\x10" * (wave_length // 2) + b"\x00\xf0" * (wave_length - wave_length // 2)
+    return _wav((period * (int(secs * rate) // wave_length + 1))[: 2 * int(secs * rate)], rate)
+
+
+def _wav(pcm: bytes, rate: int) -> bytes:
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(rate)
-        file.writeframes(bytes(2 * int(secs * rate)))
+        file.writeframes(pcm)
     return out.getvalue()
 
 

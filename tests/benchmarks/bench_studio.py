@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
+from noop_engine import SIDE
 
 PREFIX = "/graphics/api"
 
@@ -77,7 +78,7 @@ class BenchStudio:
         """The task of one job; an llm job's prompt is the time of its offer, by the clock that all processes share."""
         if self.mode == "json":
             return {"kind": "llm", "messages": [{"role": "user", "content": f"{time.monotonic():.6f}"}]}
-        return {"kind": "image", "prompt": "ping", "ext": "png"}
+        return {"kind": "image", "prompt": "ping", "width": SIDE, "height": SIDE, "ext": "png"}
 
     def expect(self, frame: dict, kind: str, job_id: str) -> None:
         if frame["type"] != kind or frame["jobId"] != job_id:

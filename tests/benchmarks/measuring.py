@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ROUNDS = 5
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,18 @@ COMPLETION = {
 }
 
 
-def picture(size: int) -> bytes:
-    """A PNG of noise, at least `size` bytes long."""
-    side = int((size / 3) ** 0.5) + 8
+SIDE = 600
+"""Pixels a side: three bytes each are a little more than a megabyte."""
+
+
+def picture(side: int) -> bytes:
+    """A PNG of noise, not compressed."""
     out = io.BytesIO()
     Image.frombytes("RGB", (side, side), os.urandom(side * side * 3)).save(out, "PNG", compress_level=0)
     return out.getvalue()
 
 
-PICTURE = picture(1024 * 1024)
+PICTURE = picture(SIDE)
 
 
 class NoopEngine(Engine):

@@ -30,7 +30,7 @@ from studio_worker.engines.base import (
     VideoResult,
 )
 from studio_worker.session.timings import Timings
-from studio_worker.testing.claims import claim, image_claim, llm_claim, silence
+from studio_worker.testing.claims import claim, hum, image_claim, llm_claim
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.testing.toxics import ToxicProxy
 from studio_worker.wire.kinds import TaskKind
@@ -56,10 +56,13 @@ IMPATIENT = replace(QUICK, welcome_secs=0.5, ack_secs=0.4, silence_secs=0.6)
 """For tests in which a session is to die of its bounds."""
 
 
-def encoded(ext: str) -> bytes:
-    """A picture of four pixels."""
+def encoded(ext: str, width: int, height: int) -> bytes:
+    """A picture of two colours; as GIF a film of two frames."""
+    frames = [Image.new("RGB", (width, height), colour) for colour in ((120, 80, 40), (40, 80, 120))]
+    for frame in frames:
+        frame.putpixel((0, 0), (250, 250, 250))
     out = io.BytesIO()
-    Image.new("RGB", (2, 2), (120, 80, 40)).save(out, ext)
+    frames[0].save(out, ext, **({"save_all": True, "append_images": frames[1:]} if ext == "gif" else {}))
     return out.getvalue()
 
 
@@ -108,11 +111,11 @@ def result_of(job: EngineJob) -> Result:
     """A small result of the job's kind."""
     match job.task.kind:
         case TaskKind.IMAGE:
-            return ImageResult(encoded("png"), "png")
+            return ImageResult(encoded("png", job.task.width, job.task.height), "png")
         case TaskKind.AUDIO_TTS:
-            return AudioResult(silence(), "wav")
+            return AudioResult(hum(), "wav")
         case TaskKind.VIDEO:
-            return VideoResult(encoded("gif"), "gif")
+            return VideoResult(encoded("gif", job.task.width, job.task.height), "gif")
         case TaskKind.AUDIO_STT:
             return TranscriptResult({"text": "nothing", "language": "en", "duration": 0.25})
     said = {"role": "assistant", "content": f"run for {job.id}"}

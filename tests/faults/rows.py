@@ -52,6 +52,7 @@ ENDING = "engines/test_process_cancelling.py::test_"
 RUNNER = "engines/test_process_runner.py::test_"
 DOWNLOADS = "models/test_store_downloads.py::test_"
 LIMITS = "jobs/test_limits_and_quarantine.py::test_"
+GIVEN = "jobs/test_input_pictures.py::test_"
 ONNX_FILE = "plugins/studio-worker-onnx/tests/test_onnx_file.py::test_"
 ONNX_PICTURE = "plugins/studio-worker-onnx/tests/test_picture.py::test_"
 SD_WEIGHTS = "plugins/studio-worker-sdcpp/tests/test_weights.py::test_"
@@ -233,8 +234,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         FAULT_PROCESS + "what_an_engine_says_after_its_cancellation_is_heard_by_nobody",
         FAULT_PROCESS + "progress_after_the_result_is_dropped",
     ),
-    "F-91": Partly(
-        (FAULT_PROCESS + "a_result_that_is_none_fails_its_job_and_is_never_uploaded",), "an all-black picture"
+    "F-91": (
+        FAULT_PROCESS + "a_result_that_is_none_fails_its_job_and_is_never_uploaded",
+        "jobs/test_picture_checks.py::test_a_picture_that_is_all_black_is_refused",
+        "jobs/test_sound_checks.py::test_silence_in_place_of_words_is_refused",
+        "jobs/test_film_checks.py::test_a_film_that_stays_black_is_refused",
     ),
     "F-92": Partly(
         (
@@ -438,21 +442,34 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     ),
     # Media.
     "B-090": (
+        GIVEN + "a_picture_of_too_many_pixels_is_refused_before_it_is_decoded",
+        GIVEN + "a_frame_beyond_the_screen_of_a_gif_is_refused_before_it_is_decoded",
+        GIVEN + "a_jpeg_of_endless_scans_is_refused_before_it_is_decoded",
         ONNX_PICTURE + "a_picture_over_the_pixel_limit_is_refused_before_it_is_decoded",
         SD_PICTURES + "a_picture_of_too_many_pixels_is_refused_before_it_is_decoded",
     ),
-    "B-091": (ONNX_PICTURE + "other_formats_are_refused_by_the_field", SD_PICTURES + "other_formats_are_refused"),
-    "B-092": Partly(
-        (
-            ONNX_PICTURE + "a_moving_picture_is_refused",
-            ONNX_PICTURE + "a_truncated_picture_is_refused",
-            ONNX_PICTURE + "the_orientation_of_exif_is_applied",
-            SD_PICTURES + "every_kind_of_png_becomes_rgb",
-            SD_PICTURES + "an_unknown_orientation_is_left_alone",
-        ),
-        "one rule for all engines in the core: sd-cpp takes the first frame where onnx refuses",
+    "B-091": (
+        GIVEN + "what_is_none_of_the_four_formats_is_refused",
+        "jobs/test_picture_header.py::test_what_is_no_picture_of_the_four_formats_is_unknown",
+        ONNX_PICTURE + "other_formats_are_refused_by_the_field",
+        SD_PICTURES + "other_formats_are_refused",
     ),
-    "B-093": ("wire/test_tasks.py::test_a_mask_needs_its_picture",),
+    "B-092": (
+        GIVEN + "an_animated_picture_is_refused_by_its_format",
+        GIVEN + "ten_thousand_frames_are_refused_at_the_second",
+        GIVEN + "a_picture_that_is_cut_is_refused_as_truncated",
+        GIVEN + "however_a_file_is_cut_no_pixel_is_made_up",
+        GIVEN + "becomes_a_png_file_of_eight_bits",
+        GIVEN + "of_a_palette_with_alpha_keeps_it",
+        GIVEN + "a_picture_that_lies_on_its_side_is_put_upright",
+        GIVEN + "an_orientation_that_there_is_not_is_left_alone",
+        "jobs/test_execution.py::test_is_never_run_on_a_picture_that_is_none",
+    ),
+    "B-093": (
+        "wire/test_tasks.py::test_a_mask_needs_its_picture",
+        GIVEN + "a_mask_of_another_size_is_refused_by_its_field",
+        "jobs/test_execution.py::test_is_never_run_where_a_mask_does_not_cover_its_picture",
+    ),
     "B-094": (SOUND + "a_text_that_names_an_address_is_refused_and_nobody_is_asked",),
     "B-095": (
         SOUND + "a_wav_header_that_lies_is_refused",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
 from studio_worker import Worker
 from studio_worker.config import Config
@@ -107,6 +109,13 @@ async def test_progress_after_the_result_is_dropped(start: Start, studio: Script
         assert site.studio.violations == []
 
 
+def black(job: EngineJob) -> bytes:
+    """A picture of the asked size with nothing on it: what a model paints once its numbers have run away."""
+    out = io.BytesIO()
+    Image.new("RGB", (job.task.width, job.task.height)).save(out, "PNG")
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     "result",
     [
@@ -115,6 +124,7 @@ async def test_progress_after_the_result_is_dropped(start: Start, studio: Script
         pytest.param(lambda job: ImageResult(Path("/etc/passwd"), "png"), id="a file of somebody else"),
         pytest.param(lambda job: ImageResult(b"\x89PNG\r\n\x1a\n" + b"x" * 99, "png"), id="a broken picture"),
         pytest.param(lambda job: ImageResult(b"<html>no</html>", "png"), id="a web page"),
+        pytest.param(lambda job: ImageResult(black(job), "png"), id="a picture that is all black"),
         pytest.param(lambda job: LlmResult({}), id="another kind"),
         pytest.param(lambda job: None, id="nothing"),
     ],

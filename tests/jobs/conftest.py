@@ -37,7 +37,7 @@ from studio_worker.jobs.results import Artifact, Entry, Kept
 from studio_worker.jobs.settlement import Answer
 from studio_worker.models.residency import Residency
 from studio_worker.models.store import Store
-from studio_worker.testing.claims import silence
+from studio_worker.testing.claims import hum
 from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.frames import Offer, read_worker_frame
 from studio_worker.wire.kinds import TaskKind
@@ -148,8 +148,12 @@ class MovedClock:
 
 
 def picture(width: int = 8, height: int = 8, ext: str = "PNG") -> bytes:
+    """Two colours, so that it shows something; a film where a format can move."""
+    frames = [Image.new("RGB", (width, height), colour) for colour in ((200, 30, 30), (30, 30, 200))]
+    for frame in frames:
+        frame.putpixel((0, 0), (250, 250, 250))
     out = io.BytesIO()
-    Image.new("RGB", (width, height), (200, 30, 30)).save(out, ext)
+    frames[0].save(out, ext, **({"save_all": True, "append_images": frames[1:]} if ext == "GIF" else {}))
     return out.getvalue()
 
 
@@ -166,15 +170,15 @@ COMPLETION = {
 def plain_result(job: EngineJob):
     match job.task.kind:
         case TaskKind.IMAGE:
-            return ImageResult(picture(), "png")
+            return ImageResult(picture(job.task.width, job.task.height), "png")
         case TaskKind.LLM:
             return LlmResult(COMPLETION)
         case TaskKind.AUDIO_STT:
             return TranscriptResult({"text": "hello", "language": "en", "duration": 1.0})
         case TaskKind.AUDIO_TTS:
-            return AudioResult(silence(), "wav")
+            return AudioResult(hum(), "wav")
         case TaskKind.VIDEO:
-            return VideoResult(picture(ext="GIF"), "gif")
+            return VideoResult(picture(job.task.width, job.task.height, "GIF"), "gif")
 
 
 class GateEngine(Engine):

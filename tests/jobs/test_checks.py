@@ -12,9 +12,10 @@ from PIL import Image
 
 from studio_worker.engines.base import AudioResult, ImageResult, LlmResult, TranscriptResult, VideoResult
 from studio_worker.errors import ResultRejected
-from studio_worker.jobs.checks import MAX_JSON_BYTES, inspect
-from studio_worker.testing.claims import silence
+from studio_worker.jobs.checks import MAX_JSON_BYTES, inspect, is_quickly_inspected
+from studio_worker.testing.claims import hum, silence
 from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.tasks import ImageTask, LlmTask, Message, SttTask, TtsTask, VideoTask
 
 COMPLETION = {
     "object": "chat.completion",
@@ -24,9 +25,22 @@ COMPLETION = {
 }
 
 
+TASKS = {
+    TaskKind.IMAGE: ImageTask(prompt="a cup", width=8, height=8),
+    TaskKind.AUDIO_TTS: TtsTask(text="good"),
+    TaskKind.VIDEO: VideoTask(prompt="a cup", width=8, height=8),
+    TaskKind.LLM: LlmTask(messages=(Message(role="user", content="hi"),)),
+    TaskKind.AUDIO_STT: SttTask(input_url="https://studio.example.org/a.wav"),
+}
+
+
+def check(kind, result):
+    return inspect(TASKS[kind], result, {})
+
+
 def refusal(kind, result):
     with pytest.raises(ResultRejected) as caught:
-        inspect(kind, result, {})
+        check(kind, result)
     assert caught.value.retryable
     return caught.value.rule
 
@@ -34,20 +48,20 @@ def refusal(kind, result):
 class TestPictures:
     @pytest.mark.parametrize(("fmt", "ext"), [("PNG", "png"), ("WEBP", "webp"), ("GIF", "gif"), ("JPEG", "jpg")])
     def test_that_decode_pass_as_what_they_are(self, make_picture, fmt, ext):
-        artifact = inspect(TaskKind.IMAGE, ImageResult(make_picture(ext=fmt), ext), {"seed": 1})
+        artifact = inspect(TASKS[TaskKind.IMAGE], ImageResult(make_picture(ext=fmt), ext), {"seed": 1})
         assert (artifact.ext, artifact.kind, artifact.meta) == (ext, TaskKind.IMAGE, {"seed": 1})
         assert artifact.size == len(artifact.data)
 
     def test_that_are_called_otherwise_get_the_name_of_their_bytes(self, make_picture):
-        assert inspect(TaskKind.IMAGE, ImageResult(make_picture(), "webp"), {}).ext == "png"
+        assert check(TaskKind.IMAGE, ImageResult(make_picture(), "webp")).ext == "png"
 
     def test_may_be_called_jpeg(self, make_picture):
-        assert inspect(TaskKind.IMAGE, ImageResult(make_picture(ext="JPEG"), "jpeg"), {}).ext == "jpeg"
+        assert check(TaskKind.IMAGE, ImageResult(make_picture(ext="JPEG"), "jpeg")).ext == "jpeg"
 
     def test_in_a_file_stay_in_the_file(self, make_picture, tmp_path):
         file = tmp_path / "out.png"
         file.write_bytes(make_picture())
-        artifact = inspect(TaskKind.IMAGE, ImageResult(file, "png"), {})
+        artifact = check(TaskKind.IMAGE, ImageResult(file, "png"))
         assert artifact.data == file
         assert artifact.size == file.stat().st_size
 
@@ -59,7 +73,7 @@ class TestPictures:
 
     @pytest.mark.parametrize("fmt", ["PNG", "WEBP", "JPEG", "GIF"])
     def test_that_are_cut_short_are_refused(self, fmt):
-        noise = Image.frombytes("RGB", (64, 64), random.Random(1).randbytes(64 * 64 * 3))
+        noise = Image.frombytes("RGB", (8, 8), random.Random(1).randbytes(8 * 8 * 3))
         out = io.BytesIO()
         noise.save(out, fmt)
         cut = out.getvalue()[: out.tell() // 2]
@@ -87,13 +101,13 @@ class TestPictures:
 
 class TestSound:
     def test_that_has_a_header_and_a_sample_passes(self):
-        assert inspect(TaskKind.AUDIO_TTS, AudioResult(silence(), "wav"), {}).ext == "wav"
+        assert check(TaskKind.AUDIO_TTS, AudioResult(hum(), "wav")).ext == "wav"
 
     @pytest.mark.parametrize(
         ("head", "ext"), [(b"OggS", "ogg"), (b"fLaC", "flac"), (b"ID3\x04", "mp3"), (b"\xff\xfb\x90\x00", "mp3")]
     )
     def test_of_other_formats_is_known_by_its_first_bytes(self, head, ext):
-        assert inspect(TaskKind.AUDIO_TTS, AudioResult(head + bytes(100), ext), {}).ext == ext
+        assert check(TaskKind.AUDIO_TTS, AudioResult(head + bytes(100), ext)).ext == ext
 
     def test_without_a_sample_is_refused(self):
         assert refusal(TaskKind.AUDIO_TTS, AudioResult(silence(secs=0), "wav")) == "does-not-decode"
@@ -103,12 +117,8 @@ class TestSound:
 
 
 class TestVideos:
-    @pytest.mark.parametrize(("head", "ext"), [(b"\x00\x00\x00\x18ftypmp42", "mp4"), (b"\x1a\x45\xdf\xa3", "webm")])
-    def test_are_known_by_their_first_bytes(self, head, ext):
-        assert inspect(TaskKind.VIDEO, VideoResult(head + bytes(100), ext), {}).ext == ext
-
     def test_may_be_moving_pictures(self, make_picture):
-        assert inspect(TaskKind.VIDEO, VideoResult(make_picture(ext="GIF"), "mp4"), {}).ext == "gif"
+        assert check(TaskKind.VIDEO, VideoResult(make_picture(ext="GIF"), "mp4")).ext == "gif"
 
     def test_that_are_a_still_format_are_refused(self, make_picture):
         assert refusal(TaskKind.VIDEO, VideoResult(make_picture(), "mp4")) == "wrong-kind"
@@ -116,12 +126,12 @@ class TestVideos:
 
 class TestJson:
     def test_in_the_shape_of_a_completion_passes(self):
-        artifact = inspect(TaskKind.LLM, LlmResult(COMPLETION), {})
+        artifact = check(TaskKind.LLM, LlmResult(COMPLETION))
         assert artifact.json == COMPLETION
         assert artifact.data is None
 
     def test_of_a_completion_keeps_what_else_is_in_it(self):
-        assert inspect(TaskKind.LLM, LlmResult(COMPLETION | {"extra": None}), {}).json["extra"] is None
+        assert check(TaskKind.LLM, LlmResult(COMPLETION | {"extra": None})).json["extra"] is None
 
     @pytest.mark.parametrize("missing", ["model", "choices", "usage"])
     def test_of_a_completion_without_a_part_is_refused(self, missing):
@@ -135,7 +145,7 @@ class TestJson:
             "duration": 1.0,
             "segments": [{"start": 0.0, "end": 1.0, "text": "hi"}],
         }
-        assert inspect(TaskKind.AUDIO_STT, TranscriptResult(result), {}).json == result
+        assert check(TaskKind.AUDIO_STT, TranscriptResult(result)).json == result
 
     def test_of_a_transcript_without_text_is_refused(self):
         assert refusal(TaskKind.AUDIO_STT, TranscriptResult({"duration": 1.0})) == "wrong-shape"
@@ -146,3 +156,24 @@ class TestJson:
 
     def test_that_does_not_fit_into_a_frame_is_refused(self):
         assert refusal(TaskKind.LLM, LlmResult(COMPLETION | {"extra": "x" * MAX_JSON_BYTES})) == "too-large"
+
+
+class TestTheQuickLook:
+    def test_is_taken_at_small_pictures_and_short_sounds(self, make_picture):
+        assert is_quickly_inspected(ImageResult(make_picture(), "png"))
+        assert is_quickly_inspected(AudioResult(hum(), "wav"))
+
+    @pytest.mark.parametrize("fmt", ["WEBP", "GIF", "JPEG"])
+    def test_is_not_taken_at_what_needs_a_decoder(self, make_picture, fmt):
+        assert not is_quickly_inspected(ImageResult(make_picture(ext=fmt), "png"))
+
+    def test_is_not_taken_at_files_many_bytes_or_many_pixels(self, make_picture, tmp_path):
+        assert not is_quickly_inspected(ImageResult(tmp_path / "a.png", "png"))
+        assert not is_quickly_inspected(AudioResult(hum(secs=60), "wav"))
+        assert not is_quickly_inspected(ImageResult(make_picture(1_000, 1_000), "png"))
+
+    @pytest.mark.parametrize("mode", ["1", "P"])
+    def test_is_not_taken_at_pngs_of_few_bits_or_a_palette(self, mode):
+        out = io.BytesIO()
+        Image.new(mode, (8, 8)).save(out, "PNG", bits=8)
+        assert not is_quickly_inspected(ImageResult(out.getvalue(), "png"))

@@ -418,7 +418,7 @@ class TestALocalJob:
     async def test_gives_a_file_as_bytes_and_leaves_no_folder(self, room, make_picture):
         async def into_file(job):
             file = job.work_dir / "out.png"
-            file.write_bytes(make_picture())
+            file.write_bytes(make_picture(job.task.width, job.task.height))
             return ImageResult(file, "png")
 
         room.engine.behaviour = into_file

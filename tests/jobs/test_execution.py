@@ -1,9 +1,12 @@
 """One job from its ticket to its end."""
 
 import asyncio
+import base64
+import io
 import threading
 
 import pytest
+from PIL import Image
 
 from studio_worker.engines.base import Engine, EngineCapabilities, ImageResult, LlmResult
 from studio_worker.errors import BadInput, EngineError, OutOfMemory
@@ -11,6 +14,12 @@ from studio_worker.events import JobDelivered, JobFailed, JobProgress
 from studio_worker.jobs.execution import MAX_META_CHARS
 from studio_worker.testing.claims import silence_url
 from studio_worker.wire.kinds import TaskKind
+
+
+def data_url(picture, fmt="PNG", **options):
+    out = io.BytesIO()
+    picture.save(out, fmt, **options)
+    return f"data:image/{fmt.lower()};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def raises(error):
@@ -199,6 +208,50 @@ class TestTheEnginesJob:
         assert "task.initImageUrl" in failure.error
         assert failure.retryable is False
         assert room.engine.runs == 0
+
+    async def test_finds_its_pictures_upright_and_of_eight_bits(self, room, wire, claim, result_of):
+        seen = {}
+
+        async def look(job):
+            with Image.open(job.inputs["image"]) as picture:
+                seen["image"] = (picture.format, picture.mode, picture.size)
+            return result_of(job)
+
+        room.engine.behaviour = look
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        room.offer(wire, claim("image", task={"initImageUrl": data_url(Image.new("CMYK", (8, 6)), "JPEG", exif=exif)}))
+        await room.events.until(JobDelivered)
+        assert seen["image"] == ("PNG", "RGB", (6, 8))
+
+    async def test_is_never_run_on_a_picture_that_is_none(self, room, wire, claim):
+        moving = data_url(Image.new("RGB", (8, 8)), save_all=True, append_images=[Image.new("RGB", (8, 8), "red")])
+        room.offer(wire, claim("image", task={"refImageUrl": moving}))
+        failure = await wire.until("fail")
+        assert failure.error.startswith("task.refImageUrl: an animated PNG picture; send a single frame")
+        assert failure.retryable is False
+        assert room.engine.runs == 0
+
+    async def test_is_never_run_where_a_mask_does_not_cover_its_picture(self, room, wire, claim):
+        mask, picture = data_url(Image.new("L", (8, 6))), data_url(Image.new("RGB", (6, 8)))
+        room.offer(wire, claim("image", task={"initImageUrl": picture, "maskUrl": mask}))
+        assert "task.maskUrl: the mask has 8 x 6 pixels" in (await wire.until("fail")).error
+        assert room.engine.runs == 0
+
+    async def test_may_give_back_black_for_a_black_picture_alone(self, room, wire, claim, make_picture):
+        async def black(job):
+            out = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(out, "PNG")
+            return ImageResult(out.getvalue(), "png")
+
+        room.engine.behaviour = black
+        room.offer(wire, claim("image", task={"initImageUrl": data_url(Image.new("RGB", (8, 8)))}))
+        await room.events.until(JobDelivered)
+        room.offer(wire, claim("image", job_id="job-2", task={"initImageUrl": data_url(Image.new("L", (8, 8), 90))}))
+        failure = await wire.until("fail", "job-2")
+        assert failure.error.endswith("(rule: black)")
+        assert failure.retryable is True
+        assert [kept.entry.job_id for kept in room.uploads.seen] == ["job-1"]
 
     async def test_is_never_run_where_a_model_file_is_missing(self, room, wire, claim):
         files = [{"role": "model", "url": "https://x.example/m.gguf", "filename": "m.gguf"}]
