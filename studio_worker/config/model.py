@@ -157,6 +157,11 @@ class Config(BaseModel):
         return self.places.expand(self.models_root)
 
     @property
+    def models_quota_bytes(self) -> int | None:
+        """`models_quota_gb` in bytes; None: no limit."""
+        return None if self.models_quota_gb is None else int(self.models_quota_gb * 1e9)
+
+    @property
     def state_path(self) -> Path:
         """`state_dir` with ``~`` expanded, else the user's own state folder."""
         return self.places.state_dir if self.state_dir is None else self.places.expand(self.state_dir)

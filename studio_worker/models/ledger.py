@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from studio_worker.errors import ModelUnavailable
 from studio_worker.log import logger
 from studio_worker.private_file import make_private_folder
 
@@ -81,6 +82,11 @@ class Ledger:
         self._connection: sqlite3.Connection | None = None
         self._me = (os.getpid(), psutil.Process().create_time())
 
+    @classmethod
+    def of(cls, state: Path) -> Ledger:
+        """The memory that lies in a state folder; it is not opened before it is asked."""
+        return cls(state / "models.sqlite")
+
     def record(self, path: Path) -> Record | None:
         """What is remembered of the file at `path`."""
         found = self._ask("SELECT * FROM files WHERE path = ?", (str(path),))
@@ -94,8 +100,9 @@ class Ledger:
         """Keep a file's hash for as long as its size and modification time stay the same."""
         self._change(
             "INSERT INTO files (path, size, mtime_ns, sha256) VALUES (?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
-            # A file that somebody has replaced is the worker's no more.
-            "owned = owned AND size = excluded.size AND mtime_ns = excluded.mtime_ns, "
+            # A file that somebody has replaced by another one is the worker's no more.
+            "owned = owned AND ((size = excluded.size AND mtime_ns = excluded.mtime_ns) "
+            "OR sha256 IS excluded.sha256), "
             "size = excluded.size, mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256",
             [(str(seen.path), seen.size, seen.mtime_ns, sha256)],
         )
@@ -140,6 +147,45 @@ class Ledger:
         if dead:
             self._change("DELETE FROM uses WHERE pid = ? AND started = ?", dead)
         return frozenset(Path(str(path)) for (path,) in self._ask("SELECT DISTINCT path FROM uses", ()))
+
+    def doubt(self, path: Path) -> None:
+        """Take the hash of a file for what it should be, no longer for what it is: the next job computes it again."""
+        self._change("UPDATE files SET mtime_ns = -1 WHERE path = ?", [(str(path),)])
+
+    def unless_used(self, path: Path, remove: Callable[[], None]) -> bool:
+        """Call `remove` for a file that nobody uses, and forget it; False, and nothing done, where somebody does.
+
+        Nobody can begin to use it meanwhile: `begin_use` waits until it is gone.
+
+        Raises:
+            OSError: what `remove` raises; the file is remembered as before.
+            ModelUnavailable: nobody can say who uses the file.
+        """
+        problems: list[OSError] = []
+
+        def judge(database: sqlite3.Connection) -> list[tuple[object, ...]]:
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                users = database.execute("SELECT pid, started FROM uses WHERE path = ?", (str(path),)).fetchall()
+                if any(_lives(pid, started) for pid, started in users):
+                    return [(False,)]
+                try:
+                    remove()
+                except OSError as error:
+                    problems.append(error)
+                    return []
+                database.execute("DELETE FROM files WHERE path = ?", (str(path),))
+                database.execute("DELETE FROM uses WHERE path = ?", (str(path),))
+            return [(True,)]
+
+        answer = self._tried(judge)
+        if problems:
+            raise problems[0]
+        if answer is None:
+            raise ModelUnavailable(
+                f"{path} stays: {self._path} cannot be asked who uses it; see that its disk has room and try again"
+            )
+        return answer == [(True,)]
 
     def close(self) -> None:
         """Let go of the file; this process uses nothing any more."""
