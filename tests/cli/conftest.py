@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pytest
 from loguru import logger
@@ -91,3 +94,48 @@ def installed(tmp_path: Path) -> Callable[..., dict[str, str]]:
         return {"PYTHONPATH": f"{site}{os.pathsep}{known}" if known else str(site)}
 
     return install
+
+
+class Terminal:
+    """A real terminal as stderr; what was written to it is read back."""
+
+    def __init__(self) -> None:
+        self._near, far = pty.openpty()
+        self.stream = os.fdopen(far, "w")
+
+    def __enter__(self) -> Self:
+        self._before, sys.stderr = sys.stderr, self.stream
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.stderr = self._before
+
+    def text(self) -> str:
+        """Everything so far; the stream is closed by that."""
+        self.stream.close()
+        read = b""
+        while True:
+            try:
+                piece = os.read(self._near, 65_536)
+            except OSError:
+                break
+            if not piece:
+                break
+            read += piece
+        os.close(self._near)
+        return read.decode()
+
+    def words(self) -> str:
+        """`text` without what moves the cursor and paints."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.text())
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    yield terminal
+    terminal.stream.close()

@@ -1,60 +1,12 @@
 from __future__ import annotations
 
-import os
-import pty
-import re
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from studio_worker.cli.demo_display import BarDisplay, LineDisplay, display
-
-
-class Terminal:
-    """A real terminal as stderr; what was written to it is read back."""
-
-    def __init__(self) -> None:
-        self._near, far = pty.openpty()
-        self.stream = os.fdopen(far, "w")
-
-    def __enter__(self) -> Self:
-        self._before, sys.stderr = sys.stderr, self.stream
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.stderr = self._before
-
-    def text(self) -> str:
-        """Everything so far; the stream is closed by that."""
-        self.stream.close()
-        read = b""
-        while True:
-            try:
-                piece = os.read(self._near, 65_536)
-            except OSError:
-                break
-            if not piece:
-                break
-            read += piece
-        os.close(self._near)
-        return read.decode()
-
-    def words(self) -> str:
-        """`text` without what moves the cursor and paints."""
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.text())
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    terminal = Terminal()
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "100")
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-    yield terminal
-    terminal.stream.close()
 
 
 @pytest.fixture
