@@ -11,6 +11,7 @@ import click
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.parameters import gigabytes, if_given, whole_number
+from studio_worker.text import escape
 
 if TYPE_CHECKING:
     from studio_worker.cli.models_shelf import Stock
@@ -84,8 +85,9 @@ def remove(invocation: Invocation, names: tuple[str, ...], yes: bool, as_json: b
         chosen = stock.named(names)
         if busy := [item for item in chosen if item.is_used or item.state is State.DOWNLOADING]:
             raise ModelUnavailable(f"{names_of(busy)}: in use now, so nothing is removed; wait, or stop the worker")
-        if not yes:
-            _ask(f"Remove {names_of(chosen)} ({size_text(sum(item.size for item in chosen))})?")
+        if not yes and not _agrees(f"Remove {names_of(chosen)} ({size_text(sum(item.size for item in chosen))})?"):
+            output.note("nothing is removed")
+            raise click.exceptions.Exit(1)
         removed, kept = _remove(stock, [Victim(item, "asked") for item in chosen])
     if as_json:
         output.json_text(_json(removed, kept))
@@ -215,7 +217,8 @@ def _remedy(found: Verified) -> str:
     return cure
 
 
-def _ask(question: str) -> None:
+def _agrees(question: str) -> bool:
+    """What the person at the terminal says."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise click.UsageError("nobody can be asked here: say --yes")
-    click.confirm(question, abort=True, err=True)
+    return click.confirm(escape(question), err=True)

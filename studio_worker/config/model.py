@@ -153,8 +153,8 @@ class Config(BaseModel):
 
     @property
     def models_path(self) -> Path:
-        """`models_root` with ``~`` expanded."""
-        return self.places.expand(self.models_root)
+        """`models_root` with ``~`` expanded, absolute: what is remembered of its files goes by their paths."""
+        return self.places.expand(self.models_root).absolute()
 
     @property
     def models_quota_bytes(self) -> int | None:

@@ -5,6 +5,7 @@ The folders that are looked into are those that `places.folders` names: flat, a 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def take_stock(root: Path, ledger: Ledger) -> list[Item]:
     Raises:
         OSError: the models folder cannot be read; one that is not there is empty.
     """
-    used = ledger.in_use()
+    used = frozenset(os.path.realpath(path) for path in ledger.in_use())
     records = {record.path: record for record in ledger.records()}
     found = [_item(path, _name(path, root), records.get(path), used) for path in _paths(root)]
     known = {item.path for item in found}
@@ -154,7 +155,7 @@ def _entries(folder: Path, *, must: bool = False) -> list[Path]:
         return []
 
 
-def _item(path: Path, name: str, record: Record | None, used: frozenset[Path]) -> Item:
+def _item(path: Path, name: str, record: Record | None, used: frozenset[str]) -> Item:
     if name.endswith(PART):
         part = Partial(whole(path))
         here, total = part.progress()
@@ -172,7 +173,7 @@ def _item(path: Path, name: str, record: Record | None, used: frozenset[Path]) -
         mtime_ns=seen.mtime_ns,
         record=record if record is not None and record.is_of(seen) else None,
         known=known,
-        is_used=path in used,
+        is_used=os.path.realpath(path) in used,
     )
 
 

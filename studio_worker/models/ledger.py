@@ -155,7 +155,8 @@ class Ledger:
     def unless_used(self, path: Path, remove: Callable[[], None]) -> bool:
         """Call `remove` for a file that nobody uses, and forget it; False, and nothing done, where somebody does.
 
-        Nobody can begin to use it meanwhile: `begin_use` waits until it is gone.
+        A use of the same file by another path counts too. Nobody can begin to use it meanwhile: `begin_use` waits
+        until it is gone.
 
         Raises:
             OSError: what `remove` raises; the file is remembered as before.
@@ -166,8 +167,8 @@ class Ledger:
         def judge(database: sqlite3.Connection) -> list[tuple[object, ...]]:
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                users = database.execute("SELECT pid, started FROM uses WHERE path = ?", (str(path),)).fetchall()
-                if any(_lives(pid, started) for pid, started in users):
+                users = database.execute("SELECT path, pid, started FROM uses").fetchall()
+                if any(_is_same(path, used) and _lives(pid, started) for used, pid, started in users):
                     return [(False,)]
                 try:
                     remove()
@@ -257,6 +258,11 @@ class Ledger:
 def _record(row: tuple[object, ...]) -> Record:
     path, size, mtime_ns, sha256, owned, url, model, last_used = row
     return Record(Path(str(path)), size, mtime_ns, sha256, bool(owned), url, model, last_used)  # type: ignore[arg-type]  # the columns' types
+
+
+def _is_same(path: Path, other: str) -> bool:
+    """Whether both lead to one place: another process may know the models folder by another of its names."""
+    return str(path) == other or os.path.realpath(path) == os.path.realpath(other)
 
 
 def _lives(pid: object, started: object) -> bool:

@@ -242,8 +242,8 @@ class TestRemove:
     ) -> None:
         shelf.mine("a.bin")
         keyboard("\n")
-        with pytest.raises(KeyboardInterrupt):
-            cli("models", "remove", "a.bin")
+        outcome = cli("models", "remove", "a.bin")
+        assert (outcome.status, "nothing is removed" in outcome.err) == (1, True)
         assert shelf.names == ["a.bin"]
 
     def test_a_file_that_the_disk_keeps_is_named_and_the_others_go(

@@ -117,6 +117,15 @@ def test_a_file_that_a_job_of_another_process_uses_is_in_use(root: Path, state: 
     assert idle.exists()
 
 
+def test_a_use_by_another_path_of_the_same_file_is_a_use(
+    root: Path, state: Path, tmp_path: Path, ledger: Ledger, another_process
+):
+    put(root / "a.gguf")
+    (tmp_path / "alias").symlink_to(root)
+    another_process("use", state, tmp_path / "alias" / "a.gguf")
+    assert [item.is_used for item in take_stock(root, ledger)] == [True]
+
+
 def test_a_part_is_shown_with_what_is_here_and_what_is_to_come(root: Path, ledger: Ledger):
     part(root / "a.gguf", b"12345", total=20)
     [item] = take_stock(root, ledger)

@@ -69,6 +69,15 @@ def test_a_file_that_another_process_uses_is_not_removed_until_that_dies(
     assert ledger.unless_used(file, file.unlink)
 
 
+def test_a_use_by_another_path_of_the_same_file_counts(
+    ledger: Ledger, state: Path, tmp_path: Path, file: Path, another_process
+):
+    (tmp_path / "alias").symlink_to(tmp_path)
+    another_process("use", state, tmp_path / "alias" / "a.gguf")
+    assert not ledger.unless_used(file, file.unlink)
+    assert file.exists()
+
+
 def test_a_file_that_cannot_be_removed_is_remembered_as_before(ledger: Ledger, file: Path):
     own(ledger, file)
 
