@@ -79,7 +79,7 @@ def take_in(
     Raises:
         ModelUnavailable: it is no file, is not the one that the hash names, or must not be opened by any engine; or
             another file has its name.
-        FetchFailed: the disk has no room for a copy.
+        JobError: the disk has no room for a copy.
         OSError: it cannot be read or written.
     """
     found = look(source)
@@ -94,7 +94,7 @@ def take_in(
             taken = _placed(origin, dest, found.size, sha256, copy=copy, on_bytes=on_bytes)
             seen = look(dest)
             if isinstance(seen, Seen):
-                ledger.remember(seen, taken.sha256)
+                ledger.trust(seen, taken.sha256)
     except Timeout:
         raise ModelUnavailable(f"{dest} is being downloaded now: wait for it, or name another file") from None
     if not move or taken.way is Way.HERE:

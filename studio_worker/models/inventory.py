@@ -89,11 +89,16 @@ def take_stock(root: Path, ledger: Ledger) -> list[Item]:
     """
     used = frozenset(os.path.realpath(path) for path in ledger.in_use())
     records = {record.path: record for record in ledger.records()}
-    found = [_item(path, _name(path, root), records.get(path), used) for path in _paths(root)]
-    known = {item.path for item in found}
-    found.sort(key=lambda item: item.name)
-    elsewhere = [record for record in owned(ledger) if record.path not in known]
-    return found + [_item(record.path, str(record.path), record, used) for record in elsewhere]
+    expected = ledger.expected()
+
+    def item(path: Path, name: str) -> Item:
+        record = records.get(path)
+        known = expected.get(path) or (record.sha256 if record is not None else None)
+        return _item(path, name, record, known, is_used=os.path.realpath(path) in used)
+
+    found = sorted((item(path, _name(path, root)) for path in _paths(root)), key=lambda item: item.name)
+    here = {item.path for item in found}
+    return found + [item(record.path, str(record.path)) for record in owned(ledger) if record.path not in here]
 
 
 def pick(items: Sequence[Item], name: str) -> list[Item]:
@@ -155,13 +160,12 @@ def _entries(folder: Path, *, must: bool = False) -> list[Path]:
         return []
 
 
-def _item(path: Path, name: str, record: Record | None, used: frozenset[str]) -> Item:
+def _item(path: Path, name: str, record: Record | None, known: str | None, *, is_used: bool) -> Item:
     if name.endswith(PART):
         part = Partial(whole(path))
         here, total = part.progress()
         with unclaimed(path) as is_free:
             return Item(name, path, State.PARTIAL if is_free else State.DOWNLOADING, here, total)
-    known = record.sha256 if record is not None else None
     seen = look(path)
     if not isinstance(seen, Seen):
         return Item(name, path, State.BROKEN, known=known, problem=seen or f"{path} is not there any more")
@@ -173,7 +177,7 @@ def _item(path: Path, name: str, record: Record | None, used: frozenset[str]) ->
         mtime_ns=seen.mtime_ns,
         record=record if record is not None and record.is_of(seen) else None,
         known=known,
-        is_used=os.path.realpath(path) in used,
+        is_used=is_used,
     )
 
 

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS files (
 );
 CREATE TABLE IF NOT EXISTS uses (path TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS uses_path ON uses (path);
+CREATE TABLE IF NOT EXISTS expected (path TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
 """
 _BUSY_SECS = 10.0
 
@@ -114,6 +115,7 @@ class Ledger:
             "VALUES (?, ?, ?, ?, 1, ?, ?, ?)",
             [(str(seen.path), seen.size, seen.mtime_ns, sha256, url, model, now)],
         )
+        self._change("DELETE FROM expected WHERE path = ?", [(str(seen.path),)])
 
     def forget(self, path: Path) -> None:
         """Remember nothing of a file any more."""
@@ -149,8 +151,24 @@ class Ledger:
         return frozenset(Path(str(path)) for (path,) in self._ask("SELECT DISTINCT path FROM uses", ()))
 
     def doubt(self, path: Path) -> None:
-        """Take the hash of a file for what it should be, no longer for what it is: the next job computes it again."""
+        """A file is not what it was: keep what its hash should be, and let nobody trust it for what it is.
+
+        Until `trust` is told of it again; a job may hash it meanwhile.
+        """
+        self._change(
+            "INSERT OR IGNORE INTO expected SELECT path, sha256 FROM files WHERE path = ? AND sha256 IS NOT NULL",
+            [(str(path),)],
+        )
         self._change("UPDATE files SET mtime_ns = -1 WHERE path = ?", [(str(path),)])
+
+    def trust(self, seen: Seen, sha256: str) -> None:
+        """This hash is what the file should have."""
+        self.remember(seen, sha256)
+        self._change("DELETE FROM expected WHERE path = ?", [(str(seen.path),)])
+
+    def expected(self) -> dict[Path, str]:
+        """The files in doubt, each with the hash that it should have."""
+        return {Path(str(path)): str(sha256) for path, sha256 in self._ask("SELECT path, sha256 FROM expected", ())}
 
     def unless_used(self, path: Path, remove: Callable[[], None]) -> bool:
         """Call `remove` for a file that nobody uses, and forget it; False, and nothing done, where somebody does.
@@ -175,8 +193,8 @@ class Ledger:
                 except OSError as error:
                     problems.append(error)
                     return []
-                database.execute("DELETE FROM files WHERE path = ?", (str(path),))
-                database.execute("DELETE FROM uses WHERE path = ?", (str(path),))
+                for table in ("files", "uses", "expected"):
+                    database.execute(f"DELETE FROM {table} WHERE path = ?", (str(path),))  # noqa: S608 - our own names
             return [(True,)]
 
         answer = self._tried(judge)

@@ -77,8 +77,7 @@ def verify(
         return Verified(item, Verdict.BAD, sha256, problem or changed, is_changed=not problem)
     if problem:
         return Verified(item, Verdict.BAD, sha256, problem)
-    if item.record is None or item.known != sha256:
-        ledger.remember(item.seen, sha256)
+    ledger.trust(item.seen, sha256)
     return Verified(item, Verdict.GOOD if item.known == sha256 else Verdict.NEW, sha256)
 
 

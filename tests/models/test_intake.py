@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studio_worker.errors import FetchFailed, ModelUnavailable
+from studio_worker.errors import JobError, ModelUnavailable
 from studio_worker.fetch import disk
 from studio_worker.fetch.partial import Note, Partial
 from studio_worker.models import intake
@@ -172,7 +172,7 @@ def test_a_copy_that_the_disk_has_no_room_for_is_not_begun(
     source: Path, root: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(disk, "RESERVE_BYTES", 2**60)
-    with pytest.raises(FetchFailed, match="not enough disk space"):
+    with pytest.raises(JobError, match="not enough disk space"):
         take_in(source, root / "a.bin", ledger, copy=True)
     assert left(root) == []
 

@@ -123,6 +123,32 @@ def test_a_hash_in_doubt_is_kept_but_speaks_of_no_file(ledger: Ledger, file: Pat
     assert not record.is_of(seen(file))
 
 
+def test_what_a_file_in_doubt_should_be_is_kept_whatever_a_job_finds_it_to_be(ledger: Ledger, file: Path):
+    own(ledger, file)
+    ledger.doubt(file)
+    ledger.remember(seen(file), "b" * 64)
+    ledger.doubt(file)
+    assert ledger.expected() == {file: "a" * 64}
+
+
+def test_a_file_that_is_trusted_downloaded_anew_or_removed_is_in_doubt_no_more(ledger: Ledger, file: Path):
+    for settle in (
+        lambda: ledger.trust(seen(file), "b" * 64),
+        lambda: own(ledger, file),
+        lambda: ledger.unless_used(file, lambda: None),
+    ):
+        own(ledger, file)
+        ledger.doubt(file)
+        settle()
+        assert ledger.expected() == {}
+
+
+def test_a_file_without_a_hash_is_expected_to_be_nothing(ledger: Ledger, file: Path):
+    ledger.begin_use([seen(file)], model="m", now=1.0)
+    ledger.doubt(file)
+    assert ledger.expected() == {}
+
+
 def test_a_file_with_the_same_hash_stays_the_workers_own(ledger: Ledger, file: Path):
     own(ledger, file)
     ledger.doubt(file)

@@ -86,6 +86,15 @@ def test_a_bad_file_stays_bad_and_its_old_hash_is_not_trusted_any_more(path: Pat
     assert verify(item(path, ledger), ledger).verdict is Verdict.BAD
 
 
+def test_a_bad_file_stays_bad_also_when_a_job_has_hashed_it_meanwhile(path: Path, ledger: Ledger):
+    own(ledger, path)
+    rot(path)
+    verify(item(path, ledger), ledger)
+    ledger.remember(item(path, ledger).seen, sha(path.read_bytes()))
+    found = verify(item(path, ledger), ledger)
+    assert (found.verdict, found.item.known) == (Verdict.BAD, sha(DATA))
+
+
 def test_a_file_that_is_put_right_is_good_and_the_workers_own_again(path: Path, ledger: Ledger):
     own(ledger, path)
     rot(path)
