@@ -122,14 +122,9 @@ class FileBars:
 class _Bar:
     def __init__(self, bars: Progress, name: str) -> None:
         self._bars = bars
-        self._is_begun = False
         self._task = bars.add_task(escape(name, limit=40), total=None, words="")
 
     def tell(self, done: int, total: int | None) -> None:
-        if not self._is_begun:
-            # What was here before the first byte came says nothing about the speed.
-            self._is_begun = True
-            self._bars.reset(self._task, completed=done, total=total)
         self._bars.update(self._task, completed=done, total=total)
 
     def end(self, words: str) -> None:

@@ -13,10 +13,12 @@ from studio_worker.cli.models_display import FileBars, FileLines, Track
 from studio_worker.cli.models_source import NO_ENGINE, Asked
 from studio_worker.cli.quantities import size_text
 from studio_worker.config import Config
-from studio_worker.errors import JobError
+from studio_worker.errors import JobError, ModelUnavailable
 from studio_worker.fetch.partial import Partial
-from studio_worker.models.files import LoadOptions, ModelFiles
+from studio_worker.models.files import LoadOptions
+from studio_worker.models.ledger import Ledger
 from studio_worker.models.places import folders
+from studio_worker.models.progress import OnProgress
 from studio_worker.models.settings import guard, open_store
 from studio_worker.models.store import Store
 from studio_worker.session.studio_http import USER_AGENT
@@ -61,48 +63,62 @@ async def pull(settings: Config, asked: Sequence[Asked], display: FileLines | Fi
 
     A cancellation leaves the parts for the next time, and says how much of each is here.
     """
-    store = open_store(lambda: settings, guard=lambda: guard(settings), user_agent=USER_AGENT)
-    # Until all are here, so that the quota does not remove the first for the last.
-    held: list[ModelFiles] = []
+    ledger = Ledger.of(settings.state_path)
+    here = Store(lambda: settings.models_path, ledger=ledger)
+    store = open_store(lambda: settings, guard=lambda: guard(settings), user_agent=USER_AGENT, ledger=ledger)
+    tracks = [display.track(each.file.filename) for each in asked]
+    # What is here counts as in use before the first download begins, and what has come until the last one has ended:
+    # so the quota takes no file of this pull for another.
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_one(store, settings.models_path, each, display, held)) for each in asked]
-        return [task.result() for task in tasks]
+            looking = [group.create_task(_found(here, *pair)) for pair in zip(asked, tracks, strict=True)]
+        found = [task.result() for task in looking]
+        async with asyncio.TaskGroup() as group:
+            coming = {
+                at: group.create_task(_brought(store, asked[at], tracks[at]))
+                for at, pulled in enumerate(found)
+                if pulled is None
+            }
+        return [pulled or coming[at].result() for at, pulled in enumerate(found)]
     except asyncio.CancelledError:
         await asyncio.to_thread(_tell_parts, settings.models_path, asked)
         raise
     finally:
-        for files in held:
-            store.release(files)
+        await here.aclose()
         await store.aclose()
 
 
-async def _one(store: Store, root: Path, asked: Asked, display: FileLines | FileBars, held: list[ModelFiles]) -> Pulled:
-    file = asked.file
-    track = display.track(file.filename)
-    before = await asyncio.to_thread(_there, root, asked)
+async def _found(store: Store, asked: Asked, track: Track) -> Pulled | None:
+    """The file, where it lies in one of its places already."""
     try:
-        files = await store.provision(
-            asked.model, ModelSource(engine=NO_ENGINE, files=(file,)), LoadOptions(), on_progress=track.tell
-        )
-    except JobError as error:
-        track.end(FAILED)
-        return Pulled(asked, FAILED, error=str(error))
-    held.append(files)
-    [path] = files.files[file.role]
-    size = (await asyncio.to_thread(path.stat)).st_size
-    return _ended(track, Pulled(asked, HERE if path in before else DOWNLOADED, path, size))
-
-
-def _ended(track: Track, pulled: Pulled) -> Pulled:
-    track.end("was here already" if pulled.state == HERE else f"downloaded, {size_text(pulled.size or 0)}")
+        path = await _provisioned(store, asked)
+    except ModelUnavailable:
+        return None
+    pulled = Pulled(asked, HERE, path, await _size(path))
+    track.end("was here already")
     return pulled
 
 
-def _there(root: Path, asked: Asked) -> set[Path]:
-    """What lies in the places of a file, be it the right one or not."""
-    places = [folder / asked.file.filename for folder in folders(root, asked.model, asked.file)]
-    return {path for path in places if path.exists()}
+async def _brought(store: Store, asked: Asked, track: Track) -> Pulled:
+    try:
+        path = await _provisioned(store, asked, track.tell)
+    except JobError as error:
+        track.end(FAILED)
+        return Pulled(asked, FAILED, error=str(error))
+    pulled = Pulled(asked, DOWNLOADED, path, await _size(path))
+    track.end(f"downloaded, {size_text(pulled.size or 0)}")
+    return pulled
+
+
+async def _provisioned(store: Store, asked: Asked, on_progress: OnProgress | None = None) -> Path:
+    source = ModelSource(engine=NO_ENGINE, files=(asked.file,))
+    files = await store.provision(asked.model, source, LoadOptions(), on_progress=on_progress)
+    [path] = files.files[asked.file.role]
+    return path
+
+
+async def _size(path: Path) -> int:
+    return (await asyncio.to_thread(path.stat)).st_size
 
 
 def _tell_parts(root: Path, asked: Sequence[Asked]) -> None:

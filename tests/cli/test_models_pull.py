@@ -286,6 +286,17 @@ class TestTheOperatorsWord:
         assert cli("models", "pull", source("a.bin", approxBytes=len(DATA))).status == 0
         assert left(root) == ["a.bin", "mine.bin", "newer.bin"]
 
+    def test_the_quota_never_takes_one_file_of_a_pull_for_another(
+        self, cli: Call, hub: Hub, root: Path, source: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hub.files["b.bin"] = DATA
+        assert cli("models", "pull", source("a.bin", approxBytes=len(DATA))).status == 0
+        monkeypatch.setenv("STUDIO_WORKER_MODELS_QUOTA_GB", "0.015")
+        outcome = cli("models", "pull", source("a.bin", "b.bin", approxBytes=len(DATA)), "--json")
+        assert states(outcome) == {"a.bin": "here", "b.bin": "failed"}
+        assert "models_quota_gb: " in outcome.err
+        assert left(root) == ["a.bin"]
+
     def test_a_pulled_file_is_in_use_by_nobody_afterwards(self, cli: Call, state: Path, source: Call) -> None:
         assert cli("models", "pull", source("a.bin")).status == 0
         ledger = Ledger.of(state)

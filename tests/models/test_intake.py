@@ -186,6 +186,16 @@ def test_a_copy_that_is_broken_off_leaves_nothing(source: Path, root: Path, ledg
     assert left(root) == []
 
 
+def test_a_copy_on_its_way_is_shown_with_its_length(source: Path, root: Path, ledger: Ledger):
+    shown: list[tuple[str, int | None]] = []
+
+    def watch(done: int, total: int) -> None:
+        shown.extend((item.name, item.total) for item in take_stock(root, ledger))
+
+    take_in(source, root / "a.bin", ledger, copy=True, on_bytes=watch)
+    assert shown == [("a.bin.part", len(DATA))]
+
+
 def test_a_copy_takes_the_place_of_a_download_that_was_left(source: Path, root: Path, ledger: Ledger):
     part = Partial(root / "a.bin")
     part.restart(Note("https://files.example/a.bin", total=99))
