@@ -19,7 +19,6 @@ from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.events import EventSink
-from studio_worker.fetch.download import Downloader, DownloadSettings
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
 from studio_worker.jobs.admission import Admission
@@ -28,6 +27,7 @@ from studio_worker.jobs.journal import MemoryJournal
 from studio_worker.jobs.uploads import Uploader
 from studio_worker.log import logger
 from studio_worker.models.ledger import Ledger
+from studio_worker.models.settings import downloads, guard, open_store
 from studio_worker.models.store import Store
 from studio_worker.private_file import reason
 from studio_worker.session.keeper import SessionKeeper
@@ -118,7 +118,7 @@ class Runtime:
 
     def secrets(self) -> tuple[str | None, ...]:
         """What must never be shipped in a log line."""
-        hub_token = self._downloads().hub_token
+        hub_token = downloads(self._config()).hub_token
         return (self.credentials.auth_token, self.credentials.registration_secret, hub_token)
 
     def pause(self) -> None:
@@ -182,7 +182,7 @@ class Runtime:
             settings=self._config,
             routes=self._routes,
             host=self._host,
-            store=self._store(config),
+            store=self._store(),
             fetcher=fetcher,
             journal=MemoryJournal(config.state_path / "spool", self._clock),
             upload=Uploader(http, lambda: self._config().urls, self._token),
@@ -230,28 +230,17 @@ class Runtime:
             )
             self.spawn(self._hold_session(self.registrar, self.keeper), name="session")
 
-    def _store(self, config: Config) -> Store:
-        downloader = Downloader(self._guard, self._downloads, user_agent=USER_AGENT, clock=self._clock, rng=self._rng)
-        store = Store(
-            lambda: self._config().models_path,
-            downloader=downloader,
-            ledger=Ledger(self._ledger or config.state_path / "models.sqlite"),
-            quota_bytes=self._quota_bytes,
-            links=config.state_path / "model-folders",
+    def _store(self) -> Store:
+        store = open_store(
+            self._config,
+            guard=self._guard,
+            user_agent=USER_AGENT,
+            ledger=None if self._ledger is None else Ledger(self._ledger),
             clock=self._clock,
+            rng=self._rng,
         )
         self._stack.push_async_callback(store.aclose)
         return store
-
-    def _downloads(self) -> DownloadSettings:
-        config = self._config()
-        token = config.hf_token.get_secret_value() if config.hf_token is not None else None
-        mirrors = {host: (address,) for host, address in config.model_mirrors.items()}
-        return DownloadSettings(hub_token=token, mirrors=mirrors, is_offline=config.models_offline)
-
-    def _quota_bytes(self) -> int | None:
-        quota_gb = self._config().models_quota_gb
-        return None if quota_gb is None else int(quota_gb * 1e9)
 
     async def _run_jobs(self, state: Path) -> None:
         try:
@@ -270,9 +259,7 @@ class Runtime:
         return (known.worker_id, known.auth_token) if known.worker_id and known.auth_token else None
 
     def _guard(self) -> Guard:
-        config = self._config()
-        own = config.urls.origin if config.api_base_url is not None else None
-        return Guard(own_origin=own, allow_private=config.allow_private_urls, closed=self.closed_ports)
+        return guard(self._config(), closed=self.closed_ports)
 
     def _health(self) -> dict[str, object]:
         """The extension `health`'s object: whether an offer would be taken, and if not, why."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -154,6 +156,58 @@ def leaves_nothing() -> Callable[[], Any]:
         before.check()
 
     return watch
+
+
+class OtherProcess:
+    """A process beside this one whose job uses model files, and that may download one, until a test ends it."""
+
+    SCRIPT = """
+import sys
+from pathlib import Path
+from filelock import FileLock
+from studio_worker.fetch.partial import lock_path
+from studio_worker.models.ledger import Ledger
+from studio_worker.models.shelf import look
+
+kind, state, *paths = sys.argv[1:]
+ledger = Ledger.of(Path(state))
+if kind == "use":
+    ledger.begin_use([look(Path(path)) for path in paths], model="org/used", now=1_000.0)
+else:
+    lock = FileLock(lock_path(Path(paths[0])))
+    lock.acquire()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+    def __init__(self, kind: str, state: Path, *paths: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.SCRIPT, kind, str(state), *map(str, paths)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def kill(self) -> None:
+        """End it as a crash does: nothing of what it said is taken back."""
+        self._process.kill()
+        self._process.communicate(timeout=PATIENCE_SECS)
+
+
+@pytest.fixture
+def another_process() -> Iterator[Callable[..., OtherProcess]]:
+    """``another_process("use", state, *paths)`` uses files; with ``"download"`` it holds the lock of one."""
+    others: list[OtherProcess] = []
+
+    def start(kind: str, state: Path, *paths: Path) -> OtherProcess:
+        others.append(OtherProcess(kind, state, *paths))
+        return others[-1]
+
+    yield start
+    for other in others:
+        other.kill()
 
 
 class Site:

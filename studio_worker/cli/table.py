@@ -31,6 +31,7 @@ COMMANDS = {
     "config": Entry("config", "config", "Show and change the settings."),
     "set-threshold": Entry("threshold", "set_threshold", "Set how much video memory a job may ask for."),
     "engines": Entry("engines", "engines", "Show the engines that are installed."),
+    "models": Entry("models", "models", "Show, pull, add, verify and remove model files."),
     "jobs": Entry("jobs", "jobs", "Show, add, cancel and retry the jobs of a studio."),
 }
 """In the order of `--help`."""

@@ -153,8 +153,13 @@ class Config(BaseModel):
 
     @property
     def models_path(self) -> Path:
-        """`models_root` with ``~`` expanded."""
-        return self.places.expand(self.models_root)
+        """`models_root` with ``~`` expanded, absolute: what is remembered of its files goes by their paths."""
+        return self.places.expand(self.models_root).absolute()
+
+    @property
+    def models_quota_bytes(self) -> int | None:
+        """`models_quota_gb` in bytes; None: no limit."""
+        return None if self.models_quota_gb is None else int(self.models_quota_gb * 1e9)
 
     @property
     def state_path(self) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from studio_worker.errors import ModelUnavailable
 from studio_worker.log import logger
 from studio_worker.private_file import make_private_folder
 
@@ -26,6 +27,7 @@ CREATE TABLE IF NOT EXISTS files (
 );
 CREATE TABLE IF NOT EXISTS uses (path TEXT NOT NULL, pid INTEGER NOT NULL, started REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS uses_path ON uses (path);
+CREATE TABLE IF NOT EXISTS expected (path TEXT PRIMARY KEY, sha256 TEXT NOT NULL);
 """
 _BUSY_SECS = 10.0
 
@@ -81,6 +83,11 @@ class Ledger:
         self._connection: sqlite3.Connection | None = None
         self._me = (os.getpid(), psutil.Process().create_time())
 
+    @classmethod
+    def of(cls, state: Path) -> Ledger:
+        """The memory that lies in a state folder; it is not opened before it is asked."""
+        return cls(state / "models.sqlite")
+
     def record(self, path: Path) -> Record | None:
         """What is remembered of the file at `path`."""
         found = self._ask("SELECT * FROM files WHERE path = ?", (str(path),))
@@ -94,8 +101,9 @@ class Ledger:
         """Keep a file's hash for as long as its size and modification time stay the same."""
         self._change(
             "INSERT INTO files (path, size, mtime_ns, sha256) VALUES (?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
-            # A file that somebody has replaced is the worker's no more.
-            "owned = owned AND size = excluded.size AND mtime_ns = excluded.mtime_ns, "
+            # A file that somebody has replaced by another one is the worker's no more.
+            "owned = owned AND ((size = excluded.size AND mtime_ns = excluded.mtime_ns) "
+            "OR sha256 IS excluded.sha256), "
             "size = excluded.size, mtime_ns = excluded.mtime_ns, sha256 = excluded.sha256",
             [(str(seen.path), seen.size, seen.mtime_ns, sha256)],
         )
@@ -107,6 +115,7 @@ class Ledger:
             "VALUES (?, ?, ?, ?, 1, ?, ?, ?)",
             [(str(seen.path), seen.size, seen.mtime_ns, sha256, url, model, now)],
         )
+        self._change("DELETE FROM expected WHERE path = ?", [(str(seen.path),)])
 
     def forget(self, path: Path) -> None:
         """Remember nothing of a file any more."""
@@ -140,6 +149,62 @@ class Ledger:
         if dead:
             self._change("DELETE FROM uses WHERE pid = ? AND started = ?", dead)
         return frozenset(Path(str(path)) for (path,) in self._ask("SELECT DISTINCT path FROM uses", ()))
+
+    def doubt(self, path: Path) -> None:
+        """A file is not what it was: keep what its hash should be, and let nobody trust it for what it is.
+
+        Until `trust` is told of it again; a job may hash it meanwhile.
+        """
+        self._change(
+            "INSERT OR IGNORE INTO expected SELECT path, sha256 FROM files WHERE path = ? AND sha256 IS NOT NULL",
+            [(str(path),)],
+        )
+        self._change("UPDATE files SET mtime_ns = -1 WHERE path = ?", [(str(path),)])
+
+    def trust(self, seen: Seen, sha256: str) -> None:
+        """This hash is what the file should have."""
+        self.remember(seen, sha256)
+        self._change("DELETE FROM expected WHERE path = ?", [(str(seen.path),)])
+
+    def expected(self) -> dict[Path, str]:
+        """The files in doubt, each with the hash that it should have."""
+        return {Path(str(path)): str(sha256) for path, sha256 in self._ask("SELECT path, sha256 FROM expected", ())}
+
+    def unless_used(self, path: Path, remove: Callable[[], None]) -> bool:
+        """Call `remove` for a file that nobody uses, and forget it; False, and nothing done, where somebody does.
+
+        A use of the same file by another path counts too. Nobody can begin to use it meanwhile: `begin_use` waits
+        until it is gone.
+
+        Raises:
+            OSError: what `remove` raises; the file is remembered as before.
+            ModelUnavailable: nobody can say who uses the file.
+        """
+        problems: list[OSError] = []
+
+        def judge(database: sqlite3.Connection) -> list[tuple[object, ...]]:
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                users = database.execute("SELECT path, pid, started FROM uses").fetchall()
+                if any(_is_same(path, used) and _lives(pid, started) for used, pid, started in users):
+                    return [(False,)]
+                try:
+                    remove()
+                except OSError as error:
+                    problems.append(error)
+                    return []
+                for table in ("files", "uses", "expected"):
+                    database.execute(f"DELETE FROM {table} WHERE path = ?", (str(path),))  # noqa: S608 - our own names
+            return [(True,)]
+
+        answer = self._tried(judge)
+        if problems:
+            raise problems[0]
+        if answer is None:
+            raise ModelUnavailable(
+                f"{path} stays: {self._path} cannot be asked who uses it; see that its disk has room and try again"
+            )
+        return answer == [(True,)]
 
     def close(self) -> None:
         """Let go of the file; this process uses nothing any more."""
@@ -211,6 +276,11 @@ class Ledger:
 def _record(row: tuple[object, ...]) -> Record:
     path, size, mtime_ns, sha256, owned, url, model, last_used = row
     return Record(Path(str(path)), size, mtime_ns, sha256, bool(owned), url, model, last_used)  # type: ignore[arg-type]  # the columns' types
+
+
+def _is_same(path: Path, other: str) -> bool:
+    """Whether both lead to one place: another process may know the models folder by another of its names."""
+    return str(path) == other or os.path.realpath(path) == os.path.realpath(other)
 
 
 def _lives(pid: object, started: object) -> bool:

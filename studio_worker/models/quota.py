@@ -47,15 +47,19 @@ def to_evict(ledger: Ledger, quota_bytes: int, *, incoming: int = 0, keep: Colle
     return chosen
 
 
-def evict(ledger: Ledger, record: Record, why: str) -> None:
-    """Remove one of the worker's own files. Blocks.
+def evict(ledger: Ledger, record: Record, why: str) -> bool:
+    """Remove one of the worker's own files; False where somebody has begun to use it since it was chosen. Blocks.
 
     Raises:
         OSError: it cannot be removed.
+        ModelUnavailable: nobody can say who uses it.
     """
-    record.path.unlink(missing_ok=True)
-    ledger.forget(record.path)
-    logger.bind(event="models.removed", file=record.path.name, size=record.size, why=why).info("Removed a model file")
+    is_gone = ledger.unless_used(record.path, lambda: record.path.unlink(missing_ok=True))
+    if is_gone:
+        logger.bind(event="models.removed", file=record.path.name, size=record.size, why=why).info(
+            "Removed a model file"
+        )
+    return is_gone
 
 
 def _is_still(record: Record) -> bool:

@@ -232,7 +232,14 @@ class Store:
     async def _begin_use(self, model: str, seen: Seen, used: list[Seen]) -> None:
         used.append(seen)
         now = self._clock.now().timestamp()
-        await off_loop(lambda: self._ledger.begin_use([seen], model=model, now=now))
+
+        def begin() -> bool:
+            self._ledger.begin_use([seen], model=model, now=now)
+            return seen.path.exists()
+
+        # From here on nobody removes it, but somebody may have done so since it was seen.
+        if not await off_loop(begin):
+            raise ModelUnavailable(f"model file {seen.path} was removed while this job asked for it; try again")
 
     def _end_use(self, paths: Sequence[Path]) -> None:
         if not paths:

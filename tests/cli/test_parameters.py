@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio_worker.cli.parameters import port, seconds
+from studio_worker.cli.parameters import gigabytes, if_given, port, seconds
 
 CONTEXT = click.Context(click.Command("x"))
 OPTION = click.Option(["--port"])
@@ -33,3 +33,20 @@ def test_every_number_of_seconds_is_taken(number: Decimal) -> None:
 def test_what_is_no_number_of_seconds_is_a_usage_error(text: str) -> None:
     with pytest.raises(click.BadParameter, match="must be a number of seconds, at least 1"):
         seconds(1.0)(CONTEXT, OPTION, text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0.0), ("0.5", 0.5), ("200", 200.0)])
+def test_every_number_of_gigabytes_is_taken(text: str, number: float) -> None:
+    assert gigabytes(0)(CONTEXT, OPTION, text) == number
+
+
+def test_what_is_no_number_of_gigabytes_is_a_usage_error() -> None:
+    with pytest.raises(click.BadParameter, match="must be a number of GB, at least 1"):
+        gigabytes(1)(CONTEXT, OPTION, "0.5")
+
+
+def test_an_option_that_is_absent_has_no_value_and_one_that_is_given_is_checked() -> None:
+    assert if_given(port)(CONTEXT, OPTION, None) is None
+    assert if_given(port)(CONTEXT, OPTION, "80") == 80
+    with pytest.raises(click.BadParameter):
+        if_given(port)(CONTEXT, OPTION, "x")

@@ -168,6 +168,18 @@ def test_without_a_state_dir_the_users_state_folder_is_used(environ: dict[str, s
     assert config.state_path == tmp_path / "xdg" / "minis-studio-worker"
 
 
+def test_a_relative_models_folder_is_one_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Config(models_root="models").models_path == tmp_path / "models"
+
+
+@pytest.mark.parametrize(("given", "size"), [(None, None), (0.0, 0), (1.5, 1_500_000_000)])
+def test_the_quota_of_models_is_counted_in_bytes(given: float | None, size: int | None) -> None:
+    assert Config(models_quota_gb=given).models_quota_bytes == size
+
+
 def test_a_path_object_and_text_are_the_same_folder() -> None:
     assert Config(models_root="/m").models_root == Config(models_root=Path("/m")).models_root
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from studio_worker.errors import BadClaim, ModelUnavailable
 from studio_worker.models import shelf as shelf_module
 from studio_worker.models.files import LoadOptions
+from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.store import Store, sanitised
 from studio_worker.wire.model_source import ModelFile, ModelSource, parse_model_source
 
@@ -193,6 +195,24 @@ async def test_a_link_to_nothing_is_named(store: Store, tmp_path: Path) -> None:
 async def test_a_link_in_a_circle_is_named(store: Store, tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "a")
     assert "cannot be read" in await refused(store, source(file("a")))
+
+
+class Remover(Ledger):
+    """A memory beside which somebody removes a file just before it is said to be in use."""
+
+    def begin_use(self, found: Sequence[Seen], *, model: str, now: float) -> None:
+        for seen in found:
+            seen.path.unlink()
+        super().begin_use(found, model=model, now=now)
+
+
+async def test_a_file_that_was_removed_before_it_was_in_use_fails_the_job_for_now(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    ledger = Remover()
+    store = Store(lambda: tmp_path, ledger=ledger)
+    assert "was removed while this job asked for it" in await refused(store, source(file("a")))
+    await store.aclose()
+    assert ledger.in_use() == frozenset()
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "..", "CON", "x.part", "a\nb"])
