@@ -16,7 +16,7 @@ from studio_worker.errors import FetchFailed, FetchRefused, JobError
 from studio_worker.fetch.flights import Flights
 from studio_worker.fetch.guard import Guard, shown
 from studio_worker.fetch.mirrors import Way, ways
-from studio_worker.fetch.part_file import off_loop
+from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.transfer import StartOver, Transfer
 from studio_worker.fetch.wanted import OnBytes, Wanted
 from studio_worker.log import logger

@@ -22,9 +22,9 @@ from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.hop import REDIRECTS, Hop, network_failure, next_hop, plain_session
 from studio_worker.fetch.hub_token import bearer
 from studio_worker.fetch.mirrors import Way
-from studio_worker.fetch.part_file import off_loop
-from studio_worker.fetch.partial import Note, Partial
+from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.proxies import proxy_for
+from studio_worker.fetch.resumable_file import Note, ResumableFile
 from studio_worker.fetch.wanted import OnBytes, Wanted
 
 MAX_REDIRECTS = 5
@@ -67,7 +67,7 @@ class Transfer:
         tls: ssl.SSLContext | None,
         on_bytes: OnBytes,
     ) -> None:
-        self.part = Partial(wanted.dest)
+        self.part = ResumableFile(wanted.dest)
         self._wanted = wanted
         self._guard = guard
         self._user_agent = user_agent

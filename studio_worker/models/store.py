@@ -17,7 +17,7 @@ from typing import Any
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.errors import BadClaim, ModelUnavailable
 from studio_worker.fetch.download import Downloader
-from studio_worker.fetch.part_file import off_loop
+from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.wanted import Wanted
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.models.formats.pickles import check_head

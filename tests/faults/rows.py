@@ -409,7 +409,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "B-081": (
         "models/test_store.py::test_a_pipe_is_no_file_and_is_never_opened",
         "models/test_store.py::test_a_folder_is_no_file",
-        "fetch/test_part_file.py::test_a_link_at_the_target_is_replaced_and_not_followed",
+        "fetch/test_atomic_file.py::test_a_link_at_the_target_is_replaced_and_not_followed",
     ),
     "B-082": Partly(
         (DOWNLOADS + "a_file_that_no_engine_should_open_never_gets_its_name",), "checkpoints, and a zip with a pickle"

@@ -1,4 +1,4 @@
-"""A file on its way that outlives its process: `<name>.part`, and a note that says what it is a part of."""
+"""A file whose download outlives its process: `<name>.part`, and a note that says what it is a part of."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Note:
     sha256: str | None = None
 
 
-class Partial:
+class ResumableFile:
     """The bytes of `dest` that have come so far. Methods block for the disk and may raise OSError.
 
     Args:
