@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all: written off the event loop under a temporary name, and renamed at the end."""
+"""A file that appears whole or not at all: written off the event loop under a temporary name, renamed at the end."""
 
 from __future__ import annotations
 
