@@ -244,8 +244,7 @@ class Runtime:
     def _downloads(self) -> DownloadSettings:
         config = self._config()
         token = config.hf_token.get_secret_value() if config.hf_token is not None else None
-        mirrors = {host: (address,) for host, address in config.model_mirrors.items()}
-        return DownloadSettings(hub_token=token, mirrors=mirrors, is_offline=config.models_offline)
+        return DownloadSettings(hub_token=token, mirrors=config.model_mirrors, is_offline=config.models_offline)
 
     def _quota_bytes(self) -> int | None:
         quota_gb = self._config().models_quota_gb
