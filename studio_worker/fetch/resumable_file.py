@@ -22,13 +22,13 @@ class Note:
     """What a part is a part of.
 
     Attributes:
-        url: where its bytes came from.
+        source: a mark of the URL that its bytes came from (`source_mark`).
         validator: a strong ETag, or a Last-Modified date: what an `If-Range` header can ask with; empty: none.
         total: bytes of the whole file, None where nobody said.
         sha256: the hash that the whole file must have, None where nobody said.
     """
 
-    url: str
+    source: str
     validator: str = ""
     total: int | None = None
     sha256: str | None = None
@@ -61,11 +61,11 @@ class ResumableFile:
         except (OSError, NotJson):
             return None
         fields = raw if isinstance(raw, dict) else {}
-        url, validator, total, sha256 = (fields.get(key) for key in ("url", "validator", "total", "sha256"))
-        if not isinstance(url, str) or not isinstance(validator, str):
+        source, validator, total, sha256 = (fields.get(key) for key in ("source", "validator", "total", "sha256"))
+        if not isinstance(source, str) or not isinstance(validator, str):
             return None
         return Note(
-            url, validator, total if isinstance(total, int) else None, sha256 if isinstance(sha256, str) else None
+            source, validator, total if isinstance(total, int) else None, sha256 if isinstance(sha256, str) else None
         )
 
     def progress(self) -> tuple[int, int | None]:
@@ -115,6 +115,11 @@ class ResumableFile:
         """Leave nothing behind."""
         self.path.unlink(missing_ok=True)
         self._note_path.unlink(missing_ok=True)
+
+
+def source_mark(url: str) -> str:
+    """What tells one URL from another: a hash, since others may read a note and URLs hold signatures."""
+    return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
 
 
 def note_folder(dest: Path) -> Path:

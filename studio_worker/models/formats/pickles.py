@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
 import pickletools
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 from studio_worker.models.formats.bad_file import BadModelFile
@@ -22,6 +24,18 @@ _MANY_STEPS = 200
 _NUMPY = b"\x93NUMPY"
 _ZIP = b"PK\x03\x04"
 _MAX_MEMBERS = 100_000
+
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+)
+"""What zipfile raises of damaged archives: its own error, and those of what unpacks them (bz2 says OSError)."""
 
 
 def check_head(head: bytes, name: str) -> None:
@@ -60,7 +74,7 @@ def check_pickles(path: Path, name: str) -> None:
                 raise BadModelFile("archive", f"{name} is an archive of {len(members):,} files, which no model is")
             for member in members:
                 _check_member(archive, member, name)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError):
+    except _UNREADABLE:
         if head.startswith(_ZIP):
             raise BadModelFile("archive", f"{name} is an archive that cannot be read") from None
 
