@@ -22,6 +22,7 @@ from studio_worker.fetch.wanted import Wanted
 
 from .file_server import FileServer
 from .hand_clock import HandClock
+from .loopback_proxy import LoopbackProxy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -144,6 +145,25 @@ def dest(tmp_path: Path) -> Path:
 async def server() -> AsyncIterator[FileServer]:
     """A server of one file, the studio's own origin for `download`."""
     made = FileServer()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def world(authority: trustme.CA) -> AsyncIterator[FileServer]:
+    """A server that says to be models.example and huggingface.co; only `proxy` leads to it."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("models.example", "huggingface.co").configure_cert(tls)
+    made = FileServer()
+    await made.start(tls)
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def proxy(world: FileServer) -> AsyncIterator[LoopbackProxy]:
+    made = LoopbackProxy(leads_to=world.port)
     await made.start()
     yield made
     await made.stop()
