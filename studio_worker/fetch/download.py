@@ -133,14 +133,12 @@ class Downloader:
                 if await off_loop(lambda: os.path.lexists(wanted.dest)):
                     return None
                 return await self._tried(wanted, tell)
-        except FileExistsError:
-            return None
         except OSError as error:
             raise FetchFailed(
                 f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}"
             ) from error
 
-    async def _tried(self, wanted: Wanted, tell: OnBytes) -> Downloaded:
+    async def _tried(self, wanted: Wanted, tell: OnBytes) -> Downloaded | None:
         tries = Tries(ways(wanted.url, self._settings().mirrors, what=wanted.what), clock=self._clock, rng=self._rng)
         while True:
             way = await tries.turn()
@@ -171,8 +169,8 @@ class Downloader:
         if isinstance(error, BadStatus) and error.status in GONE and wanted.sha256 is None:
             await off_loop(transfer.part.discard)
 
-    async def _whole(self, wanted: Wanted, transfer: Transfer, way: Way) -> Downloaded:
-        """One try, its hash compared, the file inspected and named."""
+    async def _whole(self, wanted: Wanted, transfer: Transfer, way: Way) -> Downloaded | None:
+        """One try, its hash compared, the file inspected and named; None where something has the name by then."""
         was_here = await off_loop(transfer.part.look)
         begun = self._clock.monotonic()
         brought = await transfer.run(way)
@@ -190,7 +188,7 @@ class Downloader:
             await off_loop(transfer.part.finish)
         except FileExistsError:
             await off_loop(transfer.part.discard)
-            raise
+            return None
         secs = max(self._clock.monotonic() - begun, 1e-6)
         logger.bind(
             event="fetch.downloaded",

@@ -14,8 +14,8 @@ from studio_worker.fetch.resumable_file import ResumableFile
 BATCH_BYTES = 1024 * 1024
 """Bytes gathered before the thread is woken: a wake for each chunk of the network costs more than the hash."""
 
-MAX_WAITING = 8 * BATCH_BYTES
-"""Bytes that may wait for a slow disk; beyond that the network waits, so memory stays bounded."""
+MAX_WAITING = 4 * BATCH_BYTES
+"""Bytes that may wait for a slow disk; beyond that the network waits. A kill costs them, memory is bounded by them."""
 
 _READ_BYTES = 1024 * 1024
 

@@ -14,7 +14,8 @@ from studio_worker.wire.strict_json import NotJson, dumps, loads
 NOTES = ".downloads"
 """The folder, beside the files, of notes and locks; a claim's file name never starts with a dot."""
 
-_MAX_NAME = 240
+_MAX_NAME = 200
+"""Bytes of a name that still takes the endings of part, note and the note's temporary file; systems stop at 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def lock_path(dest: Path) -> Path:
 
 
 def _short(name: str) -> str:
-    """A name that still takes an ending: a system's limit is 255 bytes."""
+    """A name that still takes an ending."""
     if len(name.encode()) <= _MAX_NAME:
         return name
     mark = hashlib.sha256(name.encode()).hexdigest()[:16]
