@@ -165,7 +165,7 @@ class OtherProcess:
 import sys
 from pathlib import Path
 from filelock import FileLock
-from studio_worker.fetch.partial import lock_path
+from studio_worker.fetch.resumable_file import lock_path
 from studio_worker.models.ledger import Ledger
 from studio_worker.models.shelf import look
 

@@ -14,7 +14,7 @@ from studio_worker.cli.models_source import NO_ENGINE, Asked
 from studio_worker.cli.quantities import size_text
 from studio_worker.config import Config
 from studio_worker.errors import JobError, ModelUnavailable
-from studio_worker.fetch.partial import Partial
+from studio_worker.fetch.resumable_file import ResumableFile
 from studio_worker.models.files import LoadOptions
 from studio_worker.models.ledger import Ledger
 from studio_worker.models.places import folders
@@ -124,7 +124,7 @@ async def _size(path: Path) -> int:
 def _tell_parts(root: Path, asked: Sequence[Asked]) -> None:
     for each in asked:
         for folder in folders(root, each.model, each.file):
-            here, total = Partial(folder / each.file.filename).progress()
+            here, total = ResumableFile(folder / each.file.filename).progress()
             if here:
                 of = f" of {size_text(total)}" if total else ""
                 output.note(f"{each.file.filename}: {size_text(here)}{of} kept; the same command goes on from there")

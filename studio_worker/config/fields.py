@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -82,6 +83,17 @@ def _printable(text: str) -> str:
     return text
 
 
+def _mirror(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or "@" in text or "?" in text or "#" in text or not (text.isascii() and text.isprintable()):
+        raise ValueError("must be an http(s) address without user name, query and fragment (https://mirror.example/hf)")
+    return text
+
+
 def _header_safe(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not (text.isascii() and text.isprintable()) or " " in text or not text:
@@ -129,5 +141,17 @@ Names: TypeAlias = Annotated[
 ]
 Preferences: TypeAlias = Annotated[
     dict[str, str], Field(max_length=1_000), Allowed('a table of names ({ onnx = "lama" })')
+]
+Mirrors: TypeAlias = Annotated[
+    dict[
+        str,
+        Annotated[
+            tuple[Annotated[str, AfterValidator(_mirror)], ...],
+            BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+            Field(strict=False, min_length=1, max_length=16),
+        ],
+    ],
+    Field(max_length=1_000),
+    Allowed('a table of addresses, one or a list for each host ({ "huggingface.co" = "https://mirror.example/hf" })'),
 ]
 PluginTables: TypeAlias = Annotated[dict[str, FreeObject], Allowed("tables ([plugins.<name>])")]

@@ -20,6 +20,7 @@ from studio_worker.config.fields import (
     Flag,
     Folder,
     Gigabytes,
+    Mirrors,
     Names,
     OptionalFolder,
     OptionalGigabytes,
@@ -91,8 +92,8 @@ class Config(BaseModel):
         None, description="The most that downloaded model files may take, in GB."
     )
     models_offline: Flag = Field(False, description="Download no model files: use those that are here.")
-    model_mirrors: Preferences = Field(
-        default_factory=dict, description="Hosts of model files, each with the address that is asked in its place."
+    model_mirrors: Mirrors = Field(
+        default_factory=dict, description="Hosts of model files, each with what is asked in its place, in this order."
     )
     hf_token: OptionalSecret = Field(
         None, description="The Hugging Face token, sent to Hugging Face's hosts alone; HF_TOKEN serves too."

@@ -12,17 +12,34 @@ from studio_worker.errors import FetchFailed, FetchRefused
 from studio_worker.fetch.guard import shown
 from studio_worker.fetch.hop import TRANSIENT
 from studio_worker.fetch.hub_token import remedy
+from studio_worker.fetch.resumable_file import Note
 from studio_worker.fetch.wanted import Wanted
 from studio_worker.text import escape
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII | re.IGNORECASE)
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})", re.ASCII | re.IGNORECASE)
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{0,500}"', re.ASCII)
 _PAGES = frozenset({"text/html", "application/xhtml+xml"})
 _REMEDIES = {
     404: "nothing is there; check the URL",
     410: "it is gone for good; name another URL",
     451: "it is withheld for legal reasons; name another URL or a mirror (model_mirrors)",
 }
+
+
+class BadStatus(FetchFailed):
+    """An answer that is no file.
+
+    Args:
+        message: the sentence for people.
+        status: the status.
+        retry_after: the header as it was sent, None where there is none.
+    """
+
+    def __init__(self, message: str, *, status: int, retry_after: str | None) -> None:
+        super().__init__(message, retryable=status in TRANSIENT or status >= 500)
+        self.status = status
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +52,7 @@ class Answer:
         validator: a strong ETag or else the date of the last change; empty: none.
         restart: why the part cannot be continued; empty: it can, or there is none.
         is_complete: the part is the whole file.
+        has_end: the body says where it ends, so that a connection that breaks cannot pass for the end.
     """
 
     start: int = 0
@@ -42,14 +60,16 @@ class Answer:
     validator: str = ""
     restart: str = ""
     is_complete: bool = False
+    has_end: bool = True
 
 
-def read_answer(response: aiohttp.ClientResponse, have: int) -> Answer:
+def read_answer(response: aiohttp.ClientResponse, have: int, note: Note | None = None) -> Answer:
     """What `response` says.
 
     Args:
         response: to a request for everything, or for the bytes from `have` on.
         have: bytes that are here already; 0: everything was asked for.
+        note: what those are a part of.
     """
     said = response.headers.get("Content-Range", "")
     if response.status == 206:
@@ -59,13 +79,25 @@ def read_answer(response: aiohttp.ClientResponse, have: int) -> Answer:
         total = None if found[3] == "*" else int(found[3])
         if total is None and response.content_length is not None:
             total = have + response.content_length
-        return Answer(have, total, _validator(response))
+        answer = Answer(have, total, _validator(response))
+        if note is not None and _is_another(note, answer):
+            return Answer(restart="the file on the server is another one than before")
+        return answer
     if response.status == 416 and have:
         whole = _UNSATISFIED.fullmatch(said.strip())
         if whole is not None and int(whole[1]) == have:
             return Answer(have, have, is_complete=True)
         return Answer(restart="the server has fewer bytes than are here already")
-    return Answer(0, response.content_length, _validator(response))
+    is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+    has_end = is_chunked or response.content_length is not None
+    return Answer(0, response.content_length, _validator(response), has_end=has_end)
+
+
+def _is_another(note: Note, answer: Answer) -> bool:
+    """Whether a range belongs to another file than the part, though the server was told which one was meant."""
+    if None not in (note.total, answer.total) and note.total != answer.total:
+        return True
+    return note.validator.startswith('"') and answer.validator.startswith('"') and note.validator != answer.validator
 
 
 def check_answer(
@@ -90,8 +122,7 @@ def check_answer(
         raise FetchRefused(
             "not-a-model", f"{wanted.what}: {shown(url)} is not a model: {response.content_type.lower()}"
         )
-    is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-    if answer.total is None and not is_chunked and wanted.sha256 is None:
+    if not answer.has_end and wanted.sha256 is None:
         raise FetchRefused(
             "no-length",
             f"{wanted.what}: {shown(url)} does not say how long it is, and no SHA-256 says when it is whole",
@@ -102,15 +133,16 @@ def check_answer(
         raise FetchRefused("too-small", _size(url, answer.total, wanted))
 
 
-def _failure(response: aiohttp.ClientResponse, url: URL, wanted: Wanted, *, has_token: bool) -> FetchFailed:
+def _failure(response: aiohttp.ClientResponse, url: URL, wanted: Wanted, *, has_token: bool) -> BadStatus:
     status = response.status
     if status in (401, 403):
         words = remedy(status, url, has_token=has_token)
     else:
         words = _REMEDIES.get(status) or escape(response.reason or "no reason given", limit=100)
-    return FetchFailed(
+    return BadStatus(
         f"{wanted.what} could not be downloaded: {shown(url)} answered {status} ({words})",
-        retryable=status in TRANSIENT or status >= 500,
+        status=status,
+        retry_after=response.headers.get("Retry-After"),
     )
 
 
@@ -120,8 +152,9 @@ def _size(url: URL, total: int, wanted: Wanted) -> str:
 
 
 def _validator(response: aiohttp.ClientResponse) -> str:
+    """What the server knows the file by, if it can be sent back as it is."""
     etag = response.headers.get("ETag", "").strip()
-    if etag.startswith('"') and etag.endswith('"') and len(etag) <= 500:
+    if _STRONG_ETAG.fullmatch(etag):
         return etag
     changed = response.headers.get("Last-Modified", "").strip()
-    return changed if len(changed) <= 100 else ""
+    return changed if len(changed) <= 100 and changed.isascii() and changed.isprintable() else ""

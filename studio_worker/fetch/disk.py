@@ -1,11 +1,13 @@
-"""Whether a download fits onto its disk, asked before it fills it."""
+"""Whether downloads fit onto their disk, asked before they fill it."""
 
 from __future__ import annotations
 
 import shutil
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from studio_worker.errors import FetchFailed
+from studio_worker.errors import ModelUnavailable
 from studio_worker.log import logger
 
 FACTOR = 1.05
@@ -13,24 +15,77 @@ RESERVE_BYTES = 2**30
 """A disk that is filled to its last byte takes the journal and the machine with it."""
 
 
-def check_room(folder: Path, missing_bytes: int, what: str) -> None:
-    """Refuse a download of `missing_bytes` more that would leave the disk of `folder` all but full. Blocks.
+class Claim:
+    """The room of one download: the bytes that it still has to write.
 
-    Raises:
-        FetchFailed: with both numbers; another worker, or this one later, may have the room.
+    Args:
+        missing_bytes: how many.
+        release: gives the room back.
     """
-    if missing_bytes <= 0:
-        return
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        logger.bind(event="fetch.disk_unknown", folder=str(folder), error=str(error)).warning(
-            "How much room a disk has is not known; the download is tried"
-        )
-        return
-    need = int(missing_bytes * FACTOR) + RESERVE_BYTES
-    if free < need:
-        raise FetchFailed(
-            f"not enough disk space for {what}: {need:,} bytes are needed in {folder} (a reserve included), "
-            f"{free:,} are free; free some, or set models_root or models_quota_gb"
-        )
+
+    def __init__(self, missing_bytes: int, release: Callable[[Claim], None]) -> None:
+        self.missing_bytes = missing_bytes
+        self._release = release
+
+    def written(self, count: int) -> None:
+        """So many of them are on their way to the disk."""
+        self.missing_bytes = max(self.missing_bytes - count, 0)
+
+    def release(self) -> None:
+        """Nothing more will be written."""
+        self._release(self)
+
+
+class DiskSpace:
+    """The room of each disk, less what the downloads of this process still have to write.
+
+    Args:
+        free_bytes: the free bytes of the disk on which a folder lies; raises OSError where nobody knows.
+    """
+
+    def __init__(self, free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free) -> None:
+        self._free_bytes = free_bytes
+        self._lock = threading.Lock()
+        self._claims: dict[int, list[Claim]] = {}
+
+    def claim(self, folder: Path, missing_bytes: int, what: str) -> Claim:
+        """Hold the room for `missing_bytes` more, so that of two downloads that fit one by one, one is told. Blocks.
+
+        Raises:
+            ModelUnavailable: the disk would be all but full; another worker, or this one later, may have the room.
+            OSError: the folder cannot be looked at.
+        """
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        with self._lock:
+            claims = self._claims.setdefault(there.stat().st_dev, [])
+            claim = Claim(max(missing_bytes, 0), claims.remove)
+            self._check(there, claim.missing_bytes, sum(other.missing_bytes for other in claims), what)
+            claims.append(claim)
+        return claim
+
+    def check(self, folder: Path, missing_bytes: int, what: str) -> None:
+        """Refuse what would not fit now, without holding the room. Blocks.
+
+        Raises:
+            ModelUnavailable: as `claim` does.
+            OSError: the folder cannot be looked at.
+        """
+        self.claim(folder, missing_bytes, what).release()
+
+    def _check(self, there: Path, missing_bytes: int, claimed_bytes: int, what: str) -> None:
+        if not missing_bytes:
+            return
+        try:
+            free = self._free_bytes(there)
+        except OSError as error:
+            logger.bind(event="fetch.disk_unknown", folder=str(there), error=str(error)).warning(
+                "How much room a disk has is not known; the download is tried"
+            )
+            return
+        need = int((missing_bytes + claimed_bytes) * FACTOR) + RESERVE_BYTES
+        if free < need:
+            others = " and other downloads" if claimed_bytes else ""
+            raise ModelUnavailable(
+                f"not enough disk space for {what}{others}: {need:,} bytes are needed in {there} "
+                f"(a reserve included), {free:,} are free; free some, or set models_root or models_quota_gb"
+            )

@@ -13,13 +13,17 @@ from aiohttp.abc import AbstractResolver
 
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.errors import FetchFailed, FetchRefused, JobError
+from studio_worker.fetch.answer import BadStatus
+from studio_worker.fetch.disk import DiskSpace
 from studio_worker.fetch.flights import Flights
 from studio_worker.fetch.guard import Guard, shown
 from studio_worker.fetch.mirrors import Way, ways
-from studio_worker.fetch.part_file import off_loop
+from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.transfer import StartOver, Transfer
+from studio_worker.fetch.tries import LONGEST_REST_SECS, Tries
 from studio_worker.fetch.wanted import OnBytes, Wanted
 from studio_worker.log import logger
+from studio_worker.retry_after import retry_after
 
 TRIES = 6
 """Failed tries in a row before a download is given up."""
@@ -27,11 +31,11 @@ TRIES = 6
 NAME_TRIES = 2
 """The same for a host whose name nobody knows: most such names are wrong, and another worker may know it."""
 
-FIRST_PAUSE_SECS = 1.0
-LONGEST_PAUSE_SECS = 30.0
-
 CONNECT_SECS = 15.0
 STALL_SECS = 30.0
+PATIENCE_SECS = 60.0
+
+GONE = (404, 410)
 
 GAIN_BYTES = 8 * 1024 * 1024
 """A try that brought this much was no failure of the way as a whole: the count begins anew."""
@@ -71,9 +75,11 @@ class Downloader:
         rng: their jitter.
         connect_secs: the longest that name look-up, connection and TLS may take.
         stall_secs: the longest without a byte; then the transfer is opened anew.
+        patience_secs: how long a body may come slower than 1 KiB a second.
         tries: failed tries in a row before it is given up.
         resolver: names to addresses; the machine's own by default.
         tls: trust of certificates; the machine's own by default.
+        disk: the room of the disks.
     """
 
     def __init__(
@@ -86,9 +92,11 @@ class Downloader:
         rng: Random | None = None,
         connect_secs: float = CONNECT_SECS,
         stall_secs: float = STALL_SECS,
+        patience_secs: float = PATIENCE_SECS,
         tries: int = TRIES,
         resolver: AbstractResolver | None = None,
         tls: ssl.SSLContext | None = None,
+        disk: DiskSpace | None = None,
     ) -> None:
         self._guard = guard
         self._settings = settings
@@ -98,9 +106,12 @@ class Downloader:
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=connect_secs, sock_connect=connect_secs, sock_read=stall_secs
         )
+        self._patience_secs = patience_secs
         self._tries = tries
         self._resolver = resolver
         self._tls = tls
+        self.disk = disk or DiskSpace()
+        """The room of the disks, less what the downloads under way still have to write."""
         self._flights = Flights(self._clock)
 
     @property
@@ -114,6 +125,7 @@ class Downloader:
         Raises:
             FetchRefused: the URL, a redirect or the answer breaks a rule.
             FetchFailed: anything else, the disk included; `retryable` says whether another try can help.
+            ModelUnavailable: it does not fit on the disk.
             JobError: what `wanted.look` and `wanted.inspect` raise.
         """
         try:
@@ -121,49 +133,52 @@ class Downloader:
                 if await off_loop(lambda: os.path.lexists(wanted.dest)):
                     return None
                 return await self._tried(wanted, tell)
-        except FileExistsError:
-            return None
         except OSError as error:
             raise FetchFailed(
                 f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}"
             ) from error
 
-    async def _tried(self, wanted: Wanted, tell: OnBytes) -> Downloaded:
-        left = list(ways(wanted.url, self._settings().mirrors, what=wanted.what))
-        failures = tried = 0
+    async def _tried(self, wanted: Wanted, tell: OnBytes) -> Downloaded | None:
+        tries = Tries(ways(wanted.url, self._settings().mirrors, what=wanted.what), clock=self._clock, rng=self._rng)
         while True:
-            way = left[tried % len(left)]
-            tried += 1
+            way = await tries.turn()
             transfer = self._transfer(wanted, tell)
             before = await off_loop(transfer.part.look)
             try:
                 return await self._whole(wanted, transfer, way)
             except (FetchFailed, FetchRefused) as error:
                 if isinstance(error, FetchRefused) or not error.retryable:
-                    left.remove(way)
-                    if not left:
+                    if not tries.drop(way):
+                        await self._clear(wanted, transfer, error)
                         raise
                     self._note(wanted, way, error, "A mirror does not have this file")
                     continue
                 gained = await off_loop(transfer.part.look) - before
-                failures = 1 if gained >= GAIN_BYTES else failures + 1
+                failures = tries.failed(has_gained=gained >= GAIN_BYTES)
                 is_nameless = isinstance(error.__cause__, aiohttp.ClientConnectorDNSError)
                 if failures >= (min(self._tries, NAME_TRIES) if is_nameless else self._tries):
                     raise FetchFailed(f"{error} (given up after {failures} tries in a row)") from error
                 self._note(wanted, way, error, "A download is tried again")
+                if isinstance(error, BadStatus):
+                    tries.rest(way, retry_after(error.retry_after, self._clock.now(), cap_secs=LONGEST_REST_SECS) or 0)
                 if not isinstance(error, StartOver):
-                    await self._clock.sleep(self._pause(failures))
+                    tries.pause()
 
-    async def _whole(self, wanted: Wanted, transfer: Transfer, way: Way) -> Downloaded:
-        """One try, its hash compared, the file inspected and named."""
+    async def _clear(self, wanted: Wanted, transfer: Transfer, error: FetchFailed | FetchRefused) -> None:
+        """Drop what came of a file that is gone, where no other address could go on from it."""
+        if isinstance(error, BadStatus) and error.status in GONE and wanted.sha256 is None:
+            await off_loop(transfer.part.discard)
+
+    async def _whole(self, wanted: Wanted, transfer: Transfer, way: Way) -> Downloaded | None:
+        """One try, its hash compared, the file inspected and named; None where something has the name by then."""
         was_here = await off_loop(transfer.part.look)
         begun = self._clock.monotonic()
-        digest = await transfer.run(way)
+        brought = await transfer.run(way)
         size = await off_loop(transfer.part.look)
-        if wanted.sha256 is not None and digest != wanted.sha256:
+        if wanted.sha256 is not None and brought.sha256 != wanted.sha256:
             await off_loop(transfer.part.discard)
-            words = f"{wanted.what}: {shown(way.url)} has the SHA-256 {digest}, the claim names {wanted.sha256}"
-            raise StartOver(words) if was_here else FetchFailed(words, retryable=False)
+            words = f"{wanted.what}: {shown(way.url)} has the SHA-256 {brought.sha256}, the claim names {wanted.sha256}"
+            raise FetchFailed(words, retryable=False) if brought.is_of_one_piece else StartOver(words)
         try:
             await off_loop(lambda: wanted.inspect(transfer.part.path))
         except JobError:
@@ -173,7 +188,7 @@ class Downloader:
             await off_loop(transfer.part.finish)
         except FileExistsError:
             await off_loop(transfer.part.discard)
-            raise
+            return None
         secs = max(self._clock.monotonic() - begun, 1e-6)
         logger.bind(
             event="fetch.downloaded",
@@ -184,7 +199,7 @@ class Downloader:
             mb_per_sec=round((size - was_here) / secs / 1e6, 1),
             url=shown(way.url),
         ).info("Downloaded a model file")
-        return Downloaded(size, digest)
+        return Downloaded(size, brought.sha256)
 
     def _transfer(self, wanted: Wanted, tell: OnBytes) -> Transfer:
         return Transfer(
@@ -193,14 +208,12 @@ class Downloader:
             user_agent=self._user_agent,
             token=self._settings().hub_token,
             timeout=self._timeout,
+            patience_secs=self._patience_secs,
             resolver=self._resolver,
             tls=self._tls,
+            disk=self.disk,
             on_bytes=tell,
         )
-
-    def _pause(self, failures: int) -> float:
-        longest = min(FIRST_PAUSE_SECS * 2 ** (failures - 1), LONGEST_PAUSE_SECS)
-        return float(longest * self._rng.uniform(0.5, 1.0))
 
     def _note(self, wanted: Wanted, way: Way, error: Exception, sentence: str) -> None:
         logger.bind(event="fetch.try_failed", file=wanted.dest.name, url=shown(way.url), error=str(error)).warning(

@@ -8,14 +8,14 @@ import os
 import threading
 from queue import SimpleQueue
 
-from studio_worker.fetch.part_file import off_loop
-from studio_worker.fetch.partial import Partial
+from studio_worker.fetch.off_loop import off_loop
+from studio_worker.fetch.resumable_file import ResumableFile
 
 BATCH_BYTES = 1024 * 1024
 """Bytes gathered before the thread is woken: a wake for each chunk of the network costs more than the hash."""
 
-MAX_WAITING = 8 * BATCH_BYTES
-"""Bytes that may wait for a slow disk; beyond that the network waits, so memory stays bounded."""
+MAX_WAITING = 4 * BATCH_BYTES
+"""Bytes that may wait for a slow disk; beyond that the network waits. A kill costs them, memory is bounded by them."""
 
 _READ_BYTES = 1024 * 1024
 
@@ -30,7 +30,7 @@ class Filling:
         start: how many of its bytes stay.
     """
 
-    def __init__(self, part: Partial, start: int) -> None:
+    def __init__(self, part: ResumableFile, start: int) -> None:
         self.size = start
         """Bytes taken so far, those before `start` included."""
         self._part = part

@@ -11,8 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from studio_worker.clock import Clock
-from studio_worker.fetch.part_file import off_loop
-from studio_worker.fetch.partial import Partial, lock_path
+from studio_worker.fetch.off_loop import off_loop
+from studio_worker.fetch.resumable_file import ResumableFile, lock_path
 from studio_worker.log import logger
 
 POLL_SECS = 0.25
@@ -80,7 +80,7 @@ class Flights:
                 if not is_told:
                     logger.bind(event="fetch.waits", file=dest.name).info("Another process downloads this file")
                     is_told = True
-                flight.tell(*await off_loop(Partial(dest).progress))
+                flight.tell(*await off_loop(ResumableFile(dest).progress))
                 await self._clock.sleep(POLL_SECS)
             except asyncio.CancelledError:
                 lock.release()

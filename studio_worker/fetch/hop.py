@@ -127,12 +127,19 @@ def next_hop(hop: Hop, response: aiohttp.ClientResponse) -> URL:
 
 
 def network_failure(error: Exception, url: URL, what: str) -> FetchFailed:
-    """An error of aiohttp, or a time-out, as a sentence; another try can help."""
+    """An error of aiohttp, or a time-out, as a sentence; another try can help.
+
+    aiohttp's own text of a proxy's refusal holds the proxy's address with its password.
+    """
     match error:
         case aiohttp.ConnectionTimeoutError():
             reason = "no connection in time"
         case aiohttp.ServerTimeoutError() | TimeoutError():
             reason = "no byte came for too long"
+        case aiohttp.ClientHttpProxyError():
+            reason = f"the proxy of the environment answered {error.status} ({error.message})"
+        case aiohttp.ClientProxyConnectionError():
+            reason = f"no connection to the proxy of the environment ({error.os_error.strerror or error.os_error})"
         case aiohttp.ClientConnectorCertificateError():
             reason = f"its certificate is not trusted ({error.certificate_error})"
         case aiohttp.ClientConnectorError():

@@ -20,13 +20,13 @@ from yarl import URL
 
 from studio_worker.errors import FetchFailed, FetchRefused
 from studio_worker.fetch import data_urls
+from studio_worker.fetch.atomic_file import AtomicFile
 from studio_worker.fetch.guard import Guard, shown
 from studio_worker.fetch.hop import REDIRECTS, TRANSIENT, Hop, network_failure, next_hop
-from studio_worker.fetch.part_file import PartFile
 from studio_worker.log import logger
 from studio_worker.text import escape
 
-MAXREDIRECTS = 5
+MAX_REDIRECTS = 5
 CONNECT_SECS = 15.0
 STALL_SECS = 30.0
 PATIENCE_SECS = 60.0
@@ -116,7 +116,7 @@ class Fetcher:
         """
         if self._closed:
             raise FetchFailed(f"{what} was not fetched: the worker is stopping")
-        part = PartFile(dest)
+        part = AtomicFile(dest)
         try:
             try:
                 content_type = await self._fill(url, part, limit_bytes, what)
@@ -129,14 +129,14 @@ class Fetcher:
         logger.bind(event="fetch.done", what=what, size=part.size, url=shown(url[:500])).debug("Fetched an input")
         return Fetched(dest, part.size, content_type)
 
-    async def _fill(self, url: str, part: PartFile, limit_bytes: int, what: str) -> str:
+    async def _fill(self, url: str, part: AtomicFile, limit_bytes: int, what: str) -> str:
         if data_urls.is_data_url(url):
             carried = data_urls.decode(url, limit_bytes=limit_bytes, what=what)
             await part.write(carried.data)
             return carried.media_type
         guard = self._guard()
         target = guard.check(url, what=what)
-        for _ in range(MAXREDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             hop = Hop(guard, target, what, self._resolver)
             try:
                 answer = await self._ask(hop, part, limit_bytes)
@@ -145,9 +145,9 @@ class Fetcher:
             if isinstance(answer, str):
                 return answer
             target = answer
-        raise FetchRefused("too-many-redirects", f"{what} was redirected more than {MAXREDIRECTS} times")
+        raise FetchRefused("too-many-redirects", f"{what} was redirected more than {MAX_REDIRECTS} times")
 
-    async def _ask(self, hop: Hop, part: PartFile, limit_bytes: int) -> str | URL:
+    async def _ask(self, hop: Hop, part: AtomicFile, limit_bytes: int) -> str | URL:
         """One request: the content type of the body that is in `part` now, or where the answer points to."""
         async with hop.open_session(self._timeout, self._tls) as session:
             async with asyncio.timeout(self._answer_secs):
@@ -159,7 +159,7 @@ class Fetcher:
                 await self._take(response, hop, part, limit_bytes)
                 return response.content_type.lower() if "Content-Type" in response.headers else ""
 
-    async def _take(self, response: aiohttp.ClientResponse, hop: Hop, part: PartFile, limit_bytes: int) -> None:
+    async def _take(self, response: aiohttp.ClientResponse, hop: Hop, part: AtomicFile, limit_bytes: int) -> None:
         """The body into `part`: no more than the limit, no slower than the pace."""
         now = asyncio.get_running_loop().time
         begun = now()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -16,15 +16,15 @@ from yarl import URL
 
 from studio_worker.errors import FetchFailed, FetchRefused, ModelUnavailable
 from studio_worker.fetch.answer import Answer, check_answer, read_answer
-from studio_worker.fetch.disk import check_room
+from studio_worker.fetch.disk import Claim, DiskSpace
 from studio_worker.fetch.filling import Filling
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.hop import REDIRECTS, Hop, network_failure, next_hop, plain_session
 from studio_worker.fetch.hub_token import bearer
 from studio_worker.fetch.mirrors import Way
-from studio_worker.fetch.part_file import off_loop
-from studio_worker.fetch.partial import Note, Partial
+from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.proxies import proxy_for
+from studio_worker.fetch.resumable_file import Note, ResumableFile, source_mark
 from studio_worker.fetch.wanted import OnBytes, Wanted
 
 MAX_REDIRECTS = 5
@@ -33,12 +33,24 @@ READ_BUFFER = 2**18
 lost and asked for again, so no more than keeps the hand-overs few."""
 
 MIN_PACE = 1024
-PATIENCE_SECS = 60.0
-"""How long a body may come slower than `MIN_PACE` bytes a second: a byte now and then is a stall too."""
+"""Bytes a second that a body must reach on average once patience is over: a byte now and then is a stall too."""
 
 
 class StartOver(FetchFailed):
     """What came does not continue the part; the part is gone, and the next try asks for the whole file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What one try has brought.
+
+    Attributes:
+        sha256: the hash of the whole file.
+        is_of_one_piece: all of it came in this try and its length was told, so that a wrong hash is the server's own.
+    """
+
+    sha256: str
+    is_of_one_piece: bool
 
 
 class Transfer:
@@ -50,8 +62,10 @@ class Transfer:
         user_agent: the User-Agent header.
         token: the Hugging Face token.
         timeout: connection and stall.
+        patience_secs: how long a body may come slower than `MIN_PACE`.
         resolver: names to addresses; the machine's own by default.
         tls: trust of certificates; the machine's own by default.
+        disk: the room of the disks.
         on_bytes: told how far the file is.
     """
 
@@ -63,25 +77,30 @@ class Transfer:
         user_agent: str,
         token: str | None,
         timeout: aiohttp.ClientTimeout,
+        patience_secs: float,
         resolver: AbstractResolver | None,
         tls: ssl.SSLContext | None,
+        disk: DiskSpace,
         on_bytes: OnBytes,
     ) -> None:
-        self.part = Partial(wanted.dest)
+        self.part = ResumableFile(wanted.dest)
         self._wanted = wanted
         self._guard = guard
         self._user_agent = user_agent
         self._token = token
         self._timeout = timeout
+        self._patience_secs = patience_secs
         self._resolver = resolver
         self._tls = tls
+        self._disk = disk
         self._on_bytes = on_bytes
 
-    async def run(self, way: Way) -> str:
-        """The file, whole in its part: its SHA-256. A failed try leaves the part where another can go on from it.
+    async def run(self, way: Way) -> Brought:
+        """The file, whole in its part. A failed try leaves the part where another can go on from it.
 
         Raises:
             FetchRefused: the URL, a redirect or the answer breaks a rule.
+            ModelUnavailable: it does not fit on the disk or into the quota, or its first bytes are those of no model.
             StartOver: the part could not be continued.
             FetchFailed: anything else of the network.
             OSError: the disk refuses.
@@ -89,7 +108,7 @@ class Transfer:
         note = await off_loop(lambda: self._usable_note(way))
         have = await off_loop(self.part.look) if note is not None else 0
         if note is not None and note.total == have:
-            return await Filling(self.part, have).end()
+            return await self._as_it_is(have)
         guard = self._guard if way.mirror is None else replace(self._guard, own_origin=way.mirror)
         target = guard.check(way.url, what=self._wanted.what)
         for _ in range(MAX_REDIRECTS + 1):
@@ -98,7 +117,7 @@ class Transfer:
                 answer = await self._ask(hop, way, note, have)
             except (aiohttp.ClientError, TimeoutError) as error:
                 raise hop.refusal or network_failure(error, target, self._wanted.what) from error
-            if isinstance(answer, str):
+            if isinstance(answer, Brought):
                 return answer
             target = answer
         raise FetchRefused("too-many-redirects", f"{self._wanted.what} was redirected more than {MAX_REDIRECTS} times")
@@ -110,12 +129,16 @@ class Transfer:
             return None
         if note.sha256 != self._wanted.sha256:
             return None
-        if note.url != way.url:
+        if note.source != source_mark(way.url):
             return None if note.sha256 is None else replace(note, validator="")
         return note if note.validator or note.sha256 is not None else None
 
-    async def _ask(self, hop: Hop, way: Way, note: Note | None, have: int) -> str | URL:
-        """One request: the hash of the file that is in the part now, or where the answer points to."""
+    async def _as_it_is(self, have: int) -> Brought:
+        """The part, which holds the whole file already."""
+        return Brought(await Filling(self.part, have).end(), is_of_one_piece=False)
+
+    async def _ask(self, hop: Hop, way: Way, note: Note | None, have: int) -> Brought | URL:
+        """One request: the file that is in the part now, or where the answer points to."""
         headers = {"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         if authorization := bearer(hop.url, self._token):
             headers["Authorization"] = authorization
@@ -136,43 +159,48 @@ class Transfer:
             async with response:
                 if response.status in REDIRECTS:
                     return next_hop(hop, response)
-                answer = read_answer(response, have if note is not None else 0)
+                answer = read_answer(response, have if note is not None else 0, note)
                 if answer.restart:
                     await off_loop(self.part.discard)
                     raise StartOver(f"{self._wanted.what} is fetched anew: {answer.restart}")
                 if answer.is_complete:
-                    return await Filling(self.part, have).end()
+                    return await self._as_it_is(have)
                 check_answer(response, hop.url, answer, self._wanted, has_token=bool(self._token))
-                return await self._take(response, hop, way, note, answer)
+                return await self._take(response, way, answer)
 
-    async def _take(
-        self, response: aiohttp.ClientResponse, hop: Hop, way: Way, note: Note | None, answer: Answer
-    ) -> str:
+    async def _take(self, response: aiohttp.ClientResponse, way: Way, answer: Answer) -> Brought:
         """The body into the part; one that is too long, or breaks a rule, takes the part with it."""
         wanted, start = self._wanted, answer.start
-        missing = (answer.total or wanted.expected) - start
-        await off_loop(lambda: check_room(wanted.dest.parent, missing, wanted.what))
-        if start == 0:
-            await off_loop(lambda: self.part.restart(Note(way.url, answer.validator, answer.total, wanted.sha256)))
-        filling = Filling(self.part, start)
+        total = answer.total
+        if total is not None:
+            await off_loop(lambda: wanted.announce(total))
+        missing = (total or wanted.expected) - start
+        claim = await off_loop(lambda: self._disk.claim(wanted.dest.parent, missing, wanted.what))
         try:
-            await self._pour(response, hop, filling, answer)
-        except (FetchRefused, ModelUnavailable):
-            await filling.leave()
-            await off_loop(self.part.discard)
-            raise
-        except BaseException:
-            await filling.leave()
-            raise
-        digest = await filling.end()
+            if start == 0:
+                note = Note(source_mark(way.url), answer.validator, answer.total, wanted.sha256)
+                await off_loop(lambda: self.part.restart(note))
+            filling = Filling(self.part, start)
+            try:
+                await self._pour(response, filling, answer, claim)
+            except (FetchRefused, ModelUnavailable):
+                await filling.leave()
+                await off_loop(self.part.discard)
+                raise
+            except BaseException:
+                await filling.leave()
+                raise
+            digest = await filling.end()
+        finally:
+            claim.release()
         if answer.total is not None and filling.size < answer.total:
             raise FetchFailed(f"{wanted.what}: {filling.size:,} of {answer.total:,} bytes came")
         if filling.size < wanted.smallest:
             await off_loop(self.part.discard)
             raise FetchRefused("too-small", f"{wanted.what} has {filling.size:,} bytes, fewer than {wanted.smallest:,}")
-        return digest
+        return Brought(digest, is_of_one_piece=start == 0 and answer.has_end)
 
-    async def _pour(self, response: aiohttp.ClientResponse, hop: Hop, filling: Filling, answer: Answer) -> None:
+    async def _pour(self, response: aiohttp.ClientResponse, filling: Filling, answer: Answer, claim: Claim) -> None:
         wanted = self._wanted
         most = wanted.largest if answer.total is None else min(answer.total, wanted.largest)
         now = asyncio.get_running_loop().time
@@ -185,7 +213,8 @@ class Transfer:
             if filling.size + len(chunk) > most:
                 raise FetchRefused("too-large", f"{wanted.what} is longer than the {most:,} bytes that it should have")
             await filling.put(chunk)
+            claim.written(len(chunk))
             self._on_bytes(filling.size, answer.total)
             taken = now() - begun
-            if taken > PATIENCE_SECS and filling.size - start < MIN_PACE * taken:
+            if taken > self._patience_secs and filling.size - start < MIN_PACE * taken:
                 raise FetchFailed(f"{wanted.what} came slower than {MIN_PACE:,} bytes a second")

@@ -23,6 +23,7 @@ class Wanted:
         smallest: the least bytes that it may have.
         largest: the most.
         expected: about how many bytes it has, 0 where nobody said.
+        announce: told how long the whole file is, where the server says so, before its bytes come; blocks; raises.
         look: judges its first bytes as soon as they are here; raises.
         inspect: judges the whole file before it gets its name; blocks; raises.
     """
@@ -34,5 +35,6 @@ class Wanted:
     smallest: int = 1
     largest: int = 2**40
     expected: int = 0
+    announce: Callable[[int], None] = field(default=lambda total: None)
     look: Callable[[bytes], None] = field(default=lambda head: None)
     inspect: Callable[[Path], None] = field(default=lambda path: None)

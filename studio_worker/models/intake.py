@@ -13,8 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from studio_worker.errors import ModelUnavailable
-from studio_worker.fetch.disk import check_room
-from studio_worker.fetch.partial import Note, Partial, lock_path
+from studio_worker.fetch.disk import DiskSpace
+from studio_worker.fetch.resumable_file import Note, ResumableFile, lock_path, source_mark
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.preflight import preflight
 from studio_worker.models.shelf import look
@@ -138,9 +138,9 @@ def _same(origin: Path, dest: Path, size: int, sha256: str | None, on_bytes: Cal
 
 def _copied(origin: Path, dest: Path, size: int, sha256: str | None, on_bytes: Callable[[int, int], None]) -> str:
     """A copy under a name of its own until it is whole, as a download has; its hash."""
-    check_room(dest.parent, size, escape(dest.name, limit=100))
-    part = Partial(dest)
-    part.restart(Note(origin.as_uri(), total=size))
+    DiskSpace().check(dest.parent, size, escape(dest.name, limit=100))
+    part = ResumableFile(dest)
+    part.restart(Note(source_mark(origin.as_uri()), total=size))
     total = hashlib.sha256()
     try:
         descriptor = part.open(0)

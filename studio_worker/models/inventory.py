@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from studio_worker.fetch.partial import Partial, lock_path
+from studio_worker.fetch.resumable_file import ResumableFile, lock_path
 from studio_worker.models.ledger import Ledger, Record, Seen
 from studio_worker.models.quota import owned
 from studio_worker.models.shelf import look
@@ -162,7 +162,7 @@ def _entries(folder: Path, *, must: bool = False) -> list[Path]:
 
 def _item(path: Path, name: str, record: Record | None, known: str | None, *, is_used: bool) -> Item:
     if name.endswith(PART):
-        part = Partial(whole(path))
+        part = ResumableFile(whole(path))
         here, total = part.progress()
         with unclaimed(path) as is_free:
             return Item(name, path, State.PARTIAL if is_free else State.DOWNLOADING, here, total)

@@ -264,8 +264,13 @@ class Ledger:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-        if self._path is not None and self._path.exists():
+        if self._path is None:
+            return
+        if self._path.exists():
             self._path.replace(self._path.with_name(self._path.name + ".damaged"))
+        for ending in ("-wal", "-shm"):
+            # SQLite would read the damaged file's log into the new one.
+            self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
 
     def _warn(self, error: Exception) -> None:
         logger.bind(event="models.ledger", file=str(self._path), error=str(error)).warning(

@@ -20,8 +20,8 @@ OnProgress: TypeAlias = Callable[[int, int], None]
 class DownloadProgress:
     """Joins the files of one model.
 
-    What is told never falls, not even where a file starts over, and never passes the total. Nothing is told before
-    the length of every file is known.
+    What is told never falls, not even where a file starts over, and never passes the total. A file of unknown length
+    counts with what the claim says of it, or with a byte more than has come: it is not whole before it is.
 
     Args:
         model: the model id, for the log.
@@ -33,19 +33,24 @@ class DownloadProgress:
         self._model = model
         self._on_progress = on_progress
         self._clock = clock
-        self._files: list[tuple[int, int | None]] = []
+        self._files: list[tuple[int, int]] = []
         self._told = (0, 0)
         self._next_at = float("-inf")
         self._next_line_at = clock.monotonic() + LOG_SECS
         self._window: deque[tuple[float, int]] = deque()
 
-    def file(self) -> Callable[[int, int | None], None]:
-        """What takes the numbers of one more file: its bytes here, and in all where that is known."""
+    def file(self, expected: int = 0) -> Callable[[int, int | None], None]:
+        """What takes the numbers of one more file, its bytes here, and in all where that is known.
+
+        Args:
+            expected: about how many bytes it has; 0 where nobody says.
+        """
         at = len(self._files)
-        self._files.append((0, None))
+        self._files.append((0, expected))
 
         def take(done: int, total: int | None) -> None:
-            self._files[at] = (max(done, 0), total)
+            here = max(done, 0)
+            self._files[at] = (here, max(expected, here + 1) if total is None else total)
             self._tell()
 
         return take
@@ -59,11 +64,8 @@ class DownloadProgress:
         return max(last - first, 0) / (last_at - first_at) if last_at > first_at else None
 
     def _tell(self) -> None:
-        known = [(done, total) for done, total in self._files if total is not None]
-        if len(known) < len(self._files):
-            return
-        total = sum(each for _, each in known)
-        done = min(max(sum(min(here, each) for here, each in known), self._told[0]), total)
+        total = max(sum(whole for _, whole in self._files), self._told[0])
+        done = max(sum(min(here, whole) for here, whole in self._files), self._told[0])
         now = self._clock.monotonic()
         if (now < self._next_at and done < total) or (done, total) == self._told:
             return

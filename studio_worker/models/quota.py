@@ -2,13 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from studio_worker.errors import ModelUnavailable
 from studio_worker.log import logger
 from studio_worker.models.ledger import Ledger, Record, Seen
 from studio_worker.models.shelf import look
+
+
+class Quota:
+    """Keeps the worker's own files, and what is on its way, within the bound of the moment. All but `end` block.
+
+    Args:
+        ledger: the memory.
+        quota_bytes: the most that the worker's own files may take at this moment; None: no limit.
+    """
+
+    def __init__(self, ledger: Ledger, quota_bytes: Callable[[], int | None]) -> None:
+        self._ledger = ledger
+        self._quota_bytes = quota_bytes
+        self._evicting = threading.Lock()
+        self._counting = threading.Lock()
+        self._incoming: dict[Path, int] = {}
+        self._waiting: Counter[Path] = Counter()
+
+    def begin(self, dest: Path, about_bytes: int) -> None:
+        """A file is on its way, of about so many bytes; several callers may want the same one.
+
+        Raises:
+            ModelUnavailable: it does not fit, whatever goes.
+        """
+        with self._counting:
+            self._waiting[dest] += 1
+            self._incoming.setdefault(dest, about_bytes)
+        try:
+            self._make_room()
+        except ModelUnavailable:
+            self.end((dest,))
+            raise
+
+    def announce(self, dest: Path, total_bytes: int) -> None:
+        """How long a file on its way really is.
+
+        Raises:
+            ModelUnavailable: it does not fit, whatever goes.
+        """
+        with self._counting:
+            self._incoming[dest] = total_bytes
+        self._make_room()
+
+    def arrived(self, dest: Path, place: Path) -> None:
+        """A file lies at `place` and is in the ledger; where nobody had known its length, others go for it now."""
+        with self._counting:
+            self._incoming[dest] = 0
+        try:
+            self._make_room(keep=(place,))
+        except ModelUnavailable as error:
+            logger.bind(event="models.over_quota", error=str(error)).warning("The quota for models is exceeded")
+
+    def end(self, dests: Iterable[Path]) -> None:
+        """One of those who want these files has them, or has given up."""
+        with self._counting:
+            for dest in dests:
+                self._waiting[dest] -= 1
+                if self._waiting[dest] <= 0:
+                    del self._waiting[dest]
+                    self._incoming.pop(dest, None)
+
+    def _make_room(self, keep: Collection[Path] = ()) -> None:
+        quota = self._quota_bytes()
+        if quota is None:
+            return
+        with self._evicting:
+            with self._counting:
+                incoming = sum(self._incoming.values())
+            try:
+                for record in to_evict(self._ledger, quota, incoming=incoming, keep=keep):
+                    evict(self._ledger, record, "quota")
+            except OSError as error:
+                raise ModelUnavailable(f"models_quota_gb: a file cannot be removed: {error}") from error
 
 
 def owned(ledger: Ledger) -> list[Record]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from studio_worker.fetch.partial import Partial
+from studio_worker.fetch.resumable_file import ResumableFile
 from studio_worker.log import logger
 from studio_worker.models.inventory import Item, State, unclaimed, whole
 from studio_worker.models.ledger import Ledger
@@ -36,7 +36,7 @@ def remove(item: Item, ledger: Ledger, why: str) -> bool:
     else:
         with unclaimed(item.path) as is_gone:
             if is_gone:
-                Partial(whole(item.path)).discard()
+                ResumableFile(whole(item.path)).discard()
     if is_gone:
         logger.bind(event="models.removed", file=item.path.name, size=item.size, why=why).info("Removed a model file")
     return is_gone

@@ -47,8 +47,7 @@ def open_store(
 def downloads(settings: Config) -> DownloadSettings:
     """The operator's word about downloads."""
     token = settings.hf_token.get_secret_value() if settings.hf_token is not None else None
-    mirrors = {host: (address,) for host, address in settings.model_mirrors.items()}
-    return DownloadSettings(hub_token=token, mirrors=mirrors, is_offline=settings.models_offline)
+    return DownloadSettings(hub_token=token, mirrors=settings.model_mirrors, is_offline=settings.models_offline)
 
 
 def guard(settings: Config, *, closed: frozenset[tuple[str, int]] = frozenset()) -> Guard:

@@ -7,9 +7,6 @@ overwritten. What the store downloads is its own, and is removed again when the 
 from __future__ import annotations
 
 import asyncio
-import math
-import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,24 +14,19 @@ from typing import Any
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.errors import BadClaim, BadInput, ModelUnavailable
 from studio_worker.fetch.download import Downloader
-from studio_worker.fetch.part_file import off_loop
-from studio_worker.fetch.wanted import Wanted
+from studio_worker.fetch.off_loop import off_loop
 from studio_worker.models.files import LoadOptions, ModelFiles
-from studio_worker.models.formats.pickles import check_head
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.link_folders import link_folder
-from studio_worker.models.places import folders, own_folder, plain_url, sanitised
-from studio_worker.models.preflight import preflight
-from studio_worker.models.progress import DownloadProgress, OnProgress
-from studio_worker.models.quota import evict, to_evict
-from studio_worker.models.shelf import SIZE_FACTOR, Shelf, look
+from studio_worker.models.places import folders, plain_url, sanitised
+from studio_worker.models.progress import OnProgress
+from studio_worker.models.quota import Quota
+from studio_worker.models.shelf import Shelf, look
+from studio_worker.models.supply import Supply
 from studio_worker.text import escape
-from studio_worker.wire.model_source import MAX_FILE_BYTES, ModelFile, ModelSource, plain_file_name
+from studio_worker.wire.model_source import ModelFile, ModelSource, plain_file_name
 
 __all__ = ["Store", "sanitised"]
-
-TRANSFERS = 4
-"""Files that are downloaded at once."""
 
 
 class Store:
@@ -60,15 +52,12 @@ class Store:
         clock: Clock | None = None,
     ) -> None:
         self._root = root
-        self._downloader = downloader
         self._ledger = ledger or Ledger()
-        self._quota_bytes = quota_bytes
         self._links = links
         self._clock = clock or SystemClock()
         self._shelf = Shelf(self._ledger)
-        self._slots = asyncio.Semaphore(TRANSFERS)
-        self._evicting = asyncio.Lock()
-        self._incoming: Counter[Path] = Counter()
+        quota = Quota(self._ledger, quota_bytes)
+        self._supply = Supply(downloader, self._shelf, self._ledger, quota, self._clock) if downloader else None
         self._ending: set[asyncio.Future[Any]] = set()
 
     async def provision(
@@ -168,66 +157,17 @@ class Store:
             if seen is not None:
                 await self._begin_use(model, seen, used)
         missing = [at for at, seen in enumerate(found) if seen is None]
-        if missing and (self._downloader is None or self._downloader.is_offline):
+        if missing and (self._supply is None or self._supply.is_offline):
             raise self._unavailable(files[missing[0]], root, problems[missing[0]])
-        progress = DownloadProgress(model, on_progress, self._clock)
 
-        async def bring(at: int, tell: Callable[[int, int | None], None]) -> None:
-            async with self._slots:
-                found[at] = seen = await self._bring(model, files[at], root, tell)
+        async def arrived(at: int, seen: Seen) -> None:
+            found[at] = seen
             await self._begin_use(model, seen, used)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for at, tell in [(at, progress.file()) for at in missing]:
-                    group.create_task(bring(at, tell), name=f"download-{files[at].filename}")
-        except ExceptionGroup as error:
-            raise error.exceptions[0] from None
+        if missing and self._supply is not None:
+            wanted = {at: files[at] for at in missing}
+            await self._supply.bring(model, root, wanted, arrived=arrived, on_progress=on_progress)
         return [seen for seen in found if seen is not None]
-
-    async def _bring(self, model: str, file: ModelFile, root: Path, tell: Callable[[int, int | None], None]) -> Seen:
-        """Download a file to the first of its places that is free."""
-        assert self._downloader is not None
-        problems: list[str] = []
-        for folder in (root, own_folder(root, model, file)):
-            dest = folder / file.filename
-            if await off_loop(lambda dest=dest: os.path.lexists(dest)):  # type: ignore[misc]  # bound to this turn's
-                continue
-            await self._make_room(dest, file.approx_bytes or 0)
-            try:
-                got = await self._downloader.download(_wanted(file, dest), tell)
-            finally:
-                del self._incoming[dest]
-            if got is not None:
-                seen = await off_loop(lambda dest=dest: look(dest))  # type: ignore[misc]  # bound to this turn's
-                if isinstance(seen, Seen):
-                    await off_loop(lambda seen=seen, got=got: self._own(model, file, seen, got.sha256))  # type: ignore[misc]
-                    return seen
-            seen, problems = await self._shelf.find(file, folders(root, model, file))
-            if seen is not None:
-                return seen
-        raise self._unavailable(file, root, problems or [f"{file.filename}: both of its places are taken"])
-
-    def _own(self, model: str, file: ModelFile, seen: Seen, sha256: str) -> None:
-        now = self._clock.now().timestamp()
-        self._ledger.own(seen, sha256=sha256, url=plain_url(file.url), model=model, now=now)
-
-    async def _make_room(self, dest: Path, incoming: int) -> None:
-        """Let files go until what is on its way fits into the quota."""
-        quota = self._quota_bytes()
-        async with self._evicting:
-            self._incoming[dest] = incoming
-            if quota is None:
-                return
-            total = sum(self._incoming.values())
-            try:
-                for record in await off_loop(lambda: to_evict(self._ledger, quota, incoming=total)):
-                    await off_loop(lambda record=record: evict(self._ledger, record, "quota"))  # type: ignore[misc]
-            except OSError as error:
-                raise ModelUnavailable(f"models_quota_gb: a file cannot be removed: {error}") from error
-            except BaseException:
-                del self._incoming[dest]
-                raise
 
     async def _begin_use(self, model: str, seen: Seen, used: list[Seen]) -> None:
         used.append(seen)
@@ -266,23 +206,8 @@ class Store:
     def _unavailable(self, file: ModelFile, root: Path, problems: Sequence[str]) -> ModelUnavailable:
         if problems:
             return ModelUnavailable(f"model file {problems[0]}")
-        why = ", and models_offline = true asks nobody" if self._downloader is not None else ""
+        why = ", and models_offline = true asks nobody" if self._supply is not None else ""
         return ModelUnavailable(
             f"model file {escape(file.filename)} (role {file.role}) is not in {root}{why}; "
             f"put it there from {escape(plain_url(file.url), limit=300)}"
         )
-
-
-def _wanted(file: ModelFile, dest: Path) -> Wanted:
-    about = file.approx_bytes or 0
-    return Wanted(
-        url=file.url,
-        dest=dest,
-        what=f"model file {escape(file.filename)}",
-        sha256=file.sha256.lower() if file.sha256 else None,
-        smallest=max(math.ceil(about / SIZE_FACTOR), 1),
-        largest=int(about * SIZE_FACTOR) or MAX_FILE_BYTES,
-        expected=about,
-        look=lambda head: check_head(head, file.filename),
-        inspect=lambda path: preflight(path, file.filename),
-    )

@@ -93,7 +93,9 @@ class ModelSource(WireModel):
     def _one_file_a_name(self) -> ModelSource:
         seen: dict[str, ModelFile] = {}
         for index, file in enumerate(self.files):
-            other = seen.setdefault(file.filename.casefold(), file)
+            # Some systems know a name by neither its case nor the way in which its accents are written.
+            name = unicodedata.normalize("NFC", unicodedata.normalize("NFC", file.filename).casefold())
+            other = seen.setdefault(name, file)
             if other is not file and (other.url, other.sha256) != (file.url, file.sha256):
                 raise BadClaim(
                     f"modelSource.files.{index}.filename", f"two different files have one name{shown(file.filename)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from studio_worker.fetch.partial import Note, Partial
+from studio_worker.fetch.resumable_file import Note, ResumableFile
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.shelf import look
 
@@ -112,7 +112,7 @@ def test_the_quota_is_told_beside_what_it_counts(
 
 
 def test_a_download_that_is_not_complete_is_shown_as_such(cli: Call, root: Path) -> None:
-    part = Partial(root / "a.gguf")
+    part = ResumableFile(root / "a.gguf")
     part.restart(Note("https://files.example/a", total=2_000))
     part.path.write_bytes(b"x" * 900)
     assert "a.gguf.part" in cli("models").out

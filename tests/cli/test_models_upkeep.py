@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from studio_worker.fetch.partial import Note, Partial
+from studio_worker.fetch.resumable_file import Note, ResumableFile
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.shelf import look
 
@@ -48,7 +48,7 @@ class Shelf:
         return path
 
     def part(self, name: str) -> Path:
-        made = Partial(self.root / name)
+        made = ResumableFile(self.root / name)
         made.restart(Note("https://x/a", total=100))
         made.path.write_bytes(b"x" * 30)
         return made.path

@@ -84,6 +84,8 @@ def test_a_config_cannot_be_changed() -> None:
         ("disabled_engines", [1], "a list of names (got 1)"),
         ("engine_preferences", [], "a table of names"),
         ("engine_preferences", {"onnx": 3}, "a table of names"),
+        ("model_mirrors", {"hub.example": 3}, "a table of addresses, one or a list for each host"),
+        ("model_mirrors", {"hub.example": []}, "a table of addresses, one or a list for each host"),
         ("plugins", {"piper": 3}, "tables"),
         ("machine_name", "x" * 1_025, "at most 1024 characters"),
         ("models_root", 3, "a folder's path (got 3)"),
@@ -99,6 +101,27 @@ def test_a_value_of_the_wrong_type_or_range_is_refused_by_key_with_what_is_allow
     assert str(caught.value).startswith(f"{key} must be ")
     assert said in str(caught.value)
     assert caught.value.exit_code == 78
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ("https://mirror.example/hf", ("https://mirror.example/hf",)),
+        (["http://10.0.0.2:8080", "https://hub.example"], ("http://10.0.0.2:8080", "https://hub.example")),
+    ],
+)
+def test_a_host_has_one_mirror_or_several_in_order(given: Any, asked: tuple[str, ...]) -> None:
+    assert Config(model_mirrors={"hub.example": given}).model_mirrors == {"hub.example": asked}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["mirror", "ftp://m.example", "https://u:hunter2@m.example", "https://m.example?a=1", "https://", "http://["],
+)
+def test_a_mirror_that_is_no_address_is_refused_without_showing_it(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"^model_mirrors\.hub\.example\.0 must be an http\(s\) address") as caught:
+        Config(model_mirrors={"hub.example": [address]})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_whole_number_is_a_number_of_seconds() -> None:

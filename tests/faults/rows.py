@@ -51,6 +51,13 @@ DEATHS = "engines/test_process_deaths.py::test_"
 ENDING = "engines/test_process_cancelling.py::test_"
 RUNNER = "engines/test_process_runner.py::test_"
 DOWNLOADS = "models/test_store_downloads.py::test_"
+RESUMING = "fetch/test_resuming.py::test_"
+STALLS = "fetch/test_stalls.py::test_"
+ANSWERS = "fetch/test_answers.py::test_"
+REDIRECTS = "fetch/test_redirects.py::test_"
+ONE_TRANSFER = "fetch/test_one_transfer.py::test_"
+HUB_TOKEN = "fetch/test_hub_token.py::test_"
+FORMATS = "models/formats/test_"
 LIMITS = "jobs/test_limits_and_quarantine.py::test_"
 GIVEN = "jobs/test_input_pictures.py::test_"
 ONNX_FILE = "plugins/studio-worker-onnx/tests/test_onnx_file.py::test_"
@@ -279,32 +286,57 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "F-107": JOURNAL,
     "F-108": JOURNAL,
     # Downloads.
-    "F-110": (DOWNLOADS + "a_download_that_is_cut_asks_only_for_what_is_missing",),
-    "F-111": Partly(
-        (
-            DOWNLOADS + "a_file_that_changed_on_the_way_starts_over",
-            DOWNLOADS + "a_file_of_another_size_is_refused_before_it_comes",
-        ),
-        "a Range that is ignored, a wrong Content-Range, 416, a body that is too long",
+    "F-110": (
+        RESUMING + "after_a_cut_only_what_is_missing_is_served_again",
+        ONE_TRANSFER + "a_process_killed_at_any_point_costs_only_what_was_on_its_way",
+        DOWNLOADS + "a_download_that_is_cut_asks_only_for_what_is_missing",
     ),
-    "F-112": Later(
-        "no test of a model file's stall yet; those of inputs are given up (test_a_stalled_body_is_given_up)"
+    "F-111": (
+        RESUMING + "a_range_that_is_ignored_starts_over_and_never_appends",
+        RESUMING + "a_changed_etag_starts_over_with_the_new_file",
+        RESUMING + "a_range_of_a_changed_file_is_not_appended_though_the_server_says_so",
+        RESUMING + "a_wrong_content_range_starts_over",
+        RESUMING + "a_416_that_names_another_length_starts_over",
+        ANSWERS + "a_body_shorter_than_announced_is_continued",
+        ANSWERS + "a_body_longer_than_its_range_takes_the_part_with_it",
     ),
-    "F-113": (DOWNLOADS + "a_final_status_is_final_at_once_and_names_the_remedy",),
+    "F-112": (
+        STALLS + "a_stall_at_99_percent_is_opened_anew_and_only_the_rest_comes_again",
+        STALLS + "a_server_that_stalls_each_time_is_given_up_after_six_tries_in_a_row",
+        STALLS + "a_body_that_drips_is_given_up_though_it_never_stalls",
+    ),
+    "F-113": (
+        ANSWERS + "a_final_status_is_asked_once_and_names_its_remedy",
+        HUB_TOKEN + "a_gated_file_fails_in_one_try_with_what_to_do",
+        DOWNLOADS + "a_final_status_is_final_at_once_and_names_the_remedy",
+    ),
     "F-114": (
+        ANSWERS + "a_wrong_hash_names_both_and_is_final",
         DOWNLOADS + "a_wrong_hash_names_both_and_leaves_no_part",
         "models/test_store.py::test_a_wrong_sha256_names_both_sums",
     ),
-    "F-115": (DOWNLOADS + "an_error_page_in_the_middle_of_a_resume_is_never_written",),
-    "F-116": Partly(
-        (DOWNLOADS + "two_jobs_that_want_one_file_make_one_transfer",), "two processes that want it at once"
+    "F-115": (
+        ANSWERS + "a_page_in_the_middle_of_a_resume_is_never_written",
+        DOWNLOADS + "an_error_page_in_the_middle_of_a_resume_is_never_written",
+    ),
+    "F-116": (
+        ONE_TRANSFER + "many_jobs_that_want_one_file_make_one_transfer_and_all_hear_of_it",
+        ONE_TRANSFER + "two_processes_that_want_one_file_make_one_transfer",
+        ONE_TRANSFER + "the_lock_of_a_killed_process_ends_with_it_and_the_other_goes_on_where_it_was",
     ),
     "F-117": (
+        REDIRECTS + "a_chain_of_five_is_followed_and_the_sixth_is_refused",
+        REDIRECTS + "a_loop_ends",
+        REDIRECTS + "no_redirect_leads_from_https_to_plain_http",
         FETCH + "five_redirects_are_followed_and_the_sixth_is_refused",
         FETCH + "a_redirect_loop_ends",
         FETCH + "https_is_fetched_and_a_redirect_to_plain_http_is_refused",
     ),
-    "F-118": Partly((FETCH + "compressed_bytes_are_refused_since_plain_ones_were_asked_for",), "a model file"),
+    "F-118": (
+        ANSWERS + "packed_bytes_are_refused_since_plain_ones_were_asked_for",
+        ANSWERS + "a_packed_range_is_not_appended",
+        FETCH + "compressed_bytes_are_refused_since_plain_ones_were_asked_for",
+    ),
     # The studio's own side.
     "F-120": (
         "faults/test_worker_and_studio.py::test_a_studio_killed_between_storing_and_committing_takes_the_next_try_once",
@@ -387,7 +419,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "B-041": (CLAIMS + "an_offer_without_a_readable_id_is_skipped_and_the_session_goes_on",),
     **{f"B-{number:03}": (TABLE,) for number in range(42, 55)},
     # Addresses.
-    "B-060": (GUARD + "private_hosts_are_refused_in_every_disguise", FETCH + "a_private_listener_is_never_visited"),
+    "B-060": (
+        GUARD + "private_hosts_are_refused_in_every_disguise",
+        FETCH + "a_private_listener_is_never_visited",
+        REDIRECTS + "a_claim_that_names_this_machine_is_never_connected",
+    ),
     "B-061": (ADDRESS + "an_address_is_read_in_every_disguise",),
     "B-062": (ADDRESS + "reserved_tunnelled_and_local_addresses_are_never_global",),
     "B-063": (GUARD + "metadata_services_are_refused_even_where_private_hosts_are_allowed",),
@@ -395,8 +431,12 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "B-065": (
         FETCH + "one_private_answer_among_public_ones_refuses_the_name",
         FETCH + "an_address_that_changes_between_check_and_connect_is_refused_at_the_socket",
+        REDIRECTS + "a_name_that_leads_to_a_private_address_is_never_connected",
     ),
-    "B-066": (FETCH + "a_redirect_to_a_private_listener_is_never_followed",),
+    "B-066": (
+        FETCH + "a_redirect_to_a_private_listener_is_never_followed",
+        REDIRECTS + "each_hop_is_judged_as_a_new_address_and_never_connected",
+    ),
     "B-067": (
         GUARD + "other_schemes_are_refused",
         GUARD + "credentials_are_refused",
@@ -408,30 +448,41 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         GUARD + "the_workers_own_listener_is_refused_under_every_name",
         GUARD + "the_routes_of_the_studios_own_api_are_refused",
     ),
-    "B-071": Later("no test yet that follows the token: to which hosts it goes, and that a redirect drops it"),
+    "B-071": (
+        HUB_TOKEN + "the_token_goes_to_nobody_else",
+        HUB_TOKEN + "a_gated_file_comes_with_the_token_which_is_dropped_on_the_way_to_the_cdn",
+    ),
     # Files and models.
     "B-080": ("wire/test_model_source.py::test_a_name_that_is_no_plain_file_is_refused_with_the_rule",),
     "B-081": (
         "models/test_store.py::test_a_pipe_is_no_file_and_is_never_opened",
         "models/test_store.py::test_a_folder_is_no_file",
-        "fetch/test_part_file.py::test_a_link_at_the_target_is_replaced_and_not_followed",
+        "fetch/test_atomic_file.py::test_a_link_at_the_target_is_replaced_and_not_followed",
+        "fetch/test_resumable_file.py::test_what_is_no_file_in_the_place_of_a_part_is_replaced_and_not_followed",
     ),
-    "B-082": Partly(
-        (DOWNLOADS + "a_file_that_no_engine_should_open_never_gets_its_name",), "checkpoints, and a zip with a pickle"
+    "B-082": (
+        FORMATS + "pickles.py::test_a_pickle_is_refused_by_its_content_whatever_its_name_says",
+        FORMATS + "pickles.py::test_a_pickle_inside_is_refused_too",
+        DOWNLOADS + "a_file_that_no_engine_should_open_never_gets_its_name",
     ),
-    "B-083": Partly(
-        (SD_WEIGHTS + "a_safetensors_file_that_has_been_cut_is_refused",), "lengths, offsets and shapes that lie"
+    "B-083": (
+        FORMATS + "safetensors.py::test_a_header_that_lies_is_refused_with_the_reason",
+        FORMATS + "safetensors.py::test_a_header_of_anything_is_refused_or_passes_and_never_more",
+        SD_WEIGHTS + "a_safetensors_file_that_has_been_cut_is_refused",
     ),
     "B-084": (
+        FORMATS + "gguf.py::test_a_header_that_lies_is_refused_by_the_key_or_the_tensor",
         GGUF + "a_header_that_lies_is_refused_by_the_key",
         GGUF + "scrambled_bytes_never_raise_another_error",
         SD_WEIGHTS + "another_version_of_gguf_is_named",
     ),
     "B-085": (
+        FORMATS + "onnx.py::test_weights_in_another_place_are_refused_by_its_name",
+        FORMATS + "onnx.py::test_operators_of_another_library_are_refused_by_its_name",
         ONNX_FILE + "values_in_another_file_are_refused_wherever_they_hide",
         ONNX_FILE + "operators_of_another_library_are_refused_by_its_name",
     ),
-    "B-086": (DOWNLOADS + "a_login_page_is_no_model",),
+    "B-086": (DOWNLOADS + "a_login_page_is_no_model", ANSWERS + "a_login_page_is_no_model"),
     "B-087": (
         LLAMA + "chat.py::test_there_is_no_way_out_of_a_template",
         LLAMA + "chat.py::test_a_template_that_wants_too_much_is_ended_with_a_sentence",

@@ -7,13 +7,22 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import trustme
 from aiohttp import web
 
+from studio_worker.errors import FetchFailed, FetchRefused
+from studio_worker.fetch.download import Downloaded, Downloader, DownloadSettings
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
+from studio_worker.fetch.wanted import Wanted
+
+from .file_server import FileServer
+from .hand_clock import HandClock
+from .loopback_proxy import LoopbackProxy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -130,3 +139,83 @@ def dest(tmp_path: Path) -> Path:
     folder = tmp_path / "inputs"
     folder.mkdir()
     return folder / "audio"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FileServer]:
+    """A server of one file, the studio's own origin for `download`."""
+    made = FileServer()
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def world(authority: trustme.CA) -> AsyncIterator[FileServer]:
+    """A server that says to be models.example and huggingface.co; only `proxy` leads to it."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("models.example", "huggingface.co").configure_cert(tls)
+    made = FileServer()
+    await made.start(tls)
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def proxy(world: FileServer) -> AsyncIterator[LoopbackProxy]:
+    made = LoopbackProxy(leads_to=world.port)
+    await made.start()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@dataclass
+class Puller:
+    """Downloads one file to `dest` with short times; what it told of its progress is in `told`."""
+
+    server: FileServer
+    clock: HandClock
+    dest: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    told: list[tuple[int, int | None]] = field(default_factory=list)
+    allow_private: bool = False
+
+    @property
+    def part(self) -> Path:
+        return self.dest.with_name(self.dest.name + ".part")
+
+    def downloader(self) -> Downloader:
+        return Downloader(
+            lambda: Guard(self.server.origin, allow_private=self.allow_private),
+            lambda: DownloadSettings(**self.settings),
+            user_agent="studio-worker/test",
+            rng=Random(1),
+            **{"clock": self.clock, "connect_secs": 5, "stall_secs": 5, **self.options},
+        )
+
+    async def __call__(self, url: str | None = None, **wanted: Any) -> Downloaded | None:
+        made = Wanted(url=url or self.server.url, dest=self.dest, what="model file a.bin", **wanted)
+        return await self.downloader().download(made, lambda done, total: self.told.append((done, total)))
+
+    async def failed(self, url: str | None = None, **wanted: Any) -> FetchFailed:
+        with pytest.raises(FetchFailed) as error:
+            await self(url, **wanted)
+        return error.value
+
+    async def refused(self, url: str | None = None, **wanted: Any) -> FetchRefused:
+        with pytest.raises(FetchRefused) as error:
+            await self(url, **wanted)
+        return error.value
+
+
+@pytest.fixture
+def pull(server: FileServer, clock: HandClock, tmp_path: Path) -> Puller:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return Puller(server, clock, folder / "a.bin")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from studio_worker.models.residency import Lease, Need, Residency
+
+from .hub import Hub, serve
 
 MIB = 1024**2
 
@@ -130,3 +134,19 @@ async def open_house():
 def one_slot(open_house):
     """Room for one model of 10 MiB."""
     return open_house(cpu=10)
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    made = Hub()
+    runner = await serve(made)
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The models folder."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder

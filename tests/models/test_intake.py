@@ -9,7 +9,7 @@ import pytest
 
 from studio_worker.errors import JobError, ModelUnavailable
 from studio_worker.fetch import disk
-from studio_worker.fetch.partial import Note, Partial
+from studio_worker.fetch.resumable_file import Note, ResumableFile
 from studio_worker.models import intake
 from studio_worker.models.formats.bad_file import BadModelFile
 from studio_worker.models.intake import Taken, Way, take_in
@@ -197,7 +197,7 @@ def test_a_copy_on_its_way_is_shown_with_its_length(source: Path, root: Path, le
 
 
 def test_a_copy_takes_the_place_of_a_download_that_was_left(source: Path, root: Path, ledger: Ledger):
-    part = Partial(root / "a.bin")
+    part = ResumableFile(root / "a.bin")
     part.restart(Note("https://files.example/a.bin", total=99))
     part.path.write_bytes(b"x" * 50)
     take_in(source, root / "a.bin", ledger, copy=True)

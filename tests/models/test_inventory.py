@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studio_worker.fetch.partial import Note, Partial
+from studio_worker.fetch.resumable_file import Note, ResumableFile
 from studio_worker.models.inventory import Item, State, pick, take_stock, unclaimed
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.shelf import look
@@ -44,7 +44,7 @@ def seen(path: Path) -> Seen:
 
 
 def part(dest: Path, data: bytes, total: int | None = None) -> Path:
-    made = Partial(dest)
+    made = ResumableFile(dest)
     dest.parent.mkdir(parents=True, exist_ok=True)
     made.restart(Note("https://files.example/x", total=total))
     made.path.write_bytes(data)

@@ -1,176 +1,190 @@
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
-from studio_worker.errors import ModelUnavailable
 from studio_worker.models.ledger import Ledger, Seen
-from studio_worker.models.shelf import look
+
+SEEN = Seen(Path("/models/a.bin"), 100, 7)
+OTHER = Seen(Path("/models/b.bin"), 200, 8)
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "models.sqlite"
 
 
-@pytest.fixture
-def ledger(state: Path) -> Iterator[Ledger]:
-    made = Ledger.of(state)
-    yield made
-    made.close()
+def test_nothing_is_known_of_a_file_that_nobody_spoke_of() -> None:
+    assert Ledger().record(SEEN.path) is None
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "a.gguf"
-    path.write_bytes(b"weights")
-    return path
+def test_a_memory_that_only_reads_nothing_makes_no_file(place: Path) -> None:
+    Ledger(place).close()
+    assert not place.exists()
 
 
-def seen(path: Path) -> Seen:
-    found = look(path)
-    assert isinstance(found, Seen)
-    return found
-
-
-def own(ledger: Ledger, path: Path, sha256: str = "a" * 64) -> None:
-    ledger.own(seen(path), sha256=sha256, url="https://files.example/a.gguf", model="m", now=5.0)
-
-
-def test_the_memory_lies_in_the_state_folder_once_something_is_remembered(ledger: Ledger, state: Path, file: Path):
-    assert not state.exists()
-    ledger.remember(seen(file), "a" * 64)
-    assert (state / "models.sqlite").is_file()
-
-
-def test_a_file_that_nobody_uses_is_removed_and_forgotten(ledger: Ledger, file: Path):
-    own(ledger, file)
-    assert ledger.unless_used(file, file.unlink)
-    assert not file.exists()
-    assert ledger.record(file) is None
-
-
-def test_a_file_that_a_job_uses_is_not_removed(ledger: Ledger, file: Path):
-    ledger.begin_use([seen(file)], model="m", now=1.0)
-    assert not ledger.unless_used(file, file.unlink)
-    assert file.exists()
-    assert ledger.record(file) is not None
-
-
-def test_a_file_that_another_process_uses_is_not_removed_until_that_dies(
-    ledger: Ledger, state: Path, file: Path, another_process
-):
-    other = another_process("use", state, file)
-    assert not ledger.unless_used(file, file.unlink)
-    other.kill()
-    assert ledger.unless_used(file, file.unlink)
-
-
-def test_a_use_by_another_path_of_the_same_file_counts(
-    ledger: Ledger, state: Path, tmp_path: Path, file: Path, another_process
-):
-    (tmp_path / "alias").symlink_to(tmp_path)
-    another_process("use", state, tmp_path / "alias" / "a.gguf")
-    assert not ledger.unless_used(file, file.unlink)
-    assert file.exists()
-
-
-def test_a_file_that_cannot_be_removed_is_remembered_as_before(ledger: Ledger, file: Path):
-    own(ledger, file)
-
-    def refuse() -> None:
-        raise PermissionError(13, "Permission denied")
-
-    with pytest.raises(PermissionError):
-        ledger.unless_used(file, refuse)
-    record = ledger.record(file)
+def test_what_is_owned_is_known_after_a_restart(place: Path) -> None:
+    first = Ledger(place)
+    first.own(SEEN, sha256="a" * 64, url="https://hub.example/a", model="m", now=5.0)
+    first.close()
+    record = Ledger(place).record(SEEN.path)
     assert record is not None
-    assert record.is_owned
+    assert (record.size, record.mtime_ns, record.sha256, record.is_owned) == (100, 7, "a" * 64, True)
+    assert (record.url, record.model, record.last_used) == ("https://hub.example/a", "m", 5.0)
 
 
-def test_nobody_begins_to_use_a_file_while_it_is_removed(ledger: Ledger, state: Path, file: Path):
-    refused: list[str] = []
-
-    def look_from_beside() -> None:
-        beside = sqlite3.connect(state / "models.sqlite", timeout=0)
-        try:
-            beside.execute("INSERT INTO uses VALUES (?, 1, 1.0)", (str(file),))
-        except sqlite3.OperationalError as error:
-            refused.append(str(error))
-        finally:
-            beside.close()
-
-    assert ledger.unless_used(file, look_from_beside)
-    assert refused == ["database is locked"]
-
-
-def test_a_memory_that_cannot_be_asked_removes_nothing(tmp_path: Path, file: Path):
-    (tmp_path / "blocked").write_text("a file where the state folder should be")
-    with pytest.raises(ModelUnavailable, match="cannot be asked who uses it"):
-        Ledger.of(tmp_path / "blocked").unless_used(file, file.unlink)
-    assert file.exists()
-
-
-def test_a_hash_in_doubt_is_kept_but_speaks_of_no_file(ledger: Ledger, file: Path):
-    own(ledger, file)
-    ledger.doubt(file)
-    record = ledger.record(file)
+def test_a_hash_is_kept_with_the_file_it_is_of() -> None:
+    ledger = Ledger()
+    ledger.remember(SEEN, "a" * 64)
+    record = ledger.record(SEEN.path)
     assert record is not None
-    assert record.sha256 == "a" * 64
-    assert not record.is_of(seen(file))
+    assert record.is_of(SEEN)
+    assert not record.is_of(Seen(SEEN.path, 100, 8))
+    assert not record.is_of(Seen(SEEN.path, 101, 7))
 
 
-def test_what_a_file_in_doubt_should_be_is_kept_whatever_a_job_finds_it_to_be(ledger: Ledger, file: Path):
-    own(ledger, file)
-    ledger.doubt(file)
-    ledger.remember(seen(file), "b" * 64)
-    ledger.doubt(file)
-    assert ledger.expected() == {file: "a" * 64}
-
-
-def test_a_file_that_is_trusted_downloaded_anew_or_removed_is_in_doubt_no_more(ledger: Ledger, file: Path):
-    for settle in (
-        lambda: ledger.trust(seen(file), "b" * 64),
-        lambda: own(ledger, file),
-        lambda: ledger.unless_used(file, lambda: None),
-    ):
-        own(ledger, file)
-        ledger.doubt(file)
-        settle()
-        assert ledger.expected() == {}
-
-
-def test_a_file_without_a_hash_is_expected_to_be_nothing(ledger: Ledger, file: Path):
-    ledger.begin_use([seen(file)], model="m", now=1.0)
-    ledger.doubt(file)
-    assert ledger.expected() == {}
-
-
-def test_a_file_with_the_same_hash_stays_the_workers_own(ledger: Ledger, file: Path):
-    own(ledger, file)
-    ledger.doubt(file)
-    ledger.remember(seen(file), "a" * 64)
-    record = ledger.record(file)
+@pytest.mark.parametrize(("seen", "is_owned"), [(SEEN, True), (Seen(SEEN.path, 100, 9), False)])
+def test_a_file_that_is_hashed_again_stays_owned_only_where_it_is_the_same(seen: Seen, is_owned: bool) -> None:
+    ledger = Ledger()
+    ledger.own(SEEN, sha256="a" * 64, url="", model="m", now=1)
+    ledger.remember(seen, "b" * 64)
+    record = ledger.record(SEEN.path)
     assert record is not None
-    assert record.is_owned
-    assert record.is_of(seen(file))
+    assert record.is_owned is is_owned
 
 
-def test_a_file_with_another_hash_is_the_workers_no_more(ledger: Ledger, file: Path):
-    own(ledger, file)
-    file.write_bytes(b"another one")
-    ledger.remember(seen(file), "b" * 64)
-    record = ledger.record(file)
+def test_the_use_of_a_file_that_nobody_spoke_of_makes_it_known_and_not_owned() -> None:
+    ledger = Ledger()
+    ledger.begin_use([SEEN], model="m", now=3)
+    record = ledger.record(SEEN.path)
     assert record is not None
-    assert not record.is_owned
+    assert (record.is_owned, record.sha256, record.last_used, record.model) == (False, None, 3, "m")
 
 
-def test_a_file_that_was_used_before_it_was_hashed_is_not_the_workers(ledger: Ledger, file: Path):
-    ledger.begin_use([seen(file)], model="m", now=1.0)
-    ledger.remember(seen(file), "b" * 64)
-    record = ledger.record(file)
+def test_the_end_of_a_use_is_the_last_use() -> None:
+    ledger = Ledger()
+    ledger.begin_use([SEEN, OTHER], model="m", now=3)
+    ledger.end_use([SEEN.path], now=9)
+    assert ledger.in_use() == {OTHER.path}
+    record = ledger.record(SEEN.path)
     assert record is not None
-    assert (record.is_owned, record.sha256) == (False, "b" * 64)
+    assert record.last_used == 9
+
+
+def test_what_is_forgotten_is_not_known() -> None:
+    ledger = Ledger()
+    ledger.remember(SEEN, "a" * 64)
+    ledger.forget(SEEN.path)
+    assert ledger.records() == []
+
+
+def test_two_processes_share_the_memory_and_see_what_the_other_uses(place: Path) -> None:
+    one, other = Ledger(place), Ledger(place)
+    one.begin_use([SEEN], model="m", now=1)
+    assert other.in_use() == {SEEN.path}
+    one.close()
+    assert other.in_use() == frozenset()
+
+
+USER = """
+import sys, time
+from pathlib import Path
+from studio_worker.models.ledger import Ledger, Seen
+Ledger(Path(sys.argv[1])).begin_use([Seen(Path("/models/a.bin"), 100, 7)], model="m", now=1)
+print("used", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_was_killed_uses_nothing_any_more(place: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen([sys.executable, "-c", USER, place], stdout=subprocess.PIPE, env=environment) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"used\n"
+        ledger = Ledger(place)
+        assert ledger.in_use() == {SEEN.path}
+        user.send_signal(signal.SIGKILL)
+    assert ledger.in_use() == frozenset()
+
+
+def test_a_process_with_the_number_of_a_dead_one_uses_nothing(place: Path) -> None:
+    ledger = Ledger(place)
+    ledger.begin_use([SEEN], model="m", now=1)
+    with sqlite3.connect(place) as database:
+        database.execute("UPDATE uses SET started = ?", (psutil.Process().create_time() - 1_000,))
+    assert ledger.in_use() == frozenset()
+
+
+def test_many_threads_may_ask_at_once(place: Path) -> None:
+    ledger = Ledger(place)
+
+    def use(number: int) -> None:
+        for _ in range(20):
+            ledger.begin_use([Seen(Path(f"/models/{number}"), 1, 1)], model="m", now=1)
+            ledger.end_use([Path(f"/models/{number}")], now=2)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.in_use() == frozenset()
+    assert len(ledger.records()) == 5
+
+
+@pytest.mark.parametrize("damage", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(2_000)])
+def test_a_damaged_memory_is_set_aside_and_begun_anew(
+    place: Path, damage: bytes, caplines: list[dict[str, object]]
+) -> None:
+    place.parent.mkdir()
+    place.write_bytes(damage)
+    ledger = Ledger(place)
+    ledger.remember(SEEN, "a" * 64)
+    assert ledger.record(SEEN.path) is not None
+    assert place.with_name("models.sqlite.damaged").read_bytes() == damage
+    assert [line["event"] for line in caplines] == ["models.ledger"]
+
+
+def test_a_memory_damaged_in_the_middle_is_set_aside_with_its_log(place: Path) -> None:
+    ledger = Ledger(place)
+    ledger.remember(SEEN, "a" * 64)
+    ledger.close()
+    data = bytearray(place.read_bytes())
+    data[100:] = b"\xff" * (len(data) - 100)
+    place.write_bytes(data)
+    place.with_name("models.sqlite-wal").write_bytes(b"stale")
+    again = Ledger(place)
+    again.remember(OTHER, "b" * 64)
+    assert [record.path for record in again.records()] == [OTHER.path]
+    again.close()
+    with sqlite3.connect(place) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_memory_that_another_one_holds_costs_no_job(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studio_worker.models.ledger._BUSY_SECS", 0.01)
+    ledger = Ledger(place)
+    ledger.remember(SEEN, "a" * 64)
+    holder = sqlite3.connect(place, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    ledger.remember(OTHER, "b" * 64)
+    holder.close()
+    assert ledger.record(OTHER.path) is None
+    assert ledger.record(SEEN.path) is not None
+
+
+def test_a_place_that_cannot_be_written_costs_no_job(tmp_path: Path, caplines: list[dict[str, object]]) -> None:
+    (tmp_path / "state").write_text("in the way")
+    ledger = Ledger(tmp_path / "state" / "models.sqlite")
+    ledger.remember(SEEN, "a" * 64)
+    assert ledger.record(SEEN.path) is None
+    assert ledger.in_use() == frozenset()
+    assert {line["event"] for line in caplines} == {"models.ledger"}

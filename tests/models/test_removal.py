@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from studio_worker.fetch.partial import Note, Partial
+from studio_worker.fetch.resumable_file import Note, ResumableFile
 from studio_worker.models.inventory import Item, take_stock
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.removal import DAY_SECS, choose, last_used, remove
@@ -37,7 +37,7 @@ class Shelf:
         return path
 
     def part(self, name: str) -> Path:
-        made = Partial(self.root / name)
+        made = ResumableFile(self.root / name)
         made.restart(Note("https://x/a", total=100))
         made.path.write_bytes(b"x")
         return made.path
@@ -143,7 +143,7 @@ def test_a_removed_part_takes_its_note_with_it(shelf: Shelf):
     path = shelf.part("a")
     assert remove(shelf.item("a.part"), shelf.ledger, "partial")
     assert not path.exists()
-    assert Partial(shelf.root / "a").note() is None
+    assert ResumableFile(shelf.root / "a").note() is None
 
 
 def test_a_part_that_somebody_began_to_go_on_with_stays(shelf: Shelf, another_process):

@@ -2,108 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from random import Random
 
 import pytest
-from aiohttp import web
 
 from studio_worker.errors import FetchFailed, FetchRefused, ModelUnavailable
-from studio_worker.fetch.download import Downloader, DownloadSettings
-from studio_worker.fetch.guard import Guard
 from studio_worker.models.files import LoadOptions
 from studio_worker.models.formats.bad_file import BadModelFile
-from studio_worker.models.store import Store
-from studio_worker.wire.model_source import ModelSource, parse_model_source
+from studio_worker.wire.model_source import ModelSource
 
-DATA = bytes(range(1, 251)) * 20_000
-
-
-class NoWait:
-    """A clock whose pauses are over at once."""
-
-    def __init__(self) -> None:
-        from studio_worker.clock import SystemClock
-
-        self.monotonic, self.now = SystemClock().monotonic, SystemClock().now
-
-    async def sleep(self, secs: float) -> None:
-        await asyncio.sleep(0)
-
-
-@dataclass
-class Hub:
-    """A server of one file; `script` is taken answer by answer: a status, or how many bytes until the cut."""
-
-    origin: str = ""
-    data: bytes = DATA
-    etag: str = '"one"'
-    content_type: str = "application/octet-stream"
-    script: list[tuple[str, int]] = field(default_factory=list)
-    ranges: list[str | None] = field(default_factory=list)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.ranges.append(request.headers.get("Range"))
-        kind, number = self.script.pop(0) if self.script else ("cut", 10**9)
-        if kind == "status":
-            return web.Response(status=number, body=b"<html>busy</html>", content_type="text/html")
-        start = 0
-        if (asked := request.headers.get("Range")) and request.headers.get("If-Range", self.etag) == self.etag:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
-        headers = {"ETag": self.etag, "Content-Type": self.content_type, "Content-Length": str(len(self.data) - start)}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(self.data) - 1}/{len(self.data)}"
-        response = web.StreamResponse(status=206 if start else 200, headers=headers)
-        await response.prepare(request)
-        end = min(len(self.data), number)
-        for at in range(start, end, 65_536):
-            await response.write(self.data[at : min(at + 65_536, end)])
-        if end < len(self.data) and request.transport is not None:
-            await asyncio.sleep(0)
-            request.transport.close()
-        return response
-
-
-@pytest.fixture
-async def hub() -> AsyncIterator[Hub]:
-    made = Hub()
-    app = web.Application()
-    app.router.add_get("/{tail:.*}", made.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
-
-
-def open_store(hub: Hub, root: Path, **settings: object) -> Store:
-    downloader = Downloader(
-        lambda: Guard(hub.origin),
-        lambda: DownloadSettings(**settings),  # type: ignore[arg-type]  # the test's own
-        user_agent="test",
-        clock=NoWait(),
-        rng=Random(1),
-    )
-    return Store(lambda: root, downloader=downloader, links=root.parent / "links")
+from .hub import DATA, Hub, file_of, open_store, source_of
 
 
 def source(hub: Hub, name: str = "a.bin", **more: object) -> ModelSource:
-    file = {"role": "model", "url": f"{hub.origin}/{name}?sig=1", "filename": name, **more}
-    return parse_model_source({"engine": "onnx", "files": [file]})
+    return source_of(file_of(hub, name, **more))
 
 
 def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder
 
 
 async def test_a_missing_file_is_downloaded_once_with_progress_that_only_grows(hub: Hub, root: Path) -> None:
@@ -201,7 +117,7 @@ async def test_another_file_of_that_name_is_kept_and_the_new_one_lies_apart(hub:
 
 async def test_an_offline_worker_asks_nobody(hub: Hub, root: Path) -> None:
     with pytest.raises(ModelUnavailable, match="models_offline = true"):
-        await open_store(hub, root, is_offline=True).provision("m", source(hub), LoadOptions())
+        await open_store(hub, root, settings={"is_offline": True}).provision("m", source(hub), LoadOptions())
     assert hub.ranges == []
 
 

@@ -115,9 +115,12 @@ def test_zero_and_the_empty_sampler_mean_no_default():
     assert (defaults.steps, defaults.sampling_method) == (0, None)
 
 
-@pytest.mark.parametrize("other", ["m.gguf", "M.GGUF"])
-def test_two_different_files_of_one_name_are_refused(other, refused):
-    files = [FILE, {**FILE, "url": "https://example.org/other.gguf", "filename": other}]
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("m.gguf", "m.gguf"), ("m.gguf", "M.GGUF"), ("\u00e9.gguf", "e\u0301.gguf"), ("\u00e9.gguf", "E\u0301.gguf")],
+)
+def test_two_different_files_of_one_name_are_refused(name, other, refused):
+    files = [{**FILE, "filename": name}, {**FILE, "url": "https://example.org/other.gguf", "filename": other}]
     assert refused("modelSource.files", files).field == "modelSource.files.1.filename"
 
 

@@ -14,6 +14,9 @@ MAX_STRING = 64 * 1024 * 1024
 MAX_NAME = 1_024
 MAX_ELEMENTS = 64_000_000
 
+MAX_STEPS = 8_000_000
+"""Reads of numbers and strings, of which each string takes two: a million tokens with their merges are half of that."""
+
 _SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 
@@ -50,6 +53,7 @@ class _Header:
         self._name = name
         self._at = 4
         self._where = "its first lines"
+        self._steps = 0
 
     def check(self) -> None:
         if self._data[:4] != b"GGUF":
@@ -142,6 +146,9 @@ class _Header:
 
     def _skip(self, length: int) -> int:
         """Go on by `length` bytes; returns where they start."""
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise self._refused("is one of more parts than any model has")
         start = self._at
         if start + length > self._size:
             raise self._refused("goes on behind the end of the file")

@@ -12,7 +12,7 @@ from pathlib import Path
 from studio_worker.models.formats.bad_file import BadModelFile
 from studio_worker.wire.model_source import plain_file_name
 
-MAX_FIELDS = 20_000_000
+MAX_FIELDS = 5_000_000
 MAX_DEPTH = 32
 
 KNOWN_DOMAINS = frozenset(

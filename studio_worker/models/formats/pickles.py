@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
 import pickletools
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 from studio_worker.models.formats.bad_file import BadModelFile
@@ -14,7 +16,10 @@ _BINARY = re.compile(rb"\x80[\x02-\x05]")
 """PROTO with a protocol from 2 on."""
 
 _TEXT = re.compile(rb"[(\]})lpd0-9\n]{0,16}[ci][A-Za-z_][\w.]*\n|\([dl]p\d+\n")
-"""How a pickle of protocol 0 or 1 can start; word lists start so too, hence `_is_text_pickle`."""
+"""How a pickle of protocol 0 can start; word lists start so too, hence `_reads_as_pickle`."""
+
+_CODE = frozenset({"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "REDUCE", "EXT1", "EXT2", "EXT4"})
+"""Operations that import or call: protocol 1 has no mark at its start, so it is known by them alone."""
 
 _SAFETENSORS_HEADER = 100_000_000
 _TEXT_BYTES = 65_536
@@ -22,6 +27,18 @@ _MANY_STEPS = 200
 _NUMPY = b"\x93NUMPY"
 _ZIP = b"PK\x03\x04"
 _MAX_MEMBERS = 100_000
+
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+)
+"""What zipfile raises of damaged archives: its own error, and those of what unpacks them (bz2 says OSError)."""
 
 
 def check_head(head: bytes, name: str) -> None:
@@ -49,7 +66,7 @@ def check_pickles(path: Path, name: str) -> None:
     with path.open("rb") as file:
         head = file.read(_TEXT_BYTES)
     check_head(head, name)
-    if _TEXT.match(head) and _is_text_pickle(head):
+    if not _is_safetensors(head, name) and _reads_as_pickle(head):
         raise _refusal(name, "it is a pickle")
     if not (head.startswith(_ZIP) or zipfile.is_zipfile(path)):
         return
@@ -60,7 +77,7 @@ def check_pickles(path: Path, name: str) -> None:
                 raise BadModelFile("archive", f"{name} is an archive of {len(members):,} files, which no model is")
             for member in members:
                 _check_member(archive, member, name)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError):
+    except _UNREADABLE:
         if head.startswith(_ZIP):
             raise BadModelFile("archive", f"{name} is an archive that cannot be read") from None
 
@@ -71,16 +88,17 @@ def _is_safetensors(head: bytes, name: str) -> bool:
     return name.lower().endswith(".safetensors") and length <= _SAFETENSORS_HEADER and head[8:9] == b"{"
 
 
-def _is_text_pickle(head: bytes) -> bool:
-    """Whether the bytes read as a pickle to its end, or for so long that it is no chance."""
-    steps = 0
+def _reads_as_pickle(head: bytes) -> bool:
+    """Whether the bytes read as a pickle that runs code, to its end or for so long that it is no chance."""
+    steps, is_meant = 0, bool(_TEXT.match(head))
     try:
         for operation, _, _ in pickletools.genops(io.BytesIO(head)):
             steps += 1
+            is_meant = is_meant or operation.name in _CODE
             if operation.name == "STOP":
-                return True
+                return is_meant
     except (ValueError, UnicodeError, OverflowError):
-        return steps >= _MANY_STEPS
+        return is_meant and steps >= _MANY_STEPS
     return False
 
 

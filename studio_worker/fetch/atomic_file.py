@@ -1,21 +1,19 @@
-"""A file on its way: written off the event loop under a temporary name, shown under its own only when whole."""
+"""A file that appears whole or not at all: written off the event loop under a temporary name, renamed at the end."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
+
+from studio_worker.fetch.off_loop import off_loop
 
 BATCH_BYTES = 256 * 1024
 """Bytes gathered before a thread is asked to write: a hop costs 0.2 ms."""
 
-T = TypeVar("T")
 
-
-class PartFile:
+class AtomicFile:
     """Bytes for `dest`, which appears by rename in `finish` or not at all.
 
     A symbolic link at `dest` is replaced, never followed. All methods may raise OSError.
@@ -69,13 +67,3 @@ class PartFile:
         if self._part is not None:
             self._part.unlink(missing_ok=True)
         self._file = self._part = None
-
-
-async def off_loop(work: Callable[[], T]) -> T:
-    """Run blocking `work` in a thread; a cancellation waits for the thread, so that nothing goes on behind it."""
-    thread = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(thread)
-    except asyncio.CancelledError:
-        await asyncio.wait([thread])
-        raise

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import asyncio
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
-from studio_worker.fetch.part_file import BATCH_BYTES, PartFile, off_loop
+from studio_worker.fetch.atomic_file import BATCH_BYTES, AtomicFile
 
 
 async def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
     dest = tmp_path / "a.bin"
-    part = PartFile(dest)
+    part = AtomicFile(dest)
     await part.write(b"x" * BATCH_BYTES)
     assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
     await part.write(b"y")
@@ -23,13 +21,13 @@ async def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 async def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
-    part = PartFile(tmp_path / "a.bin")
+    part = AtomicFile(tmp_path / "a.bin")
     await part.finish()
     assert (tmp_path / "a.bin").read_bytes() == b""
 
 
 async def test_what_is_discarded_leaves_nothing(tmp_path: Path) -> None:
-    part = PartFile(tmp_path / "a.bin")
+    part = AtomicFile(tmp_path / "a.bin")
     await part.write(b"x" * BATCH_BYTES)
     await part.discard()
     await part.discard()
@@ -37,7 +35,7 @@ async def test_what_is_discarded_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_small_file_touches_the_disk_once_at_the_end(tmp_path: Path) -> None:
-    part = PartFile(tmp_path / "a.bin")
+    part = AtomicFile(tmp_path / "a.bin")
     await part.write(b"x" * 1000)
     assert list(tmp_path.iterdir()) == []
     await part.discard()
@@ -48,7 +46,7 @@ async def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path: Path)
     other.write_bytes(b"precious")
     dest = tmp_path / "a.bin"
     dest.symlink_to(other)
-    part = PartFile(dest)
+    part = AtomicFile(dest)
     await part.write(b"new")
     await part.finish()
     assert other.read_bytes() == b"precious"
@@ -58,7 +56,7 @@ async def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path: Path)
 async def test_a_pipe_at_the_target_is_replaced_and_not_opened(tmp_path: Path) -> None:
     dest = tmp_path / "a.bin"
     os.mkfifo(dest)
-    part = PartFile(dest)
+    part = AtomicFile(dest)
     await part.write(b"new")
     await part.finish()
     assert dest.read_bytes() == b"new"
@@ -67,27 +65,9 @@ async def test_a_pipe_at_the_target_is_replaced_and_not_opened(tmp_path: Path) -
 async def test_a_folder_at_the_target_is_an_error_and_leaves_no_part(tmp_path: Path) -> None:
     dest = tmp_path / "a.bin"
     dest.mkdir()
-    part = PartFile(dest)
+    part = AtomicFile(dest)
     await part.write(b"new")
     with pytest.raises(OSError, match=r"."):
         await part.finish()
     await part.discard()
     assert list(tmp_path.iterdir()) == [dest]
-
-
-async def test_a_cancelled_caller_waits_for_its_thread() -> None:
-    started, go = threading.Event(), threading.Event()
-    ended: list[str] = []
-
-    def work() -> None:
-        started.set()
-        go.wait(10)
-        ended.append("thread")
-
-    task = asyncio.create_task(off_loop(work))
-    await asyncio.to_thread(started.wait, 10)
-    task.cancel()
-    asyncio.get_running_loop().call_soon(go.set)
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert ended == ["thread"]

@@ -1,4 +1,4 @@
-"""A file on its way that outlives its process: `<name>.part`, and a note that says what it is a part of."""
+"""A file whose download outlives its process: `<name>.part`, and a note that says what it is a part of."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from studio_worker.wire.strict_json import NotJson, dumps, loads
 NOTES = ".downloads"
 """The folder, beside the files, of notes and locks; a claim's file name never starts with a dot."""
 
-_MAX_NAME = 240
+_MAX_NAME = 200
+"""Bytes of a name that still takes the endings of part, note and the note's temporary file; systems stop at 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +23,19 @@ class Note:
     """What a part is a part of.
 
     Attributes:
-        url: where its bytes came from.
+        source: a mark of the URL that its bytes came from (`source_mark`).
         validator: a strong ETag, or a Last-Modified date: what an `If-Range` header can ask with; empty: none.
         total: bytes of the whole file, None where nobody said.
         sha256: the hash that the whole file must have, None where nobody said.
     """
 
-    url: str
+    source: str
     validator: str = ""
     total: int | None = None
     sha256: str | None = None
 
 
-class Partial:
+class ResumableFile:
     """The bytes of `dest` that have come so far. Methods block for the disk and may raise OSError.
 
     Args:
@@ -61,11 +62,11 @@ class Partial:
         except (OSError, NotJson):
             return None
         fields = raw if isinstance(raw, dict) else {}
-        url, validator, total, sha256 = (fields.get(key) for key in ("url", "validator", "total", "sha256"))
-        if not isinstance(url, str) or not isinstance(validator, str):
+        source, validator, total, sha256 = (fields.get(key) for key in ("source", "validator", "total", "sha256"))
+        if not isinstance(source, str) or not isinstance(validator, str):
             return None
         return Note(
-            url, validator, total if isinstance(total, int) else None, sha256 if isinstance(sha256, str) else None
+            source, validator, total if isinstance(total, int) else None, sha256 if isinstance(sha256, str) else None
         )
 
     def progress(self) -> tuple[int, int | None]:
@@ -117,6 +118,11 @@ class Partial:
         self._note_path.unlink(missing_ok=True)
 
 
+def source_mark(url: str) -> str:
+    """What tells one URL from another: a hash, since others may read a note and URLs hold signatures."""
+    return hashlib.sha256(url.encode(errors="surrogatepass")).hexdigest()
+
+
 def note_folder(dest: Path) -> Path:
     """Where notes and locks of `dest` lie."""
     return dest.parent / NOTES
@@ -128,7 +134,7 @@ def lock_path(dest: Path) -> Path:
 
 
 def _short(name: str) -> str:
-    """A name that still takes an ending: a system's limit is 255 bytes."""
+    """A name that still takes an ending."""
     if len(name.encode()) <= _MAX_NAME:
         return name
     mark = hashlib.sha256(name.encode()).hexdigest()[:16]

@@ -1,0 +1,149 @@
+"""Bringing the files of a model that are not here: room for all of them first, then side by side to their places."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from studio_worker.clock import Clock
+from studio_worker.errors import ModelUnavailable
+from studio_worker.fetch.download import Downloaded, Downloader
+from studio_worker.fetch.leftovers import sweep
+from studio_worker.fetch.off_loop import off_loop
+from studio_worker.fetch.resumable_file import ResumableFile
+from studio_worker.fetch.wanted import OnBytes, Wanted
+from studio_worker.models.formats.pickles import check_head
+from studio_worker.models.ledger import Ledger, Seen
+from studio_worker.models.places import folders, own_folder, plain_url
+from studio_worker.models.preflight import preflight
+from studio_worker.models.progress import DownloadProgress, OnProgress
+from studio_worker.models.quota import Quota
+from studio_worker.models.shelf import SIZE_FACTOR, Shelf, look
+from studio_worker.text import escape
+from studio_worker.wire.model_source import MAX_FILE_BYTES, ModelFile
+
+TRANSFERS = 4
+"""Files that are downloaded at once."""
+
+
+class Supply:
+    """Downloads model files to where they belong.
+
+    Args:
+        downloader: brings one file.
+        shelf: finds what has come in the meantime.
+        ledger: is told what is the worker's own now.
+        quota: the bound of the worker's own files.
+        clock: time.
+    """
+
+    def __init__(self, downloader: Downloader, shelf: Shelf, ledger: Ledger, quota: Quota, clock: Clock) -> None:
+        self._downloader = downloader
+        self._shelf = shelf
+        self._ledger = ledger
+        self._quota = quota
+        self._clock = clock
+        self._slots = asyncio.Semaphore(TRANSFERS)
+        self._swept: set[Path] = set()
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the operator wants nobody to be asked."""
+        return self._downloader.is_offline
+
+    async def bring(
+        self,
+        model: str,
+        root: Path,
+        missing: Mapping[int, ModelFile],
+        *,
+        arrived: Callable[[int, Seen], Awaitable[None]],
+        on_progress: OnProgress | None,
+    ) -> None:
+        """Bring files; the first failure ends the others.
+
+        Args:
+            model: the model id.
+            root: the models folder.
+            missing: the files, by any number.
+            arrived: told of each file that is there, with its number.
+            on_progress: takes the bytes that are here and the bytes in all.
+
+        Raises:
+            JobError: as `Store.provision` says.
+        """
+        progress = DownloadProgress(model, on_progress, self._clock)
+
+        async def one(at: int, file: ModelFile, tell: OnBytes) -> None:
+            async with self._slots:
+                seen = await self._file(model, file, root, tell)
+            tell(seen.size, seen.size)
+            await arrived(at, seen)
+
+        begun: list[Path] = []
+        try:
+            await off_loop(lambda: self._make_room(list(missing.values()), root, begun))
+            async with asyncio.TaskGroup() as group:
+                for at, file in missing.items():
+                    tell = progress.file(file.approx_bytes or 0)
+                    group.create_task(one(at, file, tell), name=f"download-{file.filename}")
+        except ExceptionGroup as error:
+            raise error.exceptions[0] from None
+        finally:
+            self._quota.end(begun)
+
+    def _make_room(self, files: Sequence[ModelFile], root: Path, begun: list[Path]) -> None:
+        """Let files go until all of what is on its way fits, and see whether the disk has the room. Blocks."""
+        if root not in self._swept:
+            self._swept.add(root)
+            sweep(root, now=self._clock.now().timestamp())
+        missing_bytes = 0
+        for file in files:
+            dest, about = root / file.filename, file.approx_bytes or 0
+            self._quota.begin(dest, about)
+            begun.append(dest)
+            missing_bytes += max(about - ResumableFile(dest).look(), 0)
+        try:
+            self._downloader.disk.check(root, missing_bytes, f"{len(files)} model file{'s' * (len(files) > 1)}")
+        except OSError as error:
+            raise ModelUnavailable(f"{root} cannot be looked at: {error.strerror or error}") from error
+
+    async def _file(self, model: str, file: ModelFile, root: Path, tell: OnBytes) -> Seen:
+        """Download a file to the first of its places that is free."""
+        problems: list[str] = []
+        for folder in (root, own_folder(root, model, file)):
+            dest = folder / file.filename
+            if await off_loop(lambda dest=dest: os.path.lexists(dest)):  # type: ignore[misc]  # bound to this turn's
+                continue
+            got = await self._downloader.download(self._wanted(file, dest, root), tell)
+            seen = await off_loop(lambda dest=dest: look(dest))  # type: ignore[misc]  # bound to this turn's
+            if got is not None and isinstance(seen, Seen):
+                await off_loop(lambda seen=seen, got=got: self._own(model, file, root, seen, got))  # type: ignore[misc]
+                return seen
+            seen, problems = await self._shelf.find(file, folders(root, model, file))
+            if seen is not None:
+                return seen
+        raise ModelUnavailable(f"model file {problems[0] if problems else f'{file.filename}: its places are taken'}")
+
+    def _wanted(self, file: ModelFile, dest: Path, root: Path) -> Wanted:
+        about = file.approx_bytes or 0
+        return Wanted(
+            url=file.url,
+            dest=dest,
+            what=f"model file {escape(file.filename)}",
+            sha256=file.sha256.lower() if file.sha256 else None,
+            smallest=max(math.ceil(about / SIZE_FACTOR), 1),
+            largest=int(about * SIZE_FACTOR) or MAX_FILE_BYTES,
+            expected=about,
+            announce=lambda total: self._quota.announce(root / file.filename, total),
+            look=lambda head: check_head(head, file.filename),
+            inspect=lambda path: preflight(path, file.filename),
+        )
+
+    def _own(self, model: str, file: ModelFile, root: Path, seen: Seen, got: Downloaded) -> None:
+        now = self._clock.now().timestamp()
+        self._ledger.own(seen, sha256=got.sha256, url=plain_url(file.url), model=model, now=now)
+        self._quota.arrived(root / file.filename, seen.path)

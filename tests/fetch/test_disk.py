@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio_worker.errors import ModelUnavailable
+from studio_worker.fetch.disk import RESERVE_BYTES, DiskSpace
+
+from .file_server import DATA, FileServer, up_to
+
+GIB = 2**30
+
+
+def with_free(free: int) -> DiskSpace:
+    return DiskSpace(lambda folder: free)
+
+
+@pytest.mark.parametrize(("free", "missing", "fits"), [(10, 8, True), (10, 9, False), (1, 1, False), (0, 0, True)])
+def test_a_disk_must_hold_what_is_missing_a_twentieth_more_and_a_reserve(
+    tmp_path: Path, free: int, missing: int, fits: bool
+) -> None:
+    disk = with_free(free * GIB)
+    if fits:
+        disk.check(tmp_path, missing * GIB, "a model")
+    else:
+        with pytest.raises(ModelUnavailable):
+            disk.check(tmp_path, missing * GIB, "a model")
+
+
+def test_the_refusal_names_both_numbers_the_folder_and_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable) as error:
+        with_free(GIB).check(tmp_path, 100, "model file a.bin")
+    for words in (
+        "model file a.bin",
+        f"{RESERVE_BYTES + 105:,} bytes",
+        f"{GIB:,} are free",
+        str(tmp_path),
+        "models_root",
+    ):
+        assert words in str(error.value)
+    assert error.value.retryable
+
+
+def test_two_downloads_that_fit_one_by_one_do_not_fit_together(tmp_path: Path) -> None:
+    disk = with_free(10 * GIB)
+    first = disk.claim(tmp_path, 6 * GIB, "the first")
+    with pytest.raises(ModelUnavailable, match="the second and other downloads"):
+        disk.claim(tmp_path, 6 * GIB, "the second")
+    first.release()
+    disk.claim(tmp_path, 6 * GIB, "the second")
+
+
+def test_what_the_other_has_written_counts_no_more(tmp_path: Path) -> None:
+    disk = with_free(10 * GIB)
+    disk.claim(tmp_path, 6 * GIB, "the first").written(5 * GIB)
+    disk.claim(tmp_path, 6 * GIB, "the second")
+
+
+def test_a_check_holds_nothing(tmp_path: Path) -> None:
+    disk = with_free(10 * GIB)
+    for _ in range(3):
+        disk.check(tmp_path, 6 * GIB, "a model")
+
+
+def test_a_folder_that_is_still_to_be_made_lies_on_the_disk_of_the_one_above(tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def free(folder: Path) -> int:
+        asked.append(folder)
+        return 10 * GIB
+
+    DiskSpace(free).check(tmp_path / "not" / "yet", GIB, "a model")
+    assert asked == [tmp_path]
+
+
+def test_a_disk_of_which_nobody_knows_the_room_is_tried(tmp_path: Path, caplines: list[dict[str, Any]]) -> None:
+    def free(folder: Path) -> int:
+        raise OSError("no such call here")
+
+    DiskSpace(free).check(tmp_path, 10**15, "a model")
+    assert [line["event"] for line in caplines] == ["fetch.disk_unknown"]
+
+
+def test_the_real_disk_is_asked_by_default(tmp_path: Path) -> None:
+    DiskSpace().check(tmp_path, 1, "a model")
+    with pytest.raises(ModelUnavailable):
+        DiskSpace().check(tmp_path, 2**60, "a model")
+
+
+async def test_a_download_that_does_not_fit_is_refused_before_its_bytes_come_and_not_tried_again(
+    server: FileServer, pull: Any
+) -> None:
+    pull.options = {"disk": with_free(RESERVE_BYTES)}
+    with pytest.raises(ModelUnavailable, match="not enough disk space"):
+        await pull()
+    assert len(server.asked) == 1
+    assert not pull.part.exists()
+
+
+async def test_a_resume_needs_room_for_the_rest_alone(server: FileServer, pull: Any) -> None:
+    server.script = [up_to(900_000)]
+    free = iter([RESERVE_BYTES + 2 * len(DATA), RESERVE_BYTES + len(DATA) // 2])
+    pull.options = {"disk": DiskSpace(lambda folder: next(free))}
+    await pull()
+    assert pull.dest.read_bytes() == DATA
+
+
+async def test_the_room_of_a_failed_download_is_given_back(server: FileServer, pull: Any) -> None:
+    disk = with_free(RESERVE_BYTES + len(DATA) * 3 // 2)
+    pull.options = {"disk": disk}
+    server.script = [up_to(10)] * 3
+    await pull()
+    disk.check(pull.dest.parent, len(DATA), "a model")
