@@ -27,6 +27,13 @@ from .loopback_proxy import LoopbackProxy
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+@pytest.fixture(autouse=True)
+def no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
 @dataclass
 class Site:
     """A web server; `answers` says what each path answers, `requests` what was asked."""

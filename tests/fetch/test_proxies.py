@@ -16,13 +16,6 @@ from .names import Names
 HTTPS = URL("https://models.example/a.bin")
 
 
-@pytest.fixture(autouse=True)
-def no_proxies_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 @pytest.mark.parametrize(
     ("variables", "proxy"),
     [
