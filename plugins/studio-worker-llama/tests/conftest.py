@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +35,22 @@ def write_gguf(
     architecture: str = "llama",
     add_bos: bool = True,
     seed: int = 1,
+    context: int = CONTEXT,
+    layers: int = 1,
+    words: Sequence[str] = (),
     extra: Callable[[Any], None] | None = None,
 ) -> Path:
-    """A model of one layer that knows every byte and printable character, and says nothing sensible."""
+    """A small model that knows every byte and printable character, and says nothing sensible."""
     writer = gguf.GGUFWriter(str(path), architecture)
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{code:02X}>" for code in range(256))]
     kinds = [2, 3, 3, *[6] * 256]
     characters = ["▁", *(chr(code) for code in range(33, 127))]
-    tokens += characters
-    kinds += [1] * len(characters)
+    tokens += [*characters, *words]
+    kinds += [1] * (len(characters) + len(words))
     width, heads = 32, 2
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(context)
     writer.add_embedding_length(width)
-    writer.add_block_count(1)
+    writer.add_block_count(layers)
     writer.add_feed_forward_length(64)
     writer.add_head_count(heads)
     writer.add_head_count_kv(heads)
@@ -66,17 +69,16 @@ def write_gguf(
     if extra is not None:
         extra(writer)
     random = np.random.default_rng(seed)
-    shapes = {
-        "token_embd.weight": (len(tokens), width),
-        "output.weight": (len(tokens), width),
-        **{f"blk.0.attn_{name}.weight": (width, width) for name in ("q", "k", "v", "output")},
-        "blk.0.ffn_gate.weight": (64, width),
-        "blk.0.ffn_up.weight": (64, width),
-        "blk.0.ffn_down.weight": (width, 64),
-    }
+    shapes = {"token_embd.weight": (len(tokens), width), "output.weight": (len(tokens), width)}
+    norms = ["output_norm.weight"]
+    for layer in range(layers):
+        shapes |= {f"blk.{layer}.attn_{name}.weight": (width, width) for name in ("q", "k", "v", "output")}
+        shapes |= {f"blk.{layer}.ffn_{name}.weight": (64, width) for name in ("gate", "up")}
+        shapes[f"blk.{layer}.ffn_down.weight"] = (width, 64)
+        norms += [f"blk.{layer}.{name}_norm.weight" for name in ("attn", "ffn")]
     for name, shape in shapes.items():
         writer.add_tensor(name, random.normal(0, 0.5, shape).astype(np.float32))
-    for name in ("output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"):
+    for name in norms:
         writer.add_tensor(name, np.ones(width, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
