@@ -83,6 +83,30 @@ def takes(loaded: Any, schema: Any, text: str) -> bool:
         ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"const": 5}}}, ["5"], ["6"]),
         ({"allOf": [{"type": "integer", "minimum": 3}, {"maximum": 4}]}, ["3", "4"], ["2", "5"]),
         ({"properties": {"a": {"type": "integer"}}, "allOf": [{"required": ["a"]}]}, ['{"a":1}'], ["{}"]),
+        (
+            {"additionalProperties": {"const": 1}, "maxProperties": 2},
+            ["{}", '{"a":1}', '{"a":1,"b":1}'],
+            ['{"a":1,"b":1,"c":1}'],
+        ),
+        ({"type": "object", "maxProperties": 0}, ["{}"], ['{"a":1}']),
+        (
+            {"properties": {"a": {"const": 1}, "b": {"const": 2}}, "minProperties": 1, "maxProperties": 1},
+            ['{"a":1}'],
+            ["{}", '{"a":1,"b":2}'],
+        ),
+        (
+            {
+                "allOf": [
+                    {"properties": {"a": {"const": 1}}, "additionalProperties": False},
+                    {"properties": {"b": {"const": 2}}},
+                ]
+            },
+            ["{}", '{"a":1}'],
+            ['{"b":2}', '{"a":1,"b":2}'],
+        ),
+        ({"allOf": [{"type": "number"}, {"type": "integer"}]}, ["3"], ["3.5", '"3"']),
+        ({"type": "array", "items": {"const": 1}, "maxItems": 1}, ["[]", "[1]"], ["[1,1]"]),
+        ({"type": "number", "exclusiveMinimum": 16, "maximum": 17}, ["16.5", "17"], ["16", "16.0000000000000001"]),
     ],
 )
 def test_a_grammar_takes_what_conforms_and_nothing_else(
@@ -102,10 +126,51 @@ def test_two_definitions_with_one_name_are_told_apart(loaded: Any) -> None:
     assert not takes(loaded, schema, '{"x":1,"y":1}')
 
 
-def test_a_text_never_holds_a_raw_line_break(loaded: Any) -> None:
-    native = loaded.native
-    guide = JsonGuide(native, json_grammar({"type": "string"}))
+def in_a_text(native: Any, **more: int) -> JsonGuide:
+    """A guide whose text has begun."""
+    guide = JsonGuide(native, json_grammar({"type": "string", **more}))
     guide.accept(next(t for t in range(259, native.vocab_size) if native.piece(t) == b'"'))
+    return guide
+
+
+@pytest.mark.parametrize("code", ["c1 a1", "e0 80", "ed a0", "f0 80", "f4 90", "80", "ff"])
+def test_bytes_that_are_no_text_never_come_up(loaded: Any, code: str) -> None:
+    guide = in_a_text(loaded.native)
+    *begun, last = (3 + byte for byte in bytes.fromhex(code))
+    # A byte's token comes three after its code; some bytes are refused at once, some by what follows.
+    for token in begun:
+        if not guide.allows(token):
+            break
+        guide.accept(token)
+    else:
+        assert not guide.allows(last)
+    guide.close()
+
+
+@pytest.mark.parametrize("text", ["é", "ࠀ", "한", "\U00010000", "\U0010ffff"])
+def test_a_character_of_several_tokens_may_come_up_and_be_finished(loaded: Any, text: str) -> None:
+    guide = in_a_text(loaded.native, minLength=1, maxLength=1)
+    for number, byte in enumerate(text.encode()):
+        ending = guide.closing()
+        assert ending is not None
+        if number:
+            # The bytes that are missing, and the quote.
+            assert len(ending) == len(text.encode()) - number + 1
+        assert guide.allows(3 + byte)
+        guide.accept(3 + byte)
+    assert [loaded.native.piece(token) for token in guide.closing() or []] == [b'"']
+    guide.close()
+
+
+def test_a_control_token_is_no_part_of_an_answer(loaded: Any) -> None:
+    guide = in_a_text(loaded.native, minLength=3, maxLength=9)
+    # The library would take its name, "<s>", which nobody is ever shown.
+    assert not guide.allows(loaded.native.bos)
+    guide.close()
+
+
+def test_a_text_never_holds_a_raw_line_break(loaded: Any) -> None:
+    guide = in_a_text(loaded.native)
     assert not guide.allows(3 + ord("\n"))
     assert guide.allows(3 + ord("a"))
     guide.close()
@@ -177,4 +242,4 @@ def test_bounds_of_numbers_are_never_left(loaded: Any, low: int, span: int, numb
 @pytest.mark.parametrize("members", [5, 200])
 def test_a_grammar_grows_no_faster_than_its_schema(members: int) -> None:
     schema = {"properties": {f"member{number}": {"type": "string"} for number in range(members)}}
-    assert len(json_grammar(schema)) < 200 * members + 1_000
+    assert len(json_grammar(schema).text) < 200 * members + 1_000

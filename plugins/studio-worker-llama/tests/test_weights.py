@@ -79,12 +79,22 @@ def test_an_estimate_counts_the_files_the_cache_and_the_buffers(tiny: Path) -> N
     assert estimate(16) > tiny.stat().st_size + 512 * 354 * 4
 
 
-def test_layers_on_the_gpu_are_estimated_there(tiny: Path) -> None:
+def test_layers_on_the_gpu_are_estimated_there(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studio_worker_llama.native.has_gpu_support", lambda: True)
     model = ModelFiles(id="t", files={"model": [tiny]})
     everything = LlamaEngine(Settings(gpu_layers=-1)).estimate(model)
     assert everything.vram_bytes == LlamaEngine().estimate(model).ram_bytes
     assert LlamaEngine().estimate(model).vram_bytes == 0
     assert everything.ram_bytes < everything.vram_bytes
+    on_cuda = ModelFiles(id="t", files={"model": [tiny]}, options=LoadOptions(device="cuda:1"))
+    assert LlamaEngine().estimate(on_cuda) == everything
+    assert LlamaEngine(Settings(gpu_layers=0)).estimate(on_cuda).vram_bytes == 0
+
+
+def test_a_library_without_gpus_is_estimated_in_ram(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studio_worker_llama.native.has_gpu_support", lambda: False)
+    model = ModelFiles(id="t", files={"model": [tiny]}, options=LoadOptions(device="cuda:0"))
+    assert LlamaEngine(Settings(gpu_layers=-1)).estimate(model).vram_bytes == 0
 
 
 @pytest.mark.parametrize(
@@ -145,4 +155,5 @@ def test_settings_are_taken_as_they_are_given() -> None:
 
 def test_an_engine_on_the_gpu_does_not_promise_the_same_bytes() -> None:
     assert LlamaEngine().deterministic
+    assert LlamaEngine(Settings(gpu_layers=0)).deterministic
     assert not LlamaEngine(Settings(gpu_layers=1)).deterministic

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio_worker_whisper.model import failure, load_model, model_files
+from studio_worker_whisper.model import failure, load_model, model_files, place
 
 from studio_worker import EngineError, LoadOptions, ModelFiles, OutOfMemory
 
@@ -86,6 +86,53 @@ def test_a_device_that_is_not_here_is_worth_another_worker(model: ModelFiles) ->
     with pytest.raises(EngineError) as error:
         load_model(model, device="cuda:0", compute_type=None)
     assert error.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("device", "placed"),
+    [
+        (None, ("cpu", 0)),
+        ("", ("cpu", 0)),
+        ("cpu", ("cpu", 0)),
+        ("vulkan:1", ("cpu", 0)),
+        ("cuda", ("cuda", 0)),
+        ("cuda:0", ("cuda", 0)),
+        ("CUDA:2", ("cuda", 2)),
+    ],
+)
+def test_a_device_is_what_ctranslate2_calls_it(device: str | None, placed: tuple[str, int]) -> None:
+    assert place(device) == placed
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cuda:one", "cuda:-1", "cuda:1:2", "cuda:²", "cuda:9999"])
+def test_a_device_without_a_number_is_refused_by_name(device: str) -> None:
+    with pytest.raises(EngineError, match=rf"the device '{device}' has no number") as error:
+        place(device)
+    assert not error.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("device", "asked"),
+    [
+        ("cuda:1", {"device": "cuda", "device_index": 1, "compute_type": "auto"}),
+        ("cuda:0", {"device": "cuda", "device_index": 0, "compute_type": "auto"}),
+        (None, {"device": "cpu", "device_index": 0, "compute_type": "int8"}),
+    ],
+)
+def test_the_library_is_told_the_device_and_its_index(
+    model: ModelFiles, monkeypatch: pytest.MonkeyPatch, device: str | None, asked: dict[str, Any]
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def refuse(folder: str, **given: Any) -> None:
+        seen.update(given)
+        raise RuntimeError("CUDA failed with error out of memory" if device else "no")
+
+    monkeypatch.setattr("faster_whisper.WhisperModel", refuse)
+    with pytest.raises(EngineError) as error:
+        load_model(model, device=device, compute_type=None)
+    assert {name: seen[name] for name in asked} == asked
+    assert isinstance(error.value, OutOfMemory) is (device is not None)
 
 
 @pytest.mark.parametrize("device", ["mps", "rocm", "cpu", ""])

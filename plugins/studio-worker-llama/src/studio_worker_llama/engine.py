@@ -25,6 +25,7 @@ from studio_worker_llama.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from studio_worker_llama.generation import Model
+    from studio_worker_llama.placing import Placement
 
 REMEDY = (
     "pip install llama-cpp-python (it compiles llama.cpp, which needs a C++ compiler and cmake; for a GPU set first "
@@ -47,7 +48,7 @@ class LlamaEngine(Engine):
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
         # GPUs add up in an order of their own.
-        self.deterministic = self._settings.gpu_layers == 0
+        self.deterministic = not self._settings.gpu_layers
 
     def capabilities(self) -> EngineCapabilities:
         """Any language model that a claim brings."""
@@ -69,7 +70,7 @@ class LlamaEngine(Engine):
 
         weights = find_weights(model.files)
         context = context_tokens(model.options.context_size, weights.trained_context, self._settings)
-        return estimate_bytes(weights, context, self._settings)
+        return estimate_bytes(weights, context, self._settings.batch, self._placement(model).gpu_layers)
 
     def load(self, model: ModelFiles) -> Model:
         """Load the model and compile its chat template.
@@ -89,7 +90,7 @@ class LlamaEngine(Engine):
             context=context_tokens(model.options.context_size, weights.trained_context, settings),
             batch=settings.batch,
             threads=model.options.threads or settings.threads or good_threads(),
-            gpu_layers=0 if model.options.device == "cpu" else settings.gpu_layers,
+            placement=self._placement(model),
         )
         try:
             template = ChatTemplate(
@@ -99,6 +100,12 @@ class LlamaEngine(Engine):
             native.close()
             raise
         return Model(native, template, settings)
+
+    def _placement(self, model: ModelFiles) -> Placement:
+        from studio_worker_llama.native import has_gpu_support
+        from studio_worker_llama.placing import place
+
+        return place(model.options.device, self._settings.gpu_layers, has_gpu_support=has_gpu_support())
 
     def unload(self, loaded: Model) -> None:
         """Give the memory back."""

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from studio_worker import BadInput, EngineError, EngineJob, LlmTask, TextDelta
 from studio_worker_llama.answer import Answer
 from studio_worker_llama.chat import ChatTemplate
-from studio_worker_llama.json_grammar import json_grammar
+from studio_worker_llama.json_grammar import Grammar, json_grammar
 from studio_worker_llama.native import NativeModel
-from studio_worker_llama.sampling import JsonGuide, Sampler
+from studio_worker_llama.sampling import MAX_CLOSING, JsonGuide, Sampler
 from studio_worker_llama.settings import Settings
 
 REPORT_TOKENS = 8
@@ -81,7 +81,7 @@ class Generation:
     def __init__(self, model: Model, job: EngineJob, task: LlmTask) -> None:
         self._model, self._job, self._task = model, job, task
         self._is_json = task.json_schema is not None
-        self._grammar = json_grammar(task.json_schema) if self._is_json else ""
+        self._grammar = json_grammar(task.json_schema) if self._is_json else None
         prompt = model.template.prompt(task)
         text, is_thinking = prompt.text, prompt.is_thinking
         if self._is_json and is_thinking:
@@ -122,7 +122,7 @@ class Generation:
                 settings=self._model.settings,
             )
         ) as sampler:
-            pieces = self._guided(sampler) if self._is_json else self._free(sampler)
+            pieces = self._free(sampler) if self._grammar is None else self._guided(sampler, self._grammar)
             for piece in pieces:
                 delta = answer.feed(piece)
                 if delta.text or delta.reasoning:
@@ -152,18 +152,11 @@ class Generation:
             native.go_on(token)
             token = sampler.sample()
 
-    def _guided(self, sampler: Sampler) -> Iterator[bytes]:
-        """The same within the schema's grammar; as the budget ends, the answer is brought to its shortest end."""
+    def _guided(self, sampler: Sampler, grammar: Grammar) -> Iterator[bytes]:
+        """The same within the schema's grammar; as the budget ends, the answer is brought to a short end."""
         native = self._model.native
-        with closing(JsonGuide(native, self._grammar, self._stops)) as guide:
-            ending = guide.closing()
-            if ending is None:
-                raise BadInput("task.stop: no answer that keeps to jsonSchema is free of these texts")
-            if len(ending) > self._budget:
-                raise BadInput(
-                    f"task.maxTokens: {self._budget} tokens are too few for jsonSchema, whose shortest answer "
-                    f"takes up to {len(ending)}"
-                )
+        with closing(JsonGuide(native, grammar, self._stops)) as guide:
+            self._check_budget(guide.closing())
             logits = self._first_logits()
             token: int | None = sampler.sample_from(logits)
             while True:
@@ -175,10 +168,12 @@ class Generation:
                     self._count()
                     self.completion.finish_reason = "stop"
                     return
-                after = guide.closing(token) if token is not None and left <= self._watch_from() else ending
-                if token is None or after is None or (left <= self._watch_from() and len(after) > left - 1):
-                    ending = guide.closing() or []
-                    for closer in ending:
+                if token is not None and guide.must_watch(left):
+                    after = guide.closing(token)
+                    # What the next steps need must still fit once this token is taken.
+                    token = token if after is not None and len(after) < left else None
+                if token is None:
+                    for closer in guide.closing() or []:
                         self._count()
                         yield native.piece(closer)
                     return
@@ -190,11 +185,16 @@ class Generation:
                 native.go_on(token)
                 token = sampler.sample()
 
-    def _watch_from(self) -> int:
-        """How many tokens before the budget's end each step must leave room for an end: the grammar's own length, since
-        no single token can open more than the whole schema spells out.
-        """
-        return len(self._grammar) + 64
+    def _check_budget(self, ending: list[int] | None) -> None:
+        if ending is None and self._stops:
+            raise BadInput("task.stop: no answer that keeps to jsonSchema is free of these texts")
+        if ending is None:
+            raise BadInput(f"task.jsonSchema: its shortest answer takes more than {MAX_CLOSING:,} tokens")
+        if len(ending) > self._budget:
+            raise BadInput(
+                f"task.maxTokens: {self._budget} tokens are too few for jsonSchema, whose shortest answer "
+                f"takes up to {len(ending)}"
+            )
 
     def _first_logits(self) -> Any:
         job, total = self._job, len(self._tokens)

@@ -9,8 +9,12 @@ from studio_worker import BadInput
 
 _INTEGER = '"-"? ("0" | [1-9] [0-9]{0,14})'
 _FRACTION = '("." [0-9]{1,15})?'
-_FARTHEST = 10**15 - 1
+_EXACT_DIGITS = 15
+_FARTHEST = 10**_EXACT_DIGITS - 1
 _MAX_LISTED = 200
+
+LONGEST = 34
+"""Characters of the longest number: a sign, 15 digits, a point, 15 more, and what follows an ``e``."""
 
 Bound = float | int | None
 
@@ -46,11 +50,14 @@ def number_rule(low: Bound, high: Bound, is_above: bool, is_below: bool, *, at: 
     if max(first, -_FARTHEST) <= min(last, _FARTHEST):
         rules.append(_integers(max(first, -_FARTHEST), min(last, _FARTHEST)))
     # x.5 lies between x and the next whole number away from zero, so both must be inside; a fraction has a last digit
-    # that is no zero, which keeps it from being the bound itself.
-    fraction = '"." [0-9]{0,14} [1-9]'
-    if max(least, 0) <= min(most, _FARTHEST) - 1:
+    # that is no zero, which keeps it from being the bound itself: within the 15 digits that a double keeps apart.
+    digits = (
+        _EXACT_DIGITS - 1 - max((len(str(int(abs(bound)))) for bound in (low, high) if bound is not None), default=0)
+    )
+    fraction = f'"." [0-9]{{0,{max(digits - 1, 0)}}} [1-9]'
+    if digits > 0 and max(least, 0) <= min(most, _FARTHEST) - 1:
         rules.append(f"({_integers(max(least, 0), min(most, _FARTHEST) - 1)}) {fraction}")
-    if max(-most, 0) <= min(-least, _FARTHEST) - 1:
+    if digits > 0 and max(-most, 0) <= min(-least, _FARTHEST) - 1:
         rules.append(f'"-" ({_integers(max(-most, 0), min(-least, _FARTHEST) - 1)}) {fraction}')
     if not rules and low is not None and high is not None:
         rules = _listed(Fraction(str(low)), Fraction(str(high)), is_above, is_below)

@@ -17,12 +17,13 @@ import llama_cpp as llama
 import numpy as np
 
 from studio_worker import Cancelled, EngineError, OutOfMemory
+from studio_worker_llama.placing import Placement
 
 _START_LOCK = threading.Lock()
 _said: collections.deque[str] = collections.deque(maxlen=20)
 _is_started = False
 _ERROR_LEVEL = 4
-_CONTINUED = 5
+_ABORTED, _NO_MEMORY = 2, -2
 
 
 @llama.llama_log_callback  # type: ignore[untyped-decorator]  # the library has no types for it
@@ -42,6 +43,11 @@ def start_backend() -> None:
             _is_started = True
 
 
+def has_gpu_support() -> bool:
+    """Whether the library was built for GPUs."""
+    return bool(llama.llama_supports_gpu_offload())
+
+
 class NativeModel:
     """A loaded model with one sequence of context.
 
@@ -50,14 +56,14 @@ class NativeModel:
         context: tokens of context.
         batch: prompt tokens read at once.
         threads: CPU threads.
-        gpu_layers: layers on the GPU, -1 for all.
+        placement: which layers go to which GPU.
 
     Raises:
         EngineError: the library does not take the file; another try helps only where a GPU is asked for.
         OutOfMemory: it does not fit.
     """
 
-    def __init__(self, path: Path, *, context: int, batch: int, threads: int, gpu_layers: int) -> None:
+    def __init__(self, path: Path, *, context: int, batch: int, threads: int, placement: Placement) -> None:
         start_backend()
         _said.clear()
         self.closers: Any = None
@@ -70,15 +76,17 @@ class NativeModel:
         self._read_as_prompt = 0
         self._first_logits: tuple[list[int], Any] | None = None
         params = llama.llama_model_default_params()
-        params.n_gpu_layers = 0x7FFFFFFF if gpu_layers < 0 else gpu_layers
+        params.n_gpu_layers = 0x7FFFFFFF if placement.gpu_layers < 0 else placement.gpu_layers
+        if placement.gpu is not None:
+            params.split_mode, params.main_gpu = llama.LLAMA_SPLIT_MODE_NONE, placement.gpu
         self._model = llama.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
-            raise _failure(f"{path.name} could not be loaded", is_retryable=gpu_layers != 0)
+            raise _failure(f"{path.name} could not be loaded", is_retryable=placement.is_on_gpu)
         self.vocab = llama.llama_model_get_vocab(self._model)
         try:
             if llama.llama_model_has_encoder(self._model) or llama.llama_model_is_diffusion(self._model):
                 raise EngineError(f"{path.name} is no model that answers token by token", retryable=False)
-            self._make_context(context, batch, threads, is_retryable=gpu_layers != 0)
+            self._make_context(context, batch, threads, is_on_gpu=placement.is_on_gpu)
         except BaseException:
             self.close()
             raise
@@ -86,14 +94,16 @@ class NativeModel:
         self.batch = min(batch, context)
         self.vocab_size = int(llama.llama_vocab_n_tokens(self.vocab))
 
-    def _make_context(self, context: int, batch: int, threads: int, *, is_retryable: bool) -> None:
+    def _make_context(self, context: int, batch: int, threads: int, *, is_on_gpu: bool) -> None:
         params = llama.llama_context_default_params()
+        # A library built for GPUs would lend one to a model on the CPU, and its memory.
+        params.offload_kqv = params.op_offload = is_on_gpu
         params.n_ctx, params.n_batch, params.n_ubatch = context, min(batch, context), min(batch, context)
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
         self._context = llama.llama_init_from_model(self._model, params)
         if not self._context:
-            raise _failure(f"a context of {context:,} tokens could not be made", is_retryable=is_retryable)
+            raise _failure(f"a context of {context:,} tokens could not be made", is_retryable=is_on_gpu)
 
     def close(self) -> None:
         """Give everything back; more than once is fine."""
@@ -219,8 +229,10 @@ class NativeModel:
             self._read += tokens
             return
         self._keep(0)
-        if code == 2:
+        if code == _ABORTED:
             raise Cancelled
+        if code == _NO_MEMORY:
+            raise OutOfMemory(f"llama.cpp found no memory for {len(tokens):,} tokens: {_last_words()}")
         raise _failure(f"llama.cpp could not go on (code {code})", is_retryable=True)
 
     def _keep(self, length: int) -> bool:
@@ -239,9 +251,13 @@ class NativeModel:
         return self._is_cancelled()
 
 
+def _last_words() -> str:
+    return ("; ".join(dict.fromkeys(_said)) or "llama.cpp says no more")[:600]
+
+
 def _failure(doing: str, *, is_retryable: bool) -> EngineError:
-    why = "; ".join(dict.fromkeys(_said)) or "llama.cpp says no more"
-    sentence = f"{doing}: {why[:600]}"
+    why = _last_words()
+    sentence = f"{doing}: {why}"
     if any(word in why.lower() for word in ("alloc", "out of memory", "insufficient memory", "cudamalloc")):
         return OutOfMemory(sentence)
     return EngineError(sentence, retryable=is_retryable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,15 @@ import llama_cpp as llama
 import numpy as np
 
 from studio_worker import EngineError
+from studio_worker_llama.closers import closers_of
+from studio_worker_llama.json_grammar import Grammar
 from studio_worker_llama.native import NativeModel
 from studio_worker_llama.settings import Settings
 
 _CANDIDATE = np.dtype([("id", np.intc), ("logit", np.single), ("p", np.single)], align=True)
-_CLOSERS = b'"a}],:0123456789'
-"""What ends things first: a quote, else a text that must be longer gets an "a", else brackets."""
-_PRINTABLE = 95
-_MAX_CLOSING = 4_096
+MAX_CLOSING = 4_096
+"""Tokens of the longest end that is looked for."""
+
 _MAX_REFUSALS = 256
 
 
@@ -75,28 +77,29 @@ class Sampler:
 
 
 class JsonGuide:
-    """Keeps an answer within a grammar, and knows at any time how to end it in the fewest steps.
+    """Keeps an answer within a grammar, and knows at any time how to end it in few steps.
 
     Args:
         model: whose tokens they are.
-        grammar: GBNF with the rule ``root``.
+        grammar: what the answer must keep to.
         stops: texts that the answer must not hold.
 
     Raises:
         EngineError: the library cannot read the grammar.
     """
 
-    def __init__(self, model: NativeModel, grammar: str, stops: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: NativeModel, grammar: Grammar, stops: tuple[str, ...] = ()) -> None:
         self._model = model
-        self._stops = tuple(stop.encode() for stop in stops)
+        self._stops = tuple(stop.encode() for stop in stops if stop)
         self._keep = max(map(len, self._stops), default=0)
-        self._text = b""
-        self._grammar = llama.llama_sampler_init_grammar(model.vocab, grammar.encode(), b"root")
+        self._reach = grammar.reach
+        self._so_far = _SoFar()
+        self._grammar = llama.llama_sampler_init_grammar(model.vocab, grammar.text.encode(), b"root")
         if not self._grammar:
             raise EngineError(
                 "task.jsonSchema makes a grammar that llama.cpp cannot read: simplify it", retryable=False
             )
-        self._closers = _closing_tokens(model)
+        self._closers = closers_of(model)
 
     def close(self) -> None:
         """Give it back."""
@@ -104,9 +107,13 @@ class JsonGuide:
             llama.llama_sampler_free(self._grammar)
             self._grammar = None
 
+    def must_watch(self, left: int) -> bool:
+        """Whether with so many tokens left each step has to be held against the way to the end."""
+        return bool(self._stops) or left <= self._reach + 1
+
     def allows(self, token: int) -> bool:
         """Whether the answer may go on with this token."""
-        return bool(_allowed(self._grammar, [token])) and not self._completes_stop(token)
+        return bool(_allowed(self._grammar, [token])) and self._fits(token, self._so_far) is not None
 
     def choose(self, sampler: Sampler, logits: Any) -> int | None:
         """A token within the grammar by the sampler's lot; None where no allowed one is free of stop texts."""
@@ -118,7 +125,7 @@ class JsonGuide:
             if not len(allowed):
                 return None
             token = sampler.choose(allowed.copy())
-            if not self._completes_stop(token):
+            if self._fits(token, self._so_far) is not None:
                 return token
             candidates["logit"][candidates["id"] == token] = -np.inf
         return None
@@ -126,69 +133,63 @@ class JsonGuide:
     def accept(self, token: int) -> None:
         """Go on with an allowed token."""
         llama.llama_sampler_accept(self._grammar, token)
-        self._text = (self._text + self._model.piece(token))[-self._keep :] if self._keep else b""
+        self._so_far = self._fits(token, self._so_far) or self._so_far
 
     def closing(self, after: int | None = None) -> list[int] | None:
         """Tokens that end the answer from here, or from after one more token; None where none were found."""
         copy = llama.llama_sampler_clone(self._grammar)
-        text, tokens = self._text, list[int]()
+        so_far, tokens = self._so_far, list[int]()
         try:
             if after is not None:
                 llama.llama_sampler_accept(copy, after)
-                text += self._model.piece(after)
-            while len(tokens) <= _MAX_CLOSING:
+                so_far = self._fits(after, so_far) or so_far
+            while len(tokens) <= MAX_CLOSING:
                 allowed = set(_allowed(copy, self._closers.tokens))
-                if self._closers.end in allowed:
-                    return tokens
-                token = next(
-                    (t for t in self._closers.tokens if t in allowed and not self._completes_stop(t, text)), None
-                )
-                if token is None:
+                for token in self._closers.in_order(allowed):
+                    following = self._fits(token, so_far)
+                    if following is not None:
+                        break
+                else:
                     return None
+                if token == self._closers.end:
+                    return tokens
                 llama.llama_sampler_accept(copy, token)
-                text = (text + self._model.piece(token))[-1_000:]
+                so_far = following
                 tokens.append(token)
             return None
         finally:
             llama.llama_sampler_free(copy)
 
-    def _completes_stop(self, token: int, text: bytes | None = None) -> bool:
-        if not self._stops:
-            return False
-        whole = (self._text if text is None else text) + self._model.piece(token)
-        return any(stop in whole for stop in self._stops)
+    def _fits(self, token: int, so_far: _SoFar) -> _SoFar | None:
+        """What there is after the token; None where its bytes are no text here, or complete a stop text.
+
+        The grammar looks at code points only, so that it takes a letter spelt in too many bytes, and at the names of
+        control tokens, which are no part of an answer.
+        """
+        if self._model.is_end(token):
+            return None if so_far.half else so_far
+        piece = self._model.piece(token)
+        text = so_far.tail + piece
+        if not piece or any(stop in text for stop in self._stops):
+            return None
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            decoder.decode(so_far.half + piece)
+        except UnicodeDecodeError:
+            return None
+        half = decoder.getstate()[0]
+        # Python's decoder waits for the third byte before it refuses a surrogate.
+        if half[:1] == b"\xed" and half[1:2] >= b"\xa0":
+            return None
+        return _SoFar(text[-self._keep :] if self._keep else b"", half)
 
 
 @dataclass(frozen=True, slots=True)
-class _Closers:
-    """A token that ends an answer, and the tokens of one character each, those that end things first."""
+class _SoFar:
+    """The end of an answer: as much as a stop text may begin in, and the bytes of a character that is not whole yet."""
 
-    end: int
-    tokens: list[int]
-
-
-def _closing_tokens(model: NativeModel) -> _Closers:
-    if model.closers is None:
-        model.closers = _find_closers(model)
-    closers: _Closers = model.closers
-    return closers
-
-
-def _find_closers(model: NativeModel) -> _Closers:
-    found: dict[int, int] = {}
-    end = model.eos if model.eos >= 0 and model.is_end(model.eos) else -1
-    for token in range(model.vocab_size):
-        if end < 0 and model.is_end(token):
-            end = token
-        piece = model.piece(token)
-        if len(piece) == 1 and 32 <= piece[0] < 127:
-            found.setdefault(piece[0], token)
-            if len(found) == _PRINTABLE and end >= 0:
-                break
-    if end < 0:
-        raise EngineError("the model has no token that ends an answer, so it cannot keep to a schema", retryable=False)
-    order = [*_CLOSERS, *(code for code in sorted(found, reverse=True) if code not in _CLOSERS)]
-    return _Closers(end, [end, *(found[code] for code in order if code in found)])
+    tail: bytes = b""
+    half: bytes = b""
 
 
 def _allowed(grammar: Any, tokens: list[int]) -> list[int]:

@@ -15,7 +15,8 @@ class Settings:
     """How models are loaded and sampled.
 
     Attributes:
-        gpu_layers: layers that go to the GPU: 0 for none, -1 for all.
+        gpu_layers: layers that go to the GPU: 0 for none, -1 for all; None: all on a GPU that the worker's `device`
+            names, none otherwise.
         context_size: tokens of context where the source names none; never more than the model was trained for.
         threads: CPU threads, 0 for a good number for this machine.
         batch: prompt tokens that are read at once.
@@ -23,7 +24,7 @@ class Settings:
         min_p: leave out tokens less likely than this share of the likeliest.
     """
 
-    gpu_layers: int = 0
+    gpu_layers: int | None = None
     context_size: int = DEFAULT_CONTEXT
     threads: int = 0
     batch: int = 512

@@ -72,18 +72,25 @@ def find_weights(files: Mapping[str, list[Path]]) -> Weights:
     return Weights(parts[0], parts, header)
 
 
-def estimate_bytes(weights: Weights, context: int, settings: Settings) -> Estimate:
-    """What loading takes: the files, the key and value cache of the context at two bytes a number, the buffers."""
+def estimate_bytes(weights: Weights, context: int, batch: int, gpu_layers: int) -> Estimate:
+    """What loading takes: the files, the key and value cache of the context at two bytes a number, the buffers.
+
+    Args:
+        weights: the model.
+        context: tokens of context.
+        batch: prompt tokens read at once.
+        gpu_layers: layers on the GPU, -1 for all.
+    """
     header = weights.header
     layers, heads = header.number("block_count"), header.number("attention.head_count", 1)
     width = header.number("embedding_length") // max(heads, 1)
     row = header.number("attention.key_length", width) + header.number("attention.value_length", width)
     cache = 2 * context * layers * header.number("attention.head_count_kv", heads) * row
-    logits = 4 * settings.batch * header.lengths.get("tokenizer.ggml.tokens", 0)
+    logits = 4 * batch * header.lengths.get("tokenizer.ggml.tokens", 0)
     total = weights.size + cache + logits + _WORKING_BYTES
-    if not settings.gpu_layers:
+    if not gpu_layers:
         return Estimate(ram_bytes=total)
-    share = 1.0 if settings.gpu_layers < 0 or not layers else min(1.0, settings.gpu_layers / layers)
+    share = 1.0 if gpu_layers < 0 or not layers else min(1.0, gpu_layers / layers)
     on_gpu = int((total - _WORKING_BYTES) * share) + _WORKING_BYTES
     return Estimate(ram_bytes=total - on_gpu + _WORKING_BYTES, vram_bytes=on_gpu)
 

@@ -77,10 +77,10 @@ class WhisperEngine(Engine):
 
     def estimate(self, model: ModelFiles) -> Estimate:
         """The weights, and what one piece of sound takes."""
-        from studio_worker_whisper.model import model_files
+        from studio_worker_whisper.model import model_files, place
 
         weights = model_files(model.files)["model.bin"].stat().st_size
-        on_cuda = (model.options.device or self._device or "").startswith("cuda")
+        on_cuda = place(model.options.device or self._device)[0] == "cuda"
         working = 500_000_000
         return Estimate(ram_bytes=working if on_cuda else weights + working, vram_bytes=2 * weights if on_cuda else 0)
 

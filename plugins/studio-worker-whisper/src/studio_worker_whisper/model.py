@@ -55,7 +55,7 @@ def load_model(model: ModelFiles, *, device: str | None, compute_type: str | Non
         OutOfMemory: the model does not fit.
     """
     named = model_files(model.files)
-    kind, _, index = (device or "cpu").partition(":")
+    kind, index = place(device)
     on_cuda = kind == "cuda"
     compute_type = compute_type or ("auto" if on_cuda else "int8")
     with tempfile.TemporaryDirectory(prefix="studio-worker-whisper-") as made:
@@ -63,15 +63,32 @@ def load_model(model: ModelFiles, *, device: str | None, compute_type: str | Non
         try:
             whisper = faster_whisper.WhisperModel(
                 str(folder),
-                device="cuda" if on_cuda else "cpu",
-                device_index=int(index) if on_cuda and index.isdecimal() else 0,
+                device=kind,
+                device_index=index,
                 compute_type=compute_type,
                 cpu_threads=model.options.threads or 0,
                 local_files_only=True,
             )
         except Exception as error:
             raise failure(error, f"the Whisper model {model.id} could not be loaded", retryable=on_cuda) from error
-    return Model(whisper, device="cuda" if on_cuda else "cpu", compute_type=str(whisper.model.compute_type))
+    return Model(whisper, device=kind, compute_type=str(whisper.model.compute_type))
+
+
+def place(device: str | None) -> tuple[str, int]:
+    """A device as CTranslate2 calls it, ``cuda`` or ``cpu``, and its index; it knows no other kinds.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1`` …; another kind, or None, is the CPU.
+
+    Raises:
+        EngineError: the device has no number; never worth another try.
+    """
+    kind, colon, number = (device or "cpu").lower().partition(":")
+    if kind != "cuda":
+        return "cpu", 0
+    if colon and not (number.isascii() and number.isdecimal() and len(number) < 4):
+        raise EngineError(f"the device {device!r} has no number after its colon, as cuda:1 has", retryable=False)
+    return "cuda", int(number or 0)
 
 
 def model_files(files: Mapping[str, list[Path]]) -> dict[str, Path]:
