@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, TypeAlias
@@ -20,6 +21,9 @@ MAX_RANDOM_SEED = 2**63 - 1
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 MAX_AUDIO_BYTES = 512 * 1024 * 1024
+
+DeviceChoice: TypeAlias = Callable[[str], str | None]
+"""The device that the operator has set for a plugin's engines, by the plugin's name; None: the engine decides."""
 
 InputRole: TypeAlias = Literal["image", "mask", "ref_image", "audio"]
 
@@ -105,13 +109,13 @@ class Plan:
         )
 
 
-def draw(asked: dict[str, Any] | LocalOrder, routes: Routes, *, device: str | None, rng: Random) -> Plan:
+def draw(asked: dict[str, Any] | LocalOrder, routes: Routes, *, device: DeviceChoice, rng: Random) -> Plan:
     """The plan of a claim, or of a local order.
 
     Args:
         asked: the raw claim of an offer, or a local order.
         routes: the engines of this moment; asked once.
-        device: where the operator wants models to run.
+        device: where the operator wants the models of a plugin's engines to run.
         rng: where a seed comes from that the task does not carry.
 
     Raises:
@@ -166,7 +170,7 @@ def _plan(
     task: Task,
     source: ModelSource | None,
     routes: Routes,
-    device: str | None,
+    device: DeviceChoice,
     rng: Random,
     *,
     attempt: int | None = None,
@@ -182,7 +186,7 @@ def _plan(
         source=source,
         route=route,
         seed=rng.randint(0, MAX_RANDOM_SEED) if carried is None else carried,
-        options=load_options(task, source, device),
+        options=load_options(task, source, device(route.engine.plugin)),
         prompt=whole_prompt(task),
         inputs=wanted_inputs(task),
         attempt=attempt,

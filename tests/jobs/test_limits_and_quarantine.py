@@ -53,7 +53,7 @@ async def test_a_job_without_a_word_is_ended_and_its_stage_named(open_room, tmp_
     async with open_room(tmp_path, engines=[SlowEngine()], limits=LIMITS, clock=SystemClock()) as room:
         room.offer(wire, slow_claim)
         failed = await wire.until("fail")
-    assert "engine 'slow' was given up: stage 'load' is overdue" in failed.error
+    assert "engine 'slow' was given up: stage 'first output' is overdue" in failed.error
     assert failed.retryable is True
 
 
