@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from studio_worker.engines.base import EngineJob
+from studio_worker.engines.child_end import ChildEnd, EndListener
 from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.child_process import ChildProcess
 from studio_worker.engines.engine_voice import EngineVoice
@@ -37,7 +38,7 @@ from studio_worker.engines.messages import (
 from studio_worker.engines.process_group import group_is_gone, living_members
 from studio_worker.engines.run_in_child import RunInChild
 from studio_worker.engines.working import ChunkCallback
-from studio_worker.errors import EngineError, OutOfMemory
+from studio_worker.errors import EngineError
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
 
@@ -57,24 +58,6 @@ GONE_SECS = 2.0
 """How long the process group is looked for after SIGKILL."""
 
 
-class EndListener(Protocol):
-    """Told on the loop how a child ends."""
-
-    def died(self, model: str | None, why: str, *, has_begun: bool) -> None:
-        """It died of itself, or was ended for hanging.
-
-        Args:
-            model: the model at work; None: no job ran.
-            why: the end of a sentence of "it".
-            has_begun: whether its engine had been built.
-        """
-        ...
-
-    def gone(self) -> None:
-        """Nothing is left of it, whatever ended it: its memory is free."""
-        ...
-
-
 class EngineProcess:
     """One child that serves one engine. Made by `start`.
 
@@ -82,18 +65,14 @@ class EngineProcess:
         name: the engine's name, for sentences.
         ends: told of its end.
         folders: where its temporary files go.
-        oom_kills: how many processes the system has killed for their memory so far; asked in a thread.
+        how: what becomes known of its end.
     """
 
-    def __init__(
-        self, name: str, ends: EndListener, folders: ChildFolders, oom_kills: Callable[[], int | None]
-    ) -> None:
+    def __init__(self, name: str, ends: EndListener, folders: ChildFolders, how: ChildEnd) -> None:
         self._name = name
         self._ends = ends
         self._folders = folders
-        self._oom_kills = oom_kills
-        self._kills_before: int | None = None
-        self._is_out_of_memory = False
+        self._how = how
         self._loop = asyncio.get_running_loop()
         self._voice = EngineVoice(name, self._loop.time)
         self._runs: dict[int, RunInChild] = {}
@@ -101,10 +80,7 @@ class EngineProcess:
         self._numbers = 0
         self._timers: set[asyncio.TimerHandle] = set()
         self._starting: asyncio.TimerHandle | None = None
-        self._ending: str | None = None
-        self._is_death = True
         self._is_retiring = False
-        self._refusal: str | None = None
         self._process = ChildProcess(self)
         self._end: asyncio.Task[None]
         self.is_gone = False
@@ -129,14 +105,14 @@ class EngineProcess:
             variables: what its environment gets.
             ends: as above.
             folders: as above.
-            oom_kills: as above.
+            oom_kills: how many processes the system has killed for their memory so far; asked in a thread.
 
         Raises:
             EngineError: no process could be started.
         """
-        process = cls(name, ends, folders, oom_kills)
+        process = cls(name, ends, folders, await asyncio.to_thread(ChildEnd, oom_kills))
         try:
-            folder = await asyncio.to_thread(process._prepare)
+            folder = await asyncio.to_thread(folders.make)
             try:
                 own = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
                 await process._process.start({**variables, **own})
@@ -154,7 +130,7 @@ class EngineProcess:
     @property
     def is_usable(self) -> bool:
         """Whether new runs may be begun."""
-        return self._ending is None and not self._is_retiring and not self._process.has_exited
+        return self._how.ending is None and not self._is_retiring and not self._process.has_exited
 
     @property
     def is_busy(self) -> bool:
@@ -209,8 +185,8 @@ class EngineProcess:
             why: the end of a sentence of "it", for the runs that this ends.
             is_death: whether the engine is to blame.
         """
-        if self._ending is None and not self._process.has_exited:
-            self._ending, self._is_death = why, is_death
+        if self._how.ending is None and not self._process.has_exited:
+            self._how.ending, self._how.is_blamed = why, is_death
             self._process.end(is_hard=False)
             self._later(TERM_SECS, self._process.end)
 
@@ -226,7 +202,7 @@ class EngineProcess:
                 self.is_ready = True
                 self._started_up()
             case Refused(reason):
-                self._refusal = reason
+                self._how.refusal = reason
                 self.end("its engine could not be built")
             case Estimated(call) | Unloaded(call):
                 self._answered(call, message)
@@ -272,16 +248,12 @@ class EngineProcess:
             why = f"it hung ({hangs})" if hangs is not None else "a cancelled job did not stop when it was asked to"
             self.end(why, is_death=hangs is not None)
 
-    def _prepare(self) -> Path:
-        self._kills_before = self._oom_kills()
-        return self._folders.make()
-
     async def _see_to_the_end(self, folder: Path) -> None:
         """The one task of this child: from its start to the end of everything that it started."""
         try:
             await self._process.ended()
-            if self._ending is None and self._process.was_killed:
-                self._is_out_of_memory = await asyncio.to_thread(self._was_killed_for_memory)
+            if self._how.ending is None and self._process.was_killed:
+                await asyncio.to_thread(self._how.look)
         finally:
             for timer in self._timers:
                 timer.cancel()
@@ -299,36 +271,19 @@ class EngineProcess:
         if self.is_gone:
             self._ends.gone()
 
-    def _was_killed_for_memory(self) -> bool:
-        now = self._oom_kills()
-        return now is not None and self._kills_before is not None and now > self._kills_before
-
     def _fail_runs(self) -> None:
         """End what waits. A run that nobody waits for lets go later, when the whole group is gone."""
-        is_death = self._refusal is None and (self._ending is None or self._is_death)
-        why = self._why()
+        why = self._how.why(self._process, self._voice.last_words)
         models = [run.job.model for run in self._runs.values()]
-        if is_death:
+        if self._how.is_death:
             self._ends.died(models[0] if models else None, why, has_begun=self.is_ready)
-        error = EngineError(f"the process of engine '{self._name}' is gone: {why}")
-        if self._refusal is not None:
-            error = EngineError(f"engine '{self._name}' failed: {self._refusal}")
-        elif self._is_out_of_memory:
-            error = OutOfMemory(f"engine '{self._name}' ran out of memory: {why}")
+        error = self._how.error(self._name, why)
         for run in list(self._runs.values()):
             if run.is_lost(error):
                 self._ended(run)
         for answer in self._calls.values():
             if not answer.done():
                 answer.set_result(None)
-
-    def _why(self) -> str:
-        if self._ending is not None:
-            return self._ending
-        how = self._process.how_it_ended()
-        if self._is_out_of_memory:
-            how += ", by the system, which had no memory left"
-        return f"{how}; it printed: {self._voice.last_words}" if self._voice.last_words else how
 
     def _number(self) -> int:
         self._numbers += 1
