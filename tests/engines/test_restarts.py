@@ -68,7 +68,7 @@ def test_a_start_that_went_well_forgets_the_deaths_before_it(restarts, clock):
 # through the host
 
 
-async def test_jobs_of_an_engine_whose_process_dies_at_its_start_fail_at_once_until_its_pause_is_over(
+async def test_while_a_process_that_died_at_its_start_rests_jobs_fail_at_once_with_its_reason(
     workshop, clock, tmp_path
 ):
     starts = tmp_path / "starts"
