@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,6 +183,23 @@ def _no_progress(step: int, total: int, stage: str, preview: bytes | None) -> No
     """Progress that nobody follows."""
 
 
+class CancelFlag:
+    """Asks one job to end: set once, read from any thread. Nobody waits for it, so it is lighter than an event."""
+
+    __slots__ = ("_is_set",)
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """Ask."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """Whether somebody has asked."""
+        return self._is_set
+
+
 @dataclass(slots=True, kw_only=True)
 class EngineJob:
     """One job as its engine sees it.
@@ -216,7 +232,7 @@ class EngineJob:
     loaded: Any = None
     meta: dict[str, Any] = field(default_factory=dict)
     _on_progress: ProgressCallback = field(default=_no_progress, repr=False)
-    _cancel: threading.Event = field(default_factory=threading.Event, repr=False)
+    _cancel: CancelFlag = field(default_factory=CancelFlag, repr=False)
     _watch: JobWatch | None = field(default=None, repr=False)
 
     def progress(self, step: int, total: int, *, stage: str = "run", preview: bytes | None = None) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio_worker.engines.base import EngineJob, ProgressCallback
+from studio_worker.engines.base import CancelFlag, EngineJob, ProgressCallback
 from studio_worker.engines.job_watch import JobWatch
 from studio_worker.engines.router import Route
 from studio_worker.engines.working import ChunkCallback
@@ -45,7 +44,7 @@ class EngineCall:
     on_chunk: ChunkCallback | None = None
     watch: JobWatch | None = None
 
-    def to_job(self, progress: ProgressCallback, cancel: threading.Event) -> EngineJob:
+    def to_job(self, progress: ProgressCallback, cancel: CancelFlag) -> EngineJob:
         """The job as the engine sees it."""
         return EngineJob(
             id=self.job_id,

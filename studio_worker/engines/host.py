@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from studio_worker.clock import Clock, SystemClock
-from studio_worker.engines.base import Engine, Estimate, JobInfo, Outcome
+from studio_worker.engines.base import CancelFlag, Engine, Estimate, JobInfo, Outcome
 from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.child_process import import_path, plain
 from studio_worker.engines.chunks import ChunkRelay
@@ -50,12 +49,12 @@ CANCEL_GRACE_SECS = 5.0
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A job at work: what asks it to stop, what ends its call, and why that was done."""
+    """A job at work: what asks it to stop, the task that awaits it, and why that was given up."""
 
     call: EngineCall
     runner: Runner
-    cancel: threading.Event
-    deadline: asyncio.Timeout
+    cancel: CancelFlag
+    task: asyncio.Task[Any]
     why: str = ""
 
 
@@ -152,21 +151,25 @@ class Host:
         if self._is_closed:
             raise EngineError(f"engine '{engine.name}' takes no more jobs: the worker is stopping")
         runner = self._runners.get(engine.key) or self._new_runner(engine)
-        cancel = threading.Event()
+        task = asyncio.current_task()
+        assert task is not None  # a coroutine runs in one
+        asked = task.cancelling()
+        cancel = CancelFlag()
         progress = ProgressRelay(call.on_progress, job_id=call.job_id)
         chunks = None if call.on_chunk is None else ChunkRelay(call.on_chunk, job_id=call.job_id)
         job = call.to_job(progress, cancel)
         started = self._clock.monotonic()
-        running = _Running(call, runner, cancel, asyncio.timeout(None))
+        running = _Running(call, runner, cancel, task)
         self._running.add(running)
         is_done = False
         error: JobError | None = None
         try:
-            async with running.deadline:
-                output = await runner.run(job, call.model, chunks)
+            output = await runner.run(job, call.model, chunks)
             is_done = True
             return output
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not running.why or task.uncancel() > asked:
+                raise
             error = EngineError(f"engine '{engine.name}' was given up: {running.why}")
             raise error from None
         except JobError as problem:
@@ -193,7 +196,7 @@ class Host:
         for job in found:
             job.why = why
             job.runner.give_up(job_id, why)
-            job.deadline.reschedule(asyncio.get_running_loop().time())
+            job.task.cancel()
         return bool(found)
 
     async def estimate(self, route: Route, model: ModelFiles) -> Estimate | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from studio_worker.engines.base import AudioChunk, Engine, EngineJob, TextDelta
+from studio_worker.engines.base import AudioChunk, CancelFlag, Engine, EngineJob, TextDelta
 from studio_worker.engines.failures import job_error, pack_error
 from studio_worker.engines.framing import MAX_ORDER_BYTES, BrokenFrame, read_frame
 from studio_worker.engines.job_watch import Held
@@ -65,7 +65,7 @@ class Serving:
         self._warm: WarmModel | None = None
         self._meter: MemoryMeter | None = None
         self._lock = threading.Lock()
-        self._cancels: dict[int, threading.Event] = {}
+        self._cancels: dict[int, CancelFlag] = {}
 
     def start(self, requests: BinaryIO, leave: Callable[[], None]) -> None:
         """Serve `requests` in threads from now on; `leave` is called at their end."""
@@ -93,7 +93,7 @@ class Serving:
                 match read_down(frame):
                     case Run() as order:
                         with self._lock:
-                            cancel = self._cancels[order.run] = threading.Event()
+                            cancel = self._cancels[order.run] = CancelFlag()
                         self._crew.submit(partial(self._run, order, cancel))
                     case Cancel(run):
                         with self._lock:
@@ -107,7 +107,7 @@ class Serving:
         finally:
             leave()
 
-    def _run(self, order: Run, cancel: threading.Event) -> None:
+    def _run(self, order: Run, cancel: CancelFlag) -> None:
         try:
             self._built.wait()
             self._outbox.send(Started(order.run, self._meter is not None))
@@ -122,7 +122,7 @@ class Serving:
             failure = EngineError(f"engine '{self._opening.name}' returned too much: {problem}")
             self._outbox.send(Failed(order.run, *pack_error(failure)))
 
-    def _worked(self, order: Run, cancel: threading.Event) -> Done | Failed:
+    def _worked(self, order: Run, cancel: CancelFlag) -> Done | Failed:
         name = self._opening.name
         try:
             job, model = self._job(order, cancel)
@@ -135,7 +135,7 @@ class Serving:
             problem = job_error(name, str(order.job.get("id")), error, was_asked_to_stop=cancel.is_set())
             return Failed(order.run, *pack_error(problem))
 
-    def _job(self, order: Run, cancel: threading.Event) -> tuple[EngineJob, ModelFiles]:
+    def _job(self, order: Run, cancel: CancelFlag) -> tuple[EngineJob, ModelFiles]:
         log = logger.bind(engine_run=order.run)
         job, model = unpack_job(order.job, log)
         job._on_progress = partial(self._outbox.progress, order.run)  # noqa: SLF001 - the host's side of a job

@@ -93,9 +93,13 @@ class Admission:
             EngineError: the device that the model's options name is not here.
             OutOfMemory: it can never fit, or what was to make room could not be unloaded.
         """
+        is_counted = self._is_counted(route, model)
+        if not is_counted and not model.files:
+            yield Room(model, 0, _uncounted)
+            return
         # Only a model with files has anything to read for its mark.
         mark = await asyncio.to_thread(mark_of, model) if model.files else mark_of(model)
-        if not self._is_counted(route, model):
+        if not is_counted:
             yield Room(model, mark.size_bytes, _uncounted)
             return
         async with AsyncExitStack() as stack:

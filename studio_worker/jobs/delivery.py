@@ -167,16 +167,18 @@ class Delivery:
         except LinkClosed:
             self._shelve(owed, "the connection is gone")
             return
-        self._move(owed, State.WRITING)
         owed.writing = written
         if written.done():
-            self._written(owed, written)
+            self._note_written(owed, written)
         else:
+            self._move(owed, State.WRITING)
             written.add_done_callback(lambda done: self._written(owed, done))
 
     def _written(self, owed: Owed, done: asyncio.Future[None]) -> None:
-        if owed.writing is not done or owed.state is not State.WRITING:
-            return
+        if owed.writing is done and owed.state is State.WRITING:
+            self._note_written(owed, done)
+
+    def _note_written(self, owed: Owed, done: asyncio.Future[None]) -> None:
         if done.cancelled() or done.exception() is not None:
             self._shelve(owed, "the connection ended before it was written")
         else:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import StrEnum, auto
 
 from studio_worker.jobs.links import Link
 from studio_worker.jobs.results import Kept
 
 
-class State(Enum):
+class State(StrEnum):
     """How far a delivery is."""
 
     WRITING = auto()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import re
 import unicodedata
 from typing import Annotated, Any, TypeAlias
@@ -100,6 +101,16 @@ class ModelSource(WireModel):
         return self
 
 
+MAX_KNOWN = 64
+MAX_KNOWN_BYTES = 16 * 1024
+
+_PLAIN_FORM = 2
+"""Marshal's form without references: equal bytes are equal values of equal types, 1 and true apart."""
+
+_known: dict[bytes, ModelSource] = {}
+"""Sources read lately, by what was read: a worker's jobs name few models. All of them immutable to the last value."""
+
+
 def parse_model_source(raw: Any) -> ModelSource:
     """The `modelSource` of a claim.
 
@@ -108,6 +119,23 @@ def parse_model_source(raw: Any) -> ModelSource:
     """
     if not isinstance(raw, dict):
         raise BadClaim("modelSource", "must be an object with 'engine' and 'files'")
+    try:
+        exact = marshal.dumps(raw, _PLAIN_FORM)
+    except ValueError:
+        # Nested too deeply to be told from others, or no JSON: the validation says what is wrong.
+        return _validated(raw)
+    if len(exact) > MAX_KNOWN_BYTES:
+        return _validated(raw)
+    if (source := _known.get(exact)) is None:
+        source = _validated(raw)
+        if source.cli_defaults.chat_template_kwargs is None:
+            if len(_known) >= MAX_KNOWN:
+                _known.clear()
+            _known[exact] = source
+    return source
+
+
+def _validated(raw: dict[str, Any]) -> ModelSource:
     try:
         return ModelSource.from_wire(raw)
     except ValidationError as error:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio_worker.wire.model_source import ModelSource, parse_model_source, plain_file_name
+from studio_worker.errors import BadClaim
+from studio_worker.wire.model_source import MAX_KNOWN, ModelSource, parse_model_source, plain_file_name
 from studio_worker.wire.strict_json import dumps, loads
 
 FILE = {"role": "model", "url": "https://example.org/m.gguf", "filename": "m.gguf"}
@@ -19,6 +20,31 @@ def test_files_and_defaults_may_be_missing_or_null():
     source = parse_model_source({"engine": "synthetic", "files": None, "cliDefaults": None})
     assert source == parse_model_source({"engine": "synthetic"})
     assert source.to_wire() == {"engine": "synthetic", "files": [], "cliDefaults": {}}
+
+
+def test_a_source_that_is_named_again_is_read_once():
+    raw = {"engine": "onnx", "files": [FILE]}
+    assert parse_model_source(raw) is parse_model_source(loads(dumps(raw)))
+
+
+def test_equal_looking_values_of_another_type_are_not_taken_for_those_read_before():
+    assert parse_model_source({"engine": "x", "cliDefaults": {"steps": 1}}).cli_defaults.steps == 1
+    for steps in (True, 1.0):
+        with pytest.raises(BadClaim, match="steps"):
+            parse_model_source({"engine": "x", "cliDefaults": {"steps": steps}})
+
+
+def test_what_an_engine_could_change_is_read_anew():
+    text = dumps({"engine": "x", "cliDefaults": {"chatTemplateKwargs": {"tools": []}}})
+    parse_model_source(loads(text)).cli_defaults.chat_template_kwargs["tools"].append(1)
+    assert parse_model_source(loads(text)).cli_defaults.chat_template_kwargs == {"tools": []}
+
+
+def test_a_long_source_and_one_after_many_others_are_read_all_the_same():
+    long = {"engine": "x", "files": [{**FILE, "filename": f"{number}.gguf", "url": "u" * 5000} for number in range(9)]}
+    assert parse_model_source(long) == parse_model_source(long)
+    for number in range(MAX_KNOWN * 2):
+        assert parse_model_source({"engine": f"e{number}"}).engine == f"e{number}"
 
 
 @pytest.mark.parametrize("engine", ["sd-cpp", "llama-cpp", "onnx", "synthetic", "parakeet", "acme.tts_2", "x"])
