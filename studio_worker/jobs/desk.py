@@ -89,7 +89,7 @@ class Desk:
         self._rng = rng
         self._seats = Seats(lambda: settings().max_concurrent_jobs, self._fill)
         self._tickets: dict[str, Ticket] = {}
-        self._waiting = LocalQueue()
+        self._waiting = LocalQueue(clock)
         self._is_paused = False
         self._is_closed = False
         self._moved = asyncio.Event()

@@ -136,3 +136,32 @@ async def test_a_loop_that_ends_without_a_word_leaves_no_process(workshop, until
 async def test_the_answer_of_a_job_is_an_llm_result(workshop):
     host = workshop.host()
     assert isinstance((await within(host.run(workshop.call(host)))).result, LlmResult)
+
+
+# whoever counts the memory
+
+
+async def test_every_end_of_a_process_is_told_once_it_is_gone(workshop, until):
+    gone = []
+    host = workshop.host(
+        "def run(self, job): return say(pid=os.getpid()) if words(job) == 'hello' else os._exit(3)",
+        on_gone=lambda *told: gone.append(told),
+    )
+    told = (host.descriptions[0].key, None)
+    await workshop.pid(host)
+    assert await within(host.unload(told[0]))
+    assert gone == [told]
+    with pytest.raises(EngineError):
+        await workshop.run(host, "die")
+    await until(lambda: len(gone) == 2)
+    await workshop.pid(host)
+    await within(host.stop(told[0]))
+    assert gone == [told] * 3
+
+
+async def test_the_end_of_an_idle_process_is_told_and_it_is_gone_by_then(workshop, until):
+    gone = []
+    host = workshop.host(engine_idle_secs=0.05, on_gone=lambda *told: gone.append(psutil.pid_exists(pids[0])))
+    pids = [await workshop.pid(host)]
+    await until(lambda: gone)
+    assert gone == [False]

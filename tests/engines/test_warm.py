@@ -98,10 +98,10 @@ async def test_a_changed_file_is_loaded_anew(make, bench, tmp_path, model_files)
 
 @BOTH
 async def test_an_unused_model_is_unloaded_after_a_while(make, bench):
-    engine = make()
-    host = bench.host(engine, engine_idle_secs=0.01)
+    engine, told = make(), asyncio.Queue()
+    host = bench.host(engine, engine_idle_secs=0.01, on_gone=lambda *gone: told.put_nowait(gone))
     await within(host.run(bench.call(host, model=ModelFiles("a"))))
-    assert await asyncio.to_thread(engine.unloaded.wait, WAIT_SECS)
+    assert await within(told.get()) == (host.descriptions[0].key, None)
     await within(host.run(bench.call(host, model=ModelFiles("a"))))
     assert engine.events[:4] == ["load a", "run loaded a", "unloaded a", "load a"]
 
