@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import getpass
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from studio_worker.log import logger
 
@@ -44,32 +47,56 @@ class NvidiaGpu:
     index: int
     name: str
     total_bytes: int
+    uuid: str = ""
 
 
 def nvidia_gpus() -> tuple[NvidiaGpu, ...]:
     """The NVIDIA GPUs of this machine. May block. Never raises: what cannot be read is left out."""
+    found = []
+    with _nvml() as nvml:
+        for index in range(nvml.nvmlDeviceGetCount() if nvml is not None else 0):
+            try:
+                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+                memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+                name, uuid = nvml.nvmlDeviceGetName(handle), nvml.nvmlDeviceGetUUID(handle)
+                found.append(NvidiaGpu(index, str(name), int(memory.total), str(uuid)))
+            except nvml.NVMLError as error:
+                logger.bind(event="machine.gpu_skipped", gpu=index, error=str(error)).warning("A GPU cannot be read")
+    return tuple(found)
+
+
+def gpu_bytes_of(pid: int, index: int) -> int | None:
+    """What a process holds of an NVIDIA GPU, in bytes. May block. Never raises: None where the driver doesn't say.
+
+    It doesn't where the process has a process id of its own, as in most containers.
+    """
+    with _nvml() as nvml:
+        if nvml is not None:
+            for process in nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(index)):
+                if process.pid == pid and process.usedGpuMemory is not None:
+                    return int(process.usedGpuMemory)
+    return None
+
+
+@contextmanager
+def _nvml() -> Iterator[Any]:
+    """NVIDIA's library, ready to be asked; None where there is none. An error of the driver ends the block, logged."""
     try:
         import pynvml
     except ImportError:
-        return ()
+        yield None
+        return
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return ()
-    found = []
+        yield None
+        return
     try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            try:
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-                found.append(NvidiaGpu(index, str(pynvml.nvmlDeviceGetName(handle)), int(memory.total)))
-            except pynvml.NVMLError as error:
-                logger.bind(event="machine.gpu_skipped", gpu=index, error=str(error)).warning("A GPU cannot be read")
+        yield pynvml
     except pynvml.NVMLError as error:
         logger.bind(event="machine.nvml_failed", error=str(error)).warning("The NVIDIA driver cannot be asked")
     finally:
         pynvml.nvmlShutdown()
-    return tuple(found)
 
 
 def _nvidia() -> tuple[float, ...]:

@@ -16,14 +16,15 @@ from studio_worker.config import Config
 from studio_worker.ending import first_error, hand_on
 from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, disable
-from studio_worker.engines.devices import Devices, MachineDevices
+from studio_worker.engines.device_finder import DeviceFinder
+from studio_worker.engines.devices import DeviceProvider
 from studio_worker.engines.entry_points import list_plugins
 from studio_worker.engines.host import Host
 from studio_worker.engines.plugins import discover
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
-from studio_worker.errors import StudioWorkerError
+from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
 from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.plan import LocalOrder
@@ -72,12 +73,14 @@ class Worker:
         timings: intervals and bounds of registration and session, for tests.
         ledger: the file that remembers hashes and uses of model files; workers may share one. By default it lies in
             the state folder.
+        devices: where the devices are known from, for tests.
 
     A worker object starts once; what ends it (`run` names the errors) is raised by `run`, else at the end of the block.
 
     Raises:
         AlreadyRunning: (at start) another worker holds the state folder.
-        ConfigError: (at start, the credentials later) a folder or the credentials cannot be used.
+        ConfigError: (at start, the credentials later) a folder or the credentials cannot be used, or a device that the
+            settings name is not here.
         PluginError: (at start) one of `engines` cannot be used.
     """
 
@@ -92,6 +95,7 @@ class Worker:
         rng: Random | None = None,
         timings: Timings | None = None,
         ledger: Path | None = None,
+        devices: DeviceProvider | None = None,
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -109,7 +113,7 @@ class Worker:
         self._routes = Routes.build(())
         self._routes_until: float | None = None
         self._quarantine = Quarantine(self._clock)
-        self._devices = Devices(())
+        self._finder = DeviceFinder(devices)
         self._runtime: Runtime | None = None
         self._main: asyncio.Task[None] | None = None
         self._is_used = False
@@ -254,9 +258,11 @@ class Worker:
         try:
             async with asyncio.timeout(PROBE_SECS):
                 self._machine = await asyncio.to_thread(probe)
-                self._devices.update(await asyncio.to_thread(MachineDevices().devices))
         except TimeoutError:
             logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
+        await self._finder.look()
+        if (problem := self._finder.missing(self._config.devices)) is not None:
+            raise ConfigError(problem)
         found = await self._describe(self._config)
         self._host = Host(
             found,
@@ -266,11 +272,21 @@ class Worker:
             engine_idle_secs=self._config.engine_idle_secs,
             slots=self._config.max_concurrent_jobs,
             on_death=self._engine_died,
+            on_gone=self._engine_gone,
+            devices=self._finder.devices,
         )
-        residency = Residency(self._devices.budget, clock=self._clock)
-        self._admission = Admission(self._host, residency, self._devices.budget)
+        self._residency = Residency(self._finder.devices.budget, clock=self._clock)
+        self._admission = Admission(self._host, self._residency, self._finder.devices)
         self._descriptions = self._host.descriptions
         self._routes = self._draw_routes()
+
+    def _engine_gone(self, engine: EngineKey, device: str | None) -> None:
+        self._admission.ended(engine, device)
+
+    async def _look_at_devices(self) -> None:
+        """See what is left of the devices, and serve or refuse those who wait for their memory."""
+        await self._finder.look()
+        self._residency.refresh()
 
     async def _describe(self, config: Config) -> tuple[EngineDescription, ...]:
         return await discover(list_plugins(), config.plugins, disabled=config.disabled_engines)
@@ -280,8 +296,9 @@ class Worker:
         return Routes.build(self._quarantine.advertised(self.engines), self._config.engine_preferences)
 
     def _engine_died(self, engine: EngineKey, model: str | None, why: str) -> None:
-        """Three deaths on one model withdraw it; its process's memory is free again."""
-        self._admission.ended(engine)
+        """Three deaths on one model withdraw it; and a GPU may be what has died."""
+        if self._finder.devices.gpus and self._runtime is not None:
+            self._runtime.spawn(self._look_at_devices(), name="devices")
         name = next((each.name for each in self._descriptions if each.key == engine), "")
         if model is not None and self._quarantine.died(name, model):
             logger.bind(event="engine.quarantine", engine=name, model=model, reason=why).error(
@@ -343,6 +360,9 @@ class Worker:
         if any(getattr(config, name) != value for name, value in kept.items()):
             logger.bind(event="worker.config").warning("Another api_base_url or state_dir needs a restart")
             config = config.model_copy(update=kept)
+        if (problem := self._finder.missing(config.devices)) is not None:
+            logger.bind(event="worker.config", reason=problem).warning("The devices in force stay as they were")
+            config = config.model_copy(update={"device": self._config.device, "plugins": self._config.plugins})
         before, self._config = self._config, config
         logger.bind(event="worker.config").info("The settings have changed and are in force")
         self._routes = self._draw_routes()

@@ -13,6 +13,7 @@ from studio_worker.config import Config, ConfigSource
 from studio_worker.engines.base import Engine, EngineCapabilities
 from studio_worker.errors import NoEngine, PluginError
 from studio_worker.testing.claims import llm_claim
+from studio_worker.testing.devices import FakeDevices
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.wire.kinds import TaskKind
 
@@ -88,6 +89,17 @@ async def test_a_broken_edit_keeps_the_last_good_settings(file, studio):
         await advert(worker, studio)
         file.write(vram_threshold_gb=float("nan"))
         assert (await advert(worker, studio))["vramThresholdGb"] == 5.5
+
+
+async def test_a_device_that_is_not_here_leaves_the_devices_as_they_were_and_takes_the_rest(file, studio, caplines):
+    file.write(device="cpu")
+    file.source.refresh()
+    async with file.worker(devices=FakeDevices()) as worker:
+        file.write(device="cuda:9", vram_threshold_gb=5.5)
+        assert (await advert(worker, studio))["vramThresholdGb"] == 5.5
+        assert worker._config.device == "cpu"
+    (said,) = [line for line in caplines if line["message"] == "The devices in force stay as they were"]
+    assert said["reason"].startswith("device: the device 'cuda:9' is not here: this machine has cpu (Fake CPU)")
 
 
 async def test_more_seats_are_used_without_a_restart(file, studio, gate, words, soon):

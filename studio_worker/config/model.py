@@ -86,7 +86,11 @@ class Config(BaseModel):
         default_factory=dict, description="Which engine serves a source id that two engines claim."
     )
     require_certified_engines: Flag = Field(False, description="Use only engines with a certificate.")
-    device: OptionalText = Field(None, description="Where models run: cpu, cuda:0 …; none: the engine decides.")
+    device: OptionalText = Field(
+        None,
+        description="Where models run: cpu, cuda:0 …, cuda for any GPU; none: the engine decides. "
+        "One in a plugin's table is for its engines.",
+    )
     allow_private_urls: Flag = Field(False, description="Let a studio name addresses of the private network.")
     models_quota_gb: OptionalGigabytes = Field(
         None, description="The most that downloaded model files may take, in GB."
@@ -151,6 +155,24 @@ class Config(BaseModel):
         if self.api_base_url is None:
             raise ConfigError("api_base_url is not set: without a studio this worker runs local jobs only")
         return StudioUrls.parse(self.api_base_url)
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The devices that are set, by the setting that names each: ``device``, ``plugins.<name>.device``."""
+        found = {} if self.device is None else {"device": self.device}
+        for plugin in self.plugins:
+            if (device := self._own_device(plugin)) is not None:
+                found[f"plugins.{plugin}.device"] = device
+        return found
+
+    def device_of(self, plugin: str) -> str | None:
+        """Where the models of a plugin's engines run: its own table says, else `device`; None: the engine decides."""
+        own = self._own_device(plugin)
+        return self.device if own is None else own
+
+    def _own_device(self, plugin: str) -> str | None:
+        device = self.plugins.get(plugin, {}).get("device")
+        return device if isinstance(device, str) and device else None
 
     @property
     def models_path(self) -> Path:

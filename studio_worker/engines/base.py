@@ -16,6 +16,7 @@ from studio_worker.wire.kinds import TaskKind
 if TYPE_CHECKING:
     from loguru import Logger
 
+    from studio_worker.engines.job_watch import JobWatch
     from studio_worker.wire.model_source import ModelSource
     from studio_worker.wire.tasks import Task
 
@@ -232,6 +233,7 @@ class EngineJob:
     meta: dict[str, Any] = field(default_factory=dict)
     _on_progress: ProgressCallback = field(default=_no_progress, repr=False)
     _cancel: CancelFlag = field(default_factory=CancelFlag, repr=False)
+    _watch: JobWatch | None = field(default=None, repr=False)
 
     def progress(self, step: int, total: int, *, stage: str = "run", preview: bytes | None = None) -> None:
         """Say how far the job is. Cheap, from any thread.

@@ -98,6 +98,11 @@ class ChildProcess(asyncio.SubprocessProtocol):
         """Whether the child itself has ended; what it started may still run."""
         return self._exited.done()
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by SIGKILL; by whom, nobody tells."""
+        return hasattr(signal, "SIGKILL") and self._process.get_returncode() == -signal.SIGKILL
+
     def send(self, message: Down) -> None:
         """Write a message; a child that is gone shows by its end.
 

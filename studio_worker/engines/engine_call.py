@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio_worker.engines.base import CancelFlag, EngineJob, ProgressCallback
+from studio_worker.engines.job_watch import JobWatch
 from studio_worker.engines.router import Route
 from studio_worker.engines.working import ChunkCallback
 from studio_worker.log import logger
@@ -27,6 +28,7 @@ class EngineCall:
         seed: always set.
         work_dir: a private folder, there before the call and removed by the caller once the job has settled.
         on_progress: told on the loop how far the job is, at most ten times a second.
+        watch: told on the loop when the engine has taken the job, and when its model is loaded.
         on_chunk: told on the loop of the pieces of a result, in order, where the engine can stream it; the result comes
             as ever. None: the result alone is wanted.
     """
@@ -40,6 +42,7 @@ class EngineCall:
     work_dir: Path
     on_progress: ProgressCallback
     on_chunk: ChunkCallback | None = None
+    watch: JobWatch | None = None
 
     def to_job(self, progress: ProgressCallback, cancel: CancelFlag) -> EngineJob:
         """The job as the engine sees it."""
@@ -56,4 +59,5 @@ class EngineCall:
             options=self.model.options,
             _on_progress=progress,
             _cancel=cancel,
+            _watch=self.watch,
         )

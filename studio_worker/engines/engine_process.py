@@ -6,13 +6,13 @@ Nothing here waits: messages and timers move it on, and one task, `gone`, sees i
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from studio_worker.engines.base import EngineJob
+from studio_worker.engines.child_end import ChildEnd, EndListener
+from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.child_process import ChildProcess
 from studio_worker.engines.engine_voice import EngineVoice
 from studio_worker.engines.job_wire import pack_job
@@ -23,6 +23,7 @@ from studio_worker.engines.messages import (
     Estimate,
     Estimated,
     Failed,
+    Loaded,
     Log,
     Open,
     Progress,
@@ -62,12 +63,16 @@ class EngineProcess:
 
     Args:
         name: the engine's name, for sentences.
-        on_death: told the model at work, and what happened, when the child dies of itself or is ended for hanging.
+        ends: told of its end.
+        folders: where its temporary files go.
+        how: what becomes known of its end.
     """
 
-    def __init__(self, name: str, on_death: Callable[[str | None, str], None]) -> None:
+    def __init__(self, name: str, ends: EndListener, folders: ChildFolders, how: ChildEnd) -> None:
         self._name = name
-        self._on_death = on_death
+        self._ends = ends
+        self._folders = folders
+        self._how = how
         self._loop = asyncio.get_running_loop()
         self._voice = EngineVoice(name, self._loop.time)
         self._runs: dict[int, RunInChild] = {}
@@ -75,10 +80,7 @@ class EngineProcess:
         self._numbers = 0
         self._timers: set[asyncio.TimerHandle] = set()
         self._starting: asyncio.TimerHandle | None = None
-        self._ending: str | None = None
-        self._is_death = True
         self._is_retiring = False
-        self._refusal: str | None = None
         self._process = ChildProcess(self)
         self._end: asyncio.Task[None]
         self.is_gone = False
@@ -89,30 +91,37 @@ class EngineProcess:
         cls,
         name: str,
         opening: Open,
-        on_death: Callable[[str | None, str], None],
         variables: Mapping[str, str],
+        *,
+        ends: EndListener,
+        folders: ChildFolders,
+        oom_kills: Callable[[], int | None],
     ) -> EngineProcess:
         """A new child; its first runs may be begun at once.
 
         Args:
             name: the engine's name.
             opening: what it is to serve.
-            on_death: as above.
-            variables: what its environment gets where the worker's has nothing of that name.
+            variables: what its environment gets.
+            ends: as above.
+            folders: as above.
+            oom_kills: how many processes the system has killed for their memory so far; asked in a thread.
 
         Raises:
             EngineError: no process could be started.
         """
-        process = cls(name, on_death)
-        folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="studio-worker-engine-")
-        own = {key: value for key, value in variables.items() if key not in os.environ}
+        process = cls(name, ends, folders, await asyncio.to_thread(ChildEnd, oom_kills))
         try:
-            await process._process.start({**own, "TMPDIR": folder, "TEMP": folder, "TMP": folder})
-        except BaseException as error:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise EngineError(f"the process of engine '{name}' could not be started: {error.strerror}") from None
-            raise
+            folder = await asyncio.to_thread(folders.make)
+            try:
+                own = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+                await process._process.start({**variables, **own})
+            except BaseException:
+                await asyncio.to_thread(folders.remove, folder)
+                raise
+        except OSError as error:
+            why = error.strerror or error
+            raise EngineError(f"the process of engine '{name}' could not be started: {why}") from None
         process._process.send(opening)
         process._starting = process._later(START_SECS, process._start_ran_out)
         process._end = asyncio.create_task(process._see_to_the_end(folder), name=f"engine-{name}")
@@ -121,17 +130,17 @@ class EngineProcess:
     @property
     def is_usable(self) -> bool:
         """Whether new runs may be begun."""
-        return self._ending is None and not self._is_retiring and not self._process.has_exited
+        return self._how.ending is None and not self._is_retiring and not self._process.has_exited
 
     @property
     def is_busy(self) -> bool:
         """Whether a run, or a question, is not answered yet."""
         return bool(self._runs or self._calls)
 
-    def begin(self, job: EngineJob, model: ModelFiles, on_chunk: ChunkCallback | None, threads: int) -> RunInChild:
+    def begin(self, job: EngineJob, model: ModelFiles, on_chunk: ChunkCallback | None) -> RunInChild:
         """Start a run."""
         run = RunInChild(self._number(), job, on_chunk, self._loop.create_future())
-        self._process.send(Run(run.number, pack_job(job, model, threads=threads), on_chunk is not None))
+        self._process.send(Run(run.number, pack_job(job, model), on_chunk is not None))
         self._runs[run.number] = run
         self._voice.begins(job.id)
         return run
@@ -176,8 +185,8 @@ class EngineProcess:
             why: the end of a sentence of "it", for the runs that this ends.
             is_death: whether the engine is to blame.
         """
-        if self._ending is None and not self._process.has_exited:
-            self._ending, self._is_death = why, is_death
+        if self._how.ending is None and not self._process.has_exited:
+            self._how.ending, self._how.is_blamed = why, is_death
             self._process.end(is_hard=False)
             self._later(TERM_SECS, self._process.end)
 
@@ -193,14 +202,14 @@ class EngineProcess:
                 self.is_ready = True
                 self._started_up()
             case Refused(reason):
-                self._refusal = reason
+                self._how.refusal = reason
                 self.end("its engine could not be built")
             case Estimated(call) | Unloaded(call):
                 self._answered(call, message)
             case Log(number):
                 run = self._runs.get(number) if number is not None else None
                 self._voice.said(message, run.job.id if run is not None else None)
-            case Started(number) | Progress(number) | Chunk(number) | Done(number) | Failed(number):
+            case Started(number) | Loaded(number) | Progress(number) | Chunk(number) | Done(number) | Failed(number):
                 if (run := self._runs.get(number)) is None:
                     self._voice.spoke_late()
                 elif run.heard(message):
@@ -239,10 +248,12 @@ class EngineProcess:
             why = f"it hung ({hangs})" if hangs is not None else "a cancelled job did not stop when it was asked to"
             self.end(why, is_death=hangs is not None)
 
-    async def _see_to_the_end(self, folder: str) -> None:
+    async def _see_to_the_end(self, folder: Path) -> None:
         """The one task of this child: from its start to the end of everything that it started."""
         try:
             await self._process.ended()
+            if self._how.ending is None and self._process.was_killed:
+                await asyncio.to_thread(self._how.look)
         finally:
             for timer in self._timers:
                 timer.cancel()
@@ -256,33 +267,23 @@ class EngineProcess:
             logger.bind(event="engine.process", engine=self._name, pids=left).error(
                 "Processes of an engine cannot be ended and may hold memory"
             )
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(self._folders.remove, folder)
+        if self.is_gone:
+            self._ends.gone()
 
     def _fail_runs(self) -> None:
         """End what waits. A run that nobody waits for lets go later, when the whole group is gone."""
-        is_death = self._refusal is None and (self._ending is None or self._is_death)
-        why = self._why()
+        why = self._how.why(self._process, self._voice.last_words)
         models = [run.job.model for run in self._runs.values()]
-        if is_death:
-            self._on_death(models[0] if models else None, why)
-        if self._refusal is not None:
-            sentence = f"engine '{self._name}' failed: {self._refusal}"
-        else:
-            sentence = f"the process of engine '{self._name}' is gone: {why}"
+        if self._how.is_death:
+            self._ends.died(models[0] if models else None, why, has_begun=self.is_ready)
+        error = self._how.error(self._name, why)
         for run in list(self._runs.values()):
-            if run.is_lost(sentence):
+            if run.is_lost(error):
                 self._ended(run)
         for answer in self._calls.values():
             if not answer.done():
                 answer.set_result(None)
-
-    def _why(self) -> str:
-        if self._ending is not None:
-            return self._ending
-        how = self._process.how_it_ended()
-        if how.endswith("SIGKILL"):
-            how += ", as the system does where memory runs out"
-        return f"{how}; it printed: {self._voice.last_words}" if self._voice.last_words else how
 
     def _number(self) -> int:
         self._numbers += 1

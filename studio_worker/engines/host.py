@@ -15,9 +15,12 @@ from typing import Any
 
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.engines.base import CancelFlag, Engine, Estimate, JobInfo, Outcome
+from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.child_process import import_path, plain
 from studio_worker.engines.chunks import ChunkRelay
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.device_runner import DeviceRunner
+from studio_worker.engines.devices import Devices
 from studio_worker.engines.engine_call import EngineCall
 from studio_worker.engines.given import take_given
 from studio_worker.engines.job_hooks import JobHooks
@@ -26,7 +29,7 @@ from studio_worker.engines.loading import PluginShelf
 from studio_worker.engines.loop_runner import LoopRunner
 from studio_worker.engines.messages import Open
 from studio_worker.engines.output import EngineOutput
-from studio_worker.engines.process_runner import DeathCallback, EngineKey, ProcessRunner, ProcessSettings
+from studio_worker.engines.process_runner import DeathCallback, EngineKey, GoneCallback, ProcessRunner, ProcessSettings
 from studio_worker.engines.progress import ProgressRelay
 from studio_worker.engines.router import Route
 from studio_worker.engines.runner import EngineHolder, Runner, ThreadRunner
@@ -68,6 +71,10 @@ class Host:
         slots: jobs that may run at once, which share the machine's cores.
         on_death: told on the loop when an engine's process has died or was ended for hanging: the engine's key, the
             model at work (None: no job ran) and what happened.
+        on_gone: told on the loop when an engine has let go of its memory, for whatever reason: the engine's key and
+            the device (None: it was given none).
+        devices: the devices of the worker; an engine has a process for each that its jobs are given.
+        folders: where the processes' temporary files go.
     """
 
     def __init__(
@@ -81,6 +88,9 @@ class Host:
         cancel_grace_secs: float = CANCEL_GRACE_SECS,
         slots: int = 1,
         on_death: DeathCallback | None = None,
+        on_gone: GoneCallback | None = None,
+        devices: Devices | None = None,
+        folders: ChildFolders | None = None,
     ) -> None:
         taken = take_given(given)
         self.descriptions: tuple[EngineDescription, ...] = (*descriptions, *(each.description for each in taken))
@@ -89,6 +99,9 @@ class Host:
         self._shelf = PluginShelf(self._tables)
         self._clock = clock or SystemClock()
         self._idle_secs = engine_idle_secs
+        self._devices = devices or Devices()
+        self._folders = folders or ChildFolders()
+        self._on_gone = on_gone or _unheeded
         cores = usable_cores()
         self._processes = ProcessSettings(
             idle_secs=engine_idle_secs,
@@ -96,6 +109,9 @@ class Host:
             threads=thread_share(slots, cores),
             cores=cores,
             on_death=on_death or _unheard,
+            on_gone=self._on_gone,
+            clock=self._clock,
+            folders=self._folders,
         )
         self._runners: dict[EngineKey, Runner] = {}
         self._hooks = JobHooks(self._shelf, self.descriptions)
@@ -104,8 +120,9 @@ class Host:
         self._is_closed = False
 
     async def start(self) -> None:
-        """Make ready for jobs; engines are built when they are first needed."""
+        """Make ready for jobs, and remove what a killed worker has left; engines are built when they are needed."""
         self._is_closed = False
+        await asyncio.to_thread(self._folders.sweep)
 
     async def aclose(self) -> None:
         """Ask every job still at work to stop, unload the models, let the threads end.
@@ -119,6 +136,7 @@ class Host:
         runners, self._runners = list(self._runners.values()), {}
         await asyncio.gather(*(runner.aclose(CLOSE_GRACE_SECS) for runner in runners))
         await self._hooks.aclose()
+        await asyncio.to_thread(self._folders.close)
 
     async def run(self, call: EngineCall) -> EngineOutput:
         """Run one job on the engine that its route names.
@@ -188,10 +206,15 @@ class Host:
         engine = route.engine
         return await (self._runners.get(engine.key) or self._new_runner(engine)).estimate(model)
 
-    async def unload(self, engine: EngineKey) -> bool:
-        """Free the memory of an engine that has no job, its process included; whether it is free now."""
+    async def unload(self, engine: EngineKey, device: str | None = None) -> bool:
+        """Free the memory of an engine that has no job, its process included; whether it is free now.
+
+        Args:
+            engine: the engine's key.
+            device: the device whose process is meant; None: those of all.
+        """
         runner = self._runners.get(engine)
-        return runner is None or await runner.unload()
+        return runner is None or await runner.unload(device)
 
     async def stop(self, engine: EngineKey) -> bool:
         """Free the memory of an engine, whatever it does; whether it is free now.
@@ -227,14 +250,19 @@ class Host:
                 position=description.position if given is None else given.index,
                 name=description.name,
                 concurrency=description.concurrency,
+                device=None,
                 is_factory=given is not None,
                 path=import_path(),
                 pythonpath=os.environ.get("PYTHONPATH"),
             )
-            runner: Runner = ProcessRunner(description, opening, self._left.add, self._processes)
+            runner: Runner = DeviceRunner(
+                lambda device: ProcessRunner(description, opening, self._left.add, self._processes, device),
+                self._devices.place,
+            )
         else:
             build = (lambda: given.engine) if given is not None else partial(self._shelf.engine, description)
-            holder = EngineHolder(build, idle_secs=self._idle_secs)
+            gone = partial(self._on_gone, description.key, None)
+            holder = EngineHolder(build, idle_secs=self._idle_secs, on_unloaded=gone)
             make = LoopRunner if description.isolation == "loop" else ThreadRunner
             runner = make(description, holder, self._left.add)
         self._runners[description.key] = runner
@@ -260,3 +288,7 @@ class Host:
 
 def _unheard(engine: EngineKey, model: str | None, why: str) -> None:
     """A death of which nobody wants to hear."""
+
+
+def _unheeded(engine: EngineKey, device: str | None) -> None:
+    """Memory that is free, which nobody counts."""

@@ -43,14 +43,14 @@ _JSON: dict[str, type[LlmResult | TranscriptResult]] = {"llm": LlmResult, "trans
 _NAMES: dict[type[Any], str] = {kind: name for name, kind in (*_BINARY.items(), *_JSON.items())}
 
 
-def pack_model(model: ModelFiles, *, threads: int | None) -> dict[str, Any]:
-    """A model's files and options; `threads` takes the place of the options' own."""
+def pack_model(model: ModelFiles) -> dict[str, Any]:
+    """A model's files and options."""
     options = {name: getattr(model.options, name) for name in LoadOptions.__slots__}
     return {
         "id": model.id,
         "source": _source_to_wire(model.source),
         "files": {role: [str(path) for path in paths] for role, paths in model.files.items()},
-        "options": {**options, "chat_template_kwargs": dict(model.options.chat_template_kwargs), "threads": threads},
+        "options": {**options, "chat_template_kwargs": dict(model.options.chat_template_kwargs)},
         "dir": None if model.dir is None else str(model.dir),
     }
 
@@ -66,7 +66,7 @@ def unpack_model(raw: dict[str, Any]) -> ModelFiles:
     )
 
 
-def pack_job(job: EngineJob, model: ModelFiles, *, threads: int | None) -> dict[str, Any]:
+def pack_job(job: EngineJob, model: ModelFiles) -> dict[str, Any]:
     """A job with its model, for `Run`."""
     return {
         "id": job.id,
@@ -74,7 +74,7 @@ def pack_job(job: EngineJob, model: ModelFiles, *, threads: int | None) -> dict[
         "seed": job.seed,
         "work_dir": str(job.work_dir),
         "inputs": {name: str(path) for name, path in job.inputs.items()},
-        "model": pack_model(model, threads=threads),
+        "model": pack_model(model),
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from studio_worker.engines.base import AudioChunk, Engine, EngineJob, Estimate, TextDelta
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.failures import job_error
+from studio_worker.engines.job_watch import UNMEASURED
 from studio_worker.engines.output import EngineOutput, check_output
 from studio_worker.engines.runner import EngineHolder, LeftBehind, ThreadRunner
 from studio_worker.engines.threads import Crew
@@ -47,6 +48,8 @@ class LoopRunner:
         if not self._is_async:
             return await self._threads.run(job, model, on_chunk)
         async with self._seats:
+            if job._watch is not None:  # noqa: SLF001 - the host's side of a job
+                job._watch.taken()  # noqa: SLF001
             if self._holder.warm is None:
                 return await self._await(job, on_chunk)
             return await self._with_model(self._holder.warm, job, model, on_chunk)
@@ -58,8 +61,8 @@ class LoopRunner:
         """What the engine says, in a thread."""
         return await self._holder.estimate(model, self._name)
 
-    async def unload(self) -> bool:
-        """Unload the model unless a job uses it."""
+    async def unload(self, device: str | None = None) -> bool:
+        """Unload the model unless a job uses it, wherever it is."""
         return await self._holder.free()
 
     async def stop(self) -> bool:
@@ -120,6 +123,8 @@ class LoopRunner:
         if engine is None or task is None:
             raise RuntimeError("a loop engine runs inside a task, after it was built")
         asked = task.cancelling()
+        if job._watch is not None:  # noqa: SLF001 - the host's side of a job
+            job._watch.loaded(UNMEASURED)  # noqa: SLF001
         failure: JobError
         try:
             if on_chunk is not None and streams(engine):

@@ -1,8 +1,8 @@
 """What the worker and an engine's child say to each other: two closed sets of messages, one for each direction.
 
 Down: a child's first message is `Describe` or `Open`; after `Open` come `Run`, `Cancel`, `Estimate` and `Unload`.
-Up: `Described` or `Refused`; after `Open` also `Ready`, and of runs `Started`, `Progress`, `Chunk`, `Log` and one of
-`Done` and `Failed`; `Estimated` and `Unloaded` answer a question by its number. Bytes travel as base64.
+Up: `Described` or `Refused`; after `Open` also `Ready`, and of runs `Started`, `Loaded`, `Progress`, `Chunk`, `Log` and
+one of `Done` and `Failed`; `Estimated` and `Unloaded` answer a question by its number. Bytes travel as base64.
 
 A message is a JSON object whose ``type`` is the class's name in small letters. Imports nothing heavy.
 """
@@ -35,6 +35,7 @@ class Open:
         position: which of the engines that it brings.
         name: that engine's name, as it was described.
         concurrency: runs at once.
+        device: the device that it was given, as the worker calls it; None where it was given none.
         is_factory: whether `value` is to be called.
         path: the worker's `sys.path`.
         pythonpath: the worker's PYTHONPATH.
@@ -45,6 +46,7 @@ class Open:
     position: int
     name: str
     concurrency: int
+    device: str | None
     is_factory: bool
     path: list[Any]
     pythonpath: str | None
@@ -103,9 +105,19 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Up: a thread has taken the run; from here a lost child is this run's loss."""
+    """Up: a thread has taken the run; from here a lost child is this run's loss. `loads`: `Loaded` is to come."""
 
     run: int
+    loads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Up: the run's model is loaded. With the bytes that the process holds for it, None where nobody can tell."""
+
+    run: int
+    ram_bytes: int | None
+    vram_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +188,9 @@ class Unloaded:
     was_loaded: bool
 
 
-Up: TypeAlias = Described | Refused | Ready | Started | Progress | Chunk | Log | Done | Failed | Estimated | Unloaded
+Up: TypeAlias = (
+    Described | Refused | Ready | Started | Loaded | Progress | Chunk | Log | Done | Failed | Estimated | Unloaded
+)
 Down: TypeAlias = Describe | Open | Run | Cancel | Estimate | Unload
 
 _UP: dict[str, type[Up]] = {kind.__name__.lower(): kind for kind in get_args(Up)}

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from studio_worker.clock import Clock
 from studio_worker.engines import messages
 from studio_worker.engines.base import EngineJob, Estimate
+from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.devices import seen_as, variables
 from studio_worker.engines.engine_process import EngineProcess
 from studio_worker.engines.framing import BrokenFrame
 from studio_worker.engines.job_wire import is_in_file, pack_model, unpack_result
 from studio_worker.engines.messages import Done, Estimated, Open
+from studio_worker.engines.oom_kills import oom_kills
 from studio_worker.engines.output import EngineOutput, check_output
+from studio_worker.engines.restarts import Restarts
 from studio_worker.engines.run_in_child import RunInChild
 from studio_worker.engines.runner import LeftBehind
 from studio_worker.engines.thread_share import VARIABLES, capped
@@ -30,6 +36,9 @@ EngineKey: TypeAlias = tuple[str, str, int]
 DeathCallback: TypeAlias = Callable[[EngineKey, str | None, str], None]
 """Told of each death of a child: the engine's key, the model at work (None: no job ran), what happened."""
 
+GoneCallback: TypeAlias = Callable[[EngineKey, str | None], None]
+"""Told when what an engine held on a device is free: the engine's key, the device (None: it was given none)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
@@ -41,6 +50,10 @@ class ProcessSettings:
         threads: CPU threads where a job names none.
         cores: CPU threads that a job gets at most.
         on_death: told of each death.
+        on_gone: told when nothing is left of a process, whatever ended it.
+        clock: counts the pauses between restarts.
+        folders: where the processes' temporary files go.
+        oom_kills: how many processes the system has killed for their memory; asked in a thread.
     """
 
     idle_secs: float
@@ -48,6 +61,10 @@ class ProcessSettings:
     threads: int
     cores: int
     on_death: DeathCallback
+    on_gone: GoneCallback
+    clock: Clock
+    folders: ChildFolders
+    oom_kills: Callable[[], int | None] = oom_kills
 
 
 class ProcessRunner:
@@ -58,14 +75,22 @@ class ProcessRunner:
         opening: what the child is to serve.
         left_behind: told of jobs whose call was cancelled while the engine still works.
         settings: times and threads.
+        device: the device that the child is given; None: it sees what the worker sees.
     """
 
     def __init__(
-        self, description: EngineDescription, opening: Open, left_behind: LeftBehind, settings: ProcessSettings
+        self,
+        description: EngineDescription,
+        opening: Open,
+        left_behind: LeftBehind,
+        settings: ProcessSettings,
+        device: str | None = None,
     ) -> None:
         self._key = description.key
         self._name = description.name
-        self._opening = opening
+        self._opening = replace(opening, device=device)
+        self._device = device
+        self._restarts = Restarts(settings.clock)
         self._left_behind = left_behind
         self._settings = settings
         self._seats = asyncio.Semaphore(description.concurrency)
@@ -97,11 +122,12 @@ class ProcessRunner:
 
     def give_up(self, job_id: str, why: str) -> None:
         """The job's end speaks against the engine, where its process has to be ended."""
-        self._hanging[job_id] = why
+        if any(run.job.id == job_id for run in self._running):
+            self._hanging[job_id] = why
 
     async def estimate(self, model: ModelFiles) -> Estimate | None:
         """What the engine says in its child; started for that where it is not there."""
-        raw = pack_model(model, threads=self._threads(model))
+        raw = pack_model(self._as_seen(model))
         self._waiting += 1
         try:
             async with asyncio.timeout(ESTIMATE_SECS):
@@ -158,7 +184,7 @@ class ProcessRunner:
         try:
             process = await self._usable()
             was_ready = process.is_ready
-            run = process.begin(job, model, on_chunk, self._threads(model))
+            run = process.begin(job, self._as_seen(model), on_chunk)
         except BrokenFrame as problem:
             self._seats.release()
             raise EngineError(f"the job does not fit into a message: {problem}", retryable=False) from None
@@ -168,7 +194,9 @@ class ProcessRunner:
         self._running.add(run)
         run.let_go.add_done_callback(lambda _: self._let_go(run))
         try:
-            return await run.outcome, False
+            done = await run.outcome
+            self._restarts.succeeded()
+            return done, False
         except asyncio.CancelledError:
             if not run.let_go.done():
                 grace = self._settings.cancel_grace_secs
@@ -193,9 +221,15 @@ class ProcessRunner:
             if self._process is None or not self._process.is_usable:
                 self._leave()
                 await self._all_gone()
-                count = str(self._settings.threads)
+                if (refusal := self._restarts.refusal(self._name)) is not None:
+                    raise EngineError(refusal)
                 self._process = await EngineProcess.start(
-                    self._name, self._opening, self._died, dict.fromkeys(VARIABLES, count)
+                    self._name,
+                    self._opening,
+                    self._variables(),
+                    ends=self,
+                    folders=self._settings.folders,
+                    oom_kills=self._settings.oom_kills,
                 )
             return self._process
 
@@ -228,7 +262,12 @@ class ProcessRunner:
         self._leaving -= {process for process, _ in gone}
         return all(is_gone for _, is_gone in gone)
 
-    def _died(self, model: str | None, why: str) -> None:
+    def died(self, model: str | None, why: str, *, has_begun: bool) -> None:
+        """A child of this runner has died."""
+        if has_begun:
+            self._restarts.succeeded()
+        else:
+            self._restarts.died(why)
         logger.bind(event="engine.death", engine=self._name, model=model, reason=why).error(
             "The process of an engine is gone"
         )
@@ -239,8 +278,20 @@ class ProcessRunner:
                 "A listener of deaths failed"
             )
 
-    def _threads(self, model: ModelFiles) -> int:
-        return capped(model.options.threads, self._settings.threads, self._settings.cores)
+    def gone(self) -> None:
+        """Nothing is left of a child of this runner."""
+        self._settings.on_gone(self._key, self._device)
+
+    def _as_seen(self, model: ModelFiles) -> ModelFiles:
+        """The model with the options that the engine sees: its share of the threads, its device by its name there."""
+        options = model.options
+        threads = capped(options.threads, self._settings.threads, self._settings.cores)
+        return replace(model, options=replace(options, threads=threads, device=seen_as(options.device)))
+
+    def _variables(self) -> dict[str, str]:
+        """The child's own device, and its threads where the operator says nothing of them."""
+        threads = {name: str(self._settings.threads) for name in VARIABLES if name not in os.environ}
+        return {**threads, **variables(self._device)}
 
     async def _checked(self, job: EngineJob, done: Done) -> EngineOutput:
         """What came back, as far as it may be believed."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 from studio_worker.engines.base import AudioChunk, EngineJob, TextDelta
 from studio_worker.engines.failures import unpack_error
+from studio_worker.engines.job_watch import UNMEASURED, Held
 from studio_worker.engines.job_wire import unpack_bytes
-from studio_worker.engines.messages import Chunk, Done, Failed, Progress, Started
+from studio_worker.engines.messages import Chunk, Done, Failed, Loaded, Progress, Started
 from studio_worker.engines.working import ChunkCallback
+from studio_worker.errors import EngineError
 
 
 @dataclass(slots=True, eq=False)
@@ -33,16 +35,23 @@ class RunInChild:
     let_go: Future[None] = field(default_factory=Future)
     has_started: bool = False
 
-    def heard(self, message: Started | Progress | Chunk | Done | Failed) -> bool:
+    def heard(self, message: Started | Loaded | Progress | Chunk | Done | Failed) -> bool:
         """Take a message of this run; whether it has ended. What nobody waits for any more is ignored.
 
         Raises:
             BrokenFrame: the message carries bytes that cannot be read.
         """
         is_awaited = not self.outcome.done()
+        watch = self.job._watch  # noqa: SLF001 - the host's side of a job
         match message:
             case Started():
                 self.has_started = True
+                if is_awaited and watch is not None:
+                    watch.taken()
+                    if not message.loads:
+                        watch.loaded(UNMEASURED)
+            case Loaded() if is_awaited and watch is not None:
+                watch.loaded(_held(message))
             case Progress() if is_awaited:
                 preview = None if message.preview is None else unpack_bytes(message.preview)
                 self.job.progress(message.step, message.total, stage=message.stage, preview=preview)
@@ -58,12 +67,18 @@ class RunInChild:
                 return True
         return False
 
-    def is_lost(self, sentence: str) -> bool:
-        """Fail the run, whose child is gone; whether anybody waited for it."""
+    def is_lost(self, error: EngineError) -> bool:
+        """Fail the run with `error`, whose child is gone; whether anybody waited for it."""
         if self.outcome.done():
             return False
-        self.outcome.set_exception(unpack_error("EngineError", sentence, retryable=True))
+        self.outcome.set_exception(unpack_error(type(error).__name__, str(error), retryable=True))
         return True
+
+
+def _held(message: Loaded) -> Held:
+    """What the child has measured, which nobody can check but for its sign."""
+    ram, vram = (None if size is None else max(size, 0) for size in (message.ram_bytes, message.vram_bytes))
+    return Held(ram, vram)
 
 
 def _piece(message: Chunk) -> TextDelta | AudioChunk:

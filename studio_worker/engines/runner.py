@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from studio_worker.engines.base import Engine, EngineJob, Estimate
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.job_watch import UNMEASURED, ThreadWatch
 from studio_worker.engines.output import EngineOutput
 from studio_worker.engines.self_report import said
 from studio_worker.engines.threads import Crew
@@ -43,8 +44,8 @@ class Runner(Protocol):
         """What the engine says that `model` will take; None where it does not know or does not answer."""
         ...
 
-    async def unload(self) -> bool:
-        """Free the memory that no job uses; whether that is done."""
+    async def unload(self, device: str | None = None) -> bool:
+        """Free the memory that no job uses, of one device or of all; whether that is done."""
         ...
 
     async def stop(self) -> bool:
@@ -62,10 +63,14 @@ class EngineHolder:
     Args:
         build: makes the engine; may import its package.
         idle_secs: how long an unused model stays loaded.
+        on_unloaded: told on the loop when an unused model was unloaded.
     """
 
-    def __init__(self, build: Callable[[], Engine], *, idle_secs: float) -> None:
+    def __init__(
+        self, build: Callable[[], Engine], *, idle_secs: float, on_unloaded: Callable[[], None] = lambda: None
+    ) -> None:
         self._build = build
+        self._on_unloaded = on_unloaded
         self._idle_secs = idle_secs
         self._lock = threading.Lock()
         self._timer: asyncio.TimerHandle | None = None
@@ -100,7 +105,12 @@ class EngineHolder:
             # A cancelled job is still at work in its thread.
             self.is_unused(crew)
         else:
-            crew.submit(warm.unload_if_idle)
+            unloading = asyncio.wrap_future(crew.submit(warm.unload_if_idle))
+            unloading.add_done_callback(self._unloaded)
+
+    def _unloaded(self, unloading: asyncio.Future[bool]) -> None:
+        if not unloading.cancelled() and unloading.exception() is None and unloading.result():
+            self._on_unloaded()
 
     async def estimate(self, model: ModelFiles, name: str) -> Estimate | None:
         """What the engine says; an error there is logged and ends no job."""
@@ -144,6 +154,7 @@ class ThreadRunner:
     async def run(self, job: EngineJob, model: ModelFiles, on_chunk: ChunkCallback | None = None) -> EngineOutput:
         """Run the job in the next free thread."""
         self._holder.is_used()
+        self._watch_in_thread(job)
         future = self._crew.submit(lambda: do_job(self._name, self._built, job, model, on_chunk))
         try:
             return await asyncio.wrap_future(future)
@@ -161,8 +172,8 @@ class ThreadRunner:
         """What the engine says, in a thread beside the jobs."""
         return await self._holder.estimate(model, self._name)
 
-    async def unload(self) -> bool:
-        """Unload the model unless a job uses it."""
+    async def unload(self, device: str | None = None) -> bool:
+        """Unload the model unless a job uses it, wherever it is."""
         return await self._holder.free()
 
     async def stop(self) -> bool:
@@ -172,6 +183,19 @@ class ThreadRunner:
     async def aclose(self, grace_secs: float) -> None:
         """Unload and let the threads end."""
         await self._holder.aclose(self._crew, grace_secs)
+
+    def _watch_in_thread(self, job: EngineJob) -> None:
+        """Tell what is known already here, where it costs nothing, and leave the rest to the thread."""
+        watch, job._watch = job._watch, None  # noqa: SLF001 - the host's side of a job
+        if watch is None:
+            return
+        is_taken = self._crew.is_free
+        if is_taken:
+            watch.taken()
+        if is_taken and self._holder.engine is not None and self._holder.warm is None:
+            watch.loaded(UNMEASURED)
+        else:
+            job._watch = ThreadWatch(watch, is_taken=is_taken)  # noqa: SLF001
 
     def _built(self) -> tuple[Engine, WarmModel | None]:
         engine = self._holder.get()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from studio_worker.engines.base import AudioChunk, CancelFlag, Engine, EngineJob, TextDelta
 from studio_worker.engines.failures import job_error, pack_error
 from studio_worker.engines.framing import MAX_ORDER_BYTES, BrokenFrame, read_frame
+from studio_worker.engines.job_watch import Held
 from studio_worker.engines.job_wire import pack_result, unpack_job, unpack_model
 from studio_worker.engines.loading import engine_at
 from studio_worker.engines.messages import (
@@ -22,6 +23,7 @@ from studio_worker.engines.messages import (
     Estimate,
     Estimated,
     Failed,
+    Loaded,
     Open,
     Ready,
     Refused,
@@ -39,6 +41,9 @@ from studio_worker.engines.working import ChunkCallback, do_job
 from studio_worker.errors import EngineError, JobError
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
+
+if TYPE_CHECKING:
+    from studio_worker.engines.memory_meter import MemoryMeter
 
 
 class Serving:
@@ -58,6 +63,7 @@ class Serving:
         self._built = threading.Event()
         self._engine: Engine | None = None
         self._warm: WarmModel | None = None
+        self._meter: MemoryMeter | None = None
         self._lock = threading.Lock()
         self._cancels: dict[int, CancelFlag] = {}
 
@@ -69,7 +75,12 @@ class Serving:
         threading.Thread(target=self._listen, args=(requests, leave), name="orders", daemon=True).start()
         try:
             self._engine = engine_at(self._opening)
-            self._warm = WarmModel(self._engine) if loads_models(self._engine) else None
+            if loads_models(self._engine):
+                # It imports what an engine without a model does not need.
+                from studio_worker.engines.memory_meter import MemoryMeter
+
+                self._warm = WarmModel(self._engine)
+                self._meter = MemoryMeter(self._opening.device)
         except BaseException as error:  # noqa: BLE001 - importing a plugin may raise anything
             self._outbox.send(Refused(said(error)))
             return
@@ -99,7 +110,7 @@ class Serving:
     def _run(self, order: Run, cancel: CancelFlag) -> None:
         try:
             self._built.wait()
-            self._outbox.send(Started(order.run))
+            self._outbox.send(Started(order.run, self._meter is not None))
             answer = self._worked(order, cancel)
             self._outbox.flush_progress(order.run)
         finally:
@@ -129,6 +140,8 @@ class Serving:
         job, model = unpack_job(order.job, log)
         job._on_progress = partial(self._outbox.progress, order.run)  # noqa: SLF001 - the host's side of a job
         job._cancel = cancel  # noqa: SLF001
+        if self._meter is not None:
+            job._watch = _LoadWatch(self._outbox, order.run, self._meter)  # noqa: SLF001
         return job, model
 
     def _chunks(self, run: int) -> ChunkCallback:
@@ -155,3 +168,19 @@ class Serving:
     def _unload(self, call: int) -> None:
         was_loaded = self._built.is_set() and self._warm is not None and self._warm.unload_if_idle()
         self._outbox.send(Unloaded(call, was_loaded))
+
+
+class _LoadWatch:
+    """Says up that the run's model is loaded; that it is taken was said before."""
+
+    def __init__(self, outbox: Outbox, run: int, meter: MemoryMeter) -> None:
+        self._outbox = outbox
+        self._run = run
+        self._meter = meter
+
+    def taken(self) -> None:
+        """Nothing is left to say."""
+
+    def loaded(self, held: Held) -> None:
+        """Say it; what is held is measured here."""
+        self._outbox.send(Loaded(self._run, *self._meter.read()))

@@ -27,6 +27,11 @@ class Crew:
         self._idle = 0
         self._is_closed = False
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a call would be taken at once."""
+        return bool(self._idle) or self._threads < self._size
+
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Run `call` in a thread; what it returns or raises, whatever it is, goes into the future.
 

@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 from studio_worker.engines.base import Engine
 from studio_worker.engines.self_report import said
 from studio_worker.log import logger
-from studio_worker.models.files import LoadOptions, ModelFiles
-
-Identity: TypeAlias = tuple[object, ...]
+from studio_worker.models.files import ModelFiles
+from studio_worker.models.identity import mark_of
 
 
 def loads_models(engine: Engine) -> bool:
     """Whether the engine has a `load` of its own; without one there is nothing to keep."""
     return type(engine).load is not Engine.load or "load" in vars(engine)
-
-
-def identity(model: ModelFiles) -> Identity:
-    """What makes two models the same to `load`: id, files with size, time and declared hash, and options.
-
-    Reads the files' metadata, so it belongs in a thread.
-    """
-    hashes = tuple(file.sha256 for file in model.source.files) if model.source else ()
-    files: list[tuple[str, str, int, int]] = []
-    for role, paths in model.files.items():
-        for path in paths:
-            entry = path.stat()
-            files.append((role, str(path), entry.st_size, entry.st_mtime_ns))
-    return (model.id, tuple(files), hashes, str(model.dir), _options(model.options))
-
-
-def _options(options: LoadOptions) -> str:
-    values = {name: getattr(options, name) for name in LoadOptions.__slots__}
-    return json.dumps(
-        {**values, "chat_template_kwargs": dict(options.chat_template_kwargs)}, sort_keys=True, default=str
-    )
 
 
 class WarmModel:
@@ -52,7 +29,7 @@ class WarmModel:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._changed = threading.Condition()
-        self._key: Identity | None = None
+        self._key: str | None = None
         self._loaded: Any = None
         self._users = 0
         self._is_switching = False
@@ -76,7 +53,7 @@ class WarmModel:
 
     def take(self, model: ModelFiles) -> Any:
         """`use` without the block: each take needs one `give_back`."""
-        key = identity(model)
+        key = mark_of(model).identity
         with self._changed:
             self._changed.wait_for(lambda: not self._is_switching)
             if self._key == key:

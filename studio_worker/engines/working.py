@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from studio_worker.engines.base import AudioChunk, Engine, EngineJob, TextDelta
 from studio_worker.engines.failures import job_error
+from studio_worker.engines.job_watch import UNMEASURED
 from studio_worker.engines.output import EngineOutput, check_output
 from studio_worker.engines.warm import WarmModel
 from studio_worker.errors import EngineError
@@ -44,10 +45,17 @@ def do_job(
     """
     try:
         job.check_cancelled()
+        watch = job._watch  # noqa: SLF001 - the host's side of a job
+        if watch is not None:
+            watch.taken()
         made, warm = engine()
         if warm is None:
+            if watch is not None:
+                watch.loaded(UNMEASURED)
             return _run(name, made, job, on_chunk)
         with warm.use(model) as job.loaded:
+            if watch is not None:
+                watch.loaded(UNMEASURED)
             job.check_cancelled()
             return _run(name, made, job, on_chunk)
     except BaseException as error:  # noqa: BLE001 - SystemExit of an engine ends its job, not the worker

@@ -42,9 +42,8 @@ class DeskSettings(Protocol):
         """Jobs at once."""
         ...
 
-    @property
-    def device(self) -> str | None:
-        """Where models run."""
+    def device_of(self, plugin: str) -> str | None:
+        """Where the models of a plugin's engines run."""
         ...
 
 
@@ -90,7 +89,7 @@ class Desk:
         self._rng = rng
         self._seats = Seats(lambda: settings().max_concurrent_jobs, self._fill)
         self._tickets: dict[str, Ticket] = {}
-        self._waiting = LocalQueue()
+        self._waiting = LocalQueue(clock)
         self._is_paused = False
         self._is_closed = False
         self._moved = asyncio.Event()
@@ -240,7 +239,7 @@ class Desk:
 
     def _drawn(self, asked: dict[str, Any] | LocalOrder) -> Plan:
         try:
-            plan = draw(asked, self._routes(), device=self._settings().device, rng=self._rng)
+            plan = draw(asked, self._routes(), device=self._settings().device_of, rng=self._rng)
         except RecursionError:
             raise BadClaim("claim", "is nested too deeply") from None
         if (reason := self._quarantine.refusal(plan.route.engine.name, plan.model)) is not None:

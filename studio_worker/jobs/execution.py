@@ -17,7 +17,7 @@ from studio_worker.engines.base import LlmResult, Outcome, TranscriptResult
 from studio_worker.engines.host import EngineCall, EngineOutput, Host
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.errors import JobCancelled
-from studio_worker.jobs.admission import Admission, model_bytes
+from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.checks import inspect, inspect_json, is_quickly_inspected
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Delivery
@@ -29,6 +29,7 @@ from studio_worker.jobs.links import tell_failure
 from studio_worker.jobs.plan import Plan
 from studio_worker.jobs.progress import INTERVAL_SECS, LinkProgress
 from studio_worker.jobs.results import Artifact, Kept
+from studio_worker.jobs.run_watch import RunWatch
 from studio_worker.jobs.stage_limits import StageLimits, StageWatch
 from studio_worker.jobs.stage_timer import StageTimer
 from studio_worker.jobs.ticket import Ticket
@@ -41,9 +42,7 @@ from studio_worker.wire.strict_json import dumps_lossy
 
 MAX_META_CHARS = 64 * 1024
 
-_USUAL = StageLimits()
-LIMITS = replace(_USUAL, load_secs=_USUAL.load_secs + _USUAL.first_output_secs)
-"""No engine says where its load ends, so its first word has the time of both."""
+LIMITS = StageLimits()
 
 
 class ModelStore(Protocol):
@@ -220,16 +219,11 @@ class Execution:
     async def _run_within_limits(self, call: EngineCall) -> EngineOutput:
         """Run where there is room for the model, and end what hangs; what is slow goes on."""
         route = call.route
-        async with self._admission.room(route, call.model):
-            size = await asyncio.to_thread(model_bytes, call.model) if call.model.files else 0
-            watch = StageWatch(self._limits, self._clock, model_bytes=size)
-            with StageTimer(watch, self._clock, lambda late: self._host.end_job(call.job_id, str(late))) as timer:
-
-                def follow(step: int, total: int, stage: str, preview: bytes | None) -> None:
-                    timer.report(stage, step, total)
-                    call.on_progress(step, total, stage, preview)
-
-                output = await self._host.run(replace(call, on_progress=follow))
+        async with self._admission.room(route, call.model) as room:
+            stages = StageWatch(self._limits, self._clock, model_bytes=room.size_bytes)
+            with StageTimer(stages, self._clock, lambda late: self._host.end_job(call.job_id, str(late))) as timer:
+                watch = RunWatch(timer, room.loaded, call.on_progress)
+                output = await self._host.run(replace(call, model=room.model, on_progress=watch.progress, watch=watch))
         self._quarantine.succeeded(route.engine.name, route.model)
         return output
 

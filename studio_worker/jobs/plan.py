@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -23,6 +23,9 @@ MAX_RANDOM_SEED = 2**63 - 1
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
 MAX_AUDIO_BYTES = 512 * 1024 * 1024
+
+DeviceChoice: TypeAlias = Callable[[str], str | None]
+"""The device that the operator has set for a plugin's engines, by the plugin's name; None: the engine decides."""
 
 InputRole: TypeAlias = Literal["image", "mask", "ref_image", "audio"]
 
@@ -117,13 +120,13 @@ class Plan:
         )
 
 
-def draw(asked: dict[str, Any] | LocalOrder, routes: Routes, *, device: str | None, rng: Random) -> Plan:
+def draw(asked: dict[str, Any] | LocalOrder, routes: Routes, *, device: DeviceChoice, rng: Random) -> Plan:
     """The plan of a claim, or of a local order.
 
     Args:
         asked: the raw claim of an offer, or a local order.
         routes: the engines of this moment; asked once.
-        device: where the operator wants models to run.
+        device: where the operator wants the models of a plugin's engines to run.
         rng: where a seed comes from that the task does not carry.
 
     Raises:
@@ -181,7 +184,7 @@ def _plan(
     task: Task,
     source: ModelSource | None,
     routes: Routes,
-    device: str | None,
+    device: DeviceChoice,
     rng: Random,
     *,
     attempt: int | None = None,
@@ -197,7 +200,7 @@ def _plan(
         source=source,
         route=route,
         seed=rng.randint(0, MAX_RANDOM_SEED) if carried is None else carried,
-        options=load_options(task, source, device),
+        options=load_options(task, source, device(route.engine.plugin)),
         prompt=whole_prompt(task),
         inputs=wanted_inputs(task),
         attempt=attempt,

@@ -3,6 +3,9 @@
 A report that says something new, another stage or another step, starts the stage's time again; one that repeats the
 last does not, since a hung engine may have a thread that goes on reporting. Only the limit of the whole job ends one
 that goes on stepping. Nothing waits here: whoever runs the job sleeps until `StageWatch.next_deadline`.
+
+A download is no stage here: it ends by itself where it stalls or crawls (`fetch.transfer`), and one that another job
+has begun is waited for. The job is watched from the moment in which its files are there.
 """
 
 from __future__ import annotations
@@ -14,10 +17,9 @@ from studio_worker.clock import Clock
 
 
 class Stage(StrEnum):
-    """Where a job is. ``wait`` (for memory, for a seat at the engine) has no limit of its own."""
+    """Where a job is. ``wait`` (for memory, for a device, for a seat at the engine) has no limit of its own."""
 
     WAIT = "wait"
-    DOWNLOAD = "download"
     LOAD = "load"
     FIRST_OUTPUT = "first output"
     STEP = "step"
@@ -29,7 +31,6 @@ class StageLimits:
     """Seconds without news, by stage.
 
     Attributes:
-        download_secs: between two reports of a download, which has its own, shorter time-outs below.
         load_secs: for a load, besides what its bytes take; ollama's OLLAMA_LOAD_TIMEOUT is 5 minutes too.
         load_bytes_per_sec: the slowest disk that is waited for; a USB 2.0 disk reads some 30 MB/s.
         first_output_secs: from the load to the first report. An engine that reports nothing must be done by then, and
@@ -38,7 +39,6 @@ class StageLimits:
         job_secs: for everything, waits included.
     """
 
-    download_secs: float = 600.0
     load_secs: float = 300.0
     load_bytes_per_sec: float = 20e6
     first_output_secs: float = 900.0
@@ -48,8 +48,6 @@ class StageLimits:
     def of(self, stage: Stage, model_bytes: int) -> float | None:
         """The limit of a stage in seconds; None where it has none."""
         match stage:
-            case Stage.DOWNLOAD:
-                return self.download_secs
             case Stage.LOAD:
                 return self.load_secs + model_bytes / self.load_bytes_per_sec
             case Stage.FIRST_OUTPUT:

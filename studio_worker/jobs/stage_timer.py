@@ -24,23 +24,31 @@ class StageTimer:
         self._on_overdue = on_overdue
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
 
     def __enter__(self) -> StageTimer:
-        """Begin with the load: an engine says nothing before that is done."""
-        self._watch.enter(Stage.LOAD)
+        """Begin; the job may wait for a seat at its engine."""
         self._look()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel()
+        self._timer = None
+
+    def enter(self, stage: Stage) -> None:
+        """The job is in another stage now."""
+        self._watch.enter(stage)
+        self._look_earlier()
 
     def report(self, stage: str, step: int, total: int) -> None:
-        """The engine said something: its model is loaded."""
-        if self._watch.stage is Stage.LOAD:
+        """The engine said something; whatever it was, its model is loaded."""
+        before = self._watch.stage
+        if before in (Stage.WAIT, Stage.LOAD):
             self._watch.enter(Stage.FIRST_OUTPUT)
         self._watch.report(stage, step, total)
+        if self._watch.stage is not before:
+            self._look_earlier()
 
     def _look(self) -> None:
         now = self._clock.monotonic()
@@ -48,4 +56,15 @@ class StageTimer:
             self._timer = None
             self._on_overdue(overdue)
         else:
-            self._timer = self._loop.call_later(max(0.0, self._watch.next_deadline() - now), self._look)
+            self._looks_at = self._watch.next_deadline()
+            self._timer = self._loop.call_later(max(0.0, self._looks_at - now), self._look)
+
+    def _look_earlier(self) -> None:
+        """A stage may end before the next look; one that ends later is found to be in time by that look."""
+        if self._timer is not None and self._watch.next_deadline() < self._looks_at:
+            self._cancel()
+            self._look()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

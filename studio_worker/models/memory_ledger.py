@@ -33,6 +33,7 @@ class Need:
         ram_bytes: RAM that it takes once loaded.
         vram_bytes: memory of `device` that it takes; on ``cpu`` that is RAM too.
         reload_secs: what loading it again would cost.
+        place: what holds one model at a time, such as an engine's process; empty: nothing does.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Need:
     ram_bytes: int = 0
     vram_bytes: int = 0
     reload_secs: float = 1.0
+    place: str = ""
 
     def __post_init__(self) -> None:
         if self.ram_bytes < 0 or self.vram_bytes < 0:
@@ -51,7 +53,12 @@ class Need:
     @property
     def memory(self) -> Memory:
         """The bytes by device; devices of which it takes nothing are left out."""
-        return memory_of(self.device, self.ram_bytes, self.vram_bytes)
+        return self.memory_with(self.ram_bytes, self.vram_bytes)
+
+    def memory_with(self, ram_bytes: int, vram_bytes: int) -> Memory:
+        """`memory` with other sizes. A place counts as a device with room for one."""
+        sizes = memory_of(self.device, ram_bytes, vram_bytes)
+        return {**sizes, self.place: 1} if self.place else sizes
 
 
 def memory_of(device: str, ram_bytes: int, vram_bytes: int) -> Memory:
@@ -116,12 +123,10 @@ class Ledger:
 
     Attributes:
         entries: what is loaded or about to be.
-        pins: keys that are never chosen to make room, whether they are loaded or not.
     """
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        self.pins: set[str] = set()
 
     def charged(self) -> Iterator[Entry]:
         """The entries that count; one that makes room for another counts with that one."""
@@ -135,12 +140,12 @@ class Ledger:
 
     def short(self, memory: Memory, budget: Memory, reserved: Memory) -> set[str]:
         """The devices of which `memory` would get too little even if every idle model made room."""
-        held = total((reserved, *(entry.charge for entry in self.charged() if not self._may_go(entry))))
-        return _exceeded(memory, held, budget)
+        held = total((reserved, *(entry.charge for entry in self.charged() if not entry.is_idle)))
+        return {name for name, size in memory.items() if size + held.get(name, 0) > budget.get(name, 0)}
 
     def never(self, memory: Memory, budget: Memory) -> set[str]:
-        """The devices of which `memory` would get too little even if all but the pinned models went."""
-        return _exceeded(memory, total(entry.charge for entry in self.charged() if self._is_pinned(entry)), budget)
+        """The devices of which `memory` would get too little even if all other models went."""
+        return {name for name, size in memory.items() if size > budget.get(name, 0)}
 
     def victims(self, memory: Memory, budget: Memory, reserved: Memory, now: float) -> list[str]:
         """The idle models that make room for `memory`, the first to go first; all that there are if that is too few.
@@ -155,7 +160,7 @@ class Ledger:
             if size + reserved.get(name, 0) > free.get(name, 0)
         }
         ranked = sorted(
-            (entry for entry in self.charged() if self._may_go(entry)),
+            (entry for entry in self.charged() if entry.is_idle),
             key=lambda entry: (-entry.worth_unloading(now), entry.last_used, entry.need.key),
         )
         chosen: list[Entry] = []
@@ -183,19 +188,10 @@ class Ledger:
             )
         return f"model '{escape(need.key, limit=200)}' of engine '{need.engine}' does not fit: " + "; ".join(parts)
 
-    def _may_go(self, entry: Entry) -> bool:
-        return entry.is_idle and not self._is_pinned(entry)
-
-    def _is_pinned(self, entry: Entry) -> bool:
-        return entry.need.key in self.pins
-
-    def _held(self, entry: Entry, name: str) -> str:
-        state = "pinned" if self._is_pinned(entry) else "in use" if entry.users else "idle"
+    @staticmethod
+    def _held(entry: Entry, name: str) -> str:
+        state = "in use" if entry.users else "idle"
         return f"'{escape(entry.need.key, limit=200)}' ({gib(entry.charge[name])}, {state})"
-
-
-def _exceeded(memory: Memory, held: Memory, budget: Memory) -> set[str]:
-    return {name for name, size in memory.items() if size + held.get(name, 0) > budget.get(name, 0)}
 
 
 def gib(size: int) -> str:

@@ -10,7 +10,10 @@ the front, and each gets its lease where
    front waits for is kept for them, so this delays nobody: two devices serve two requests at once, and on one device
    it is first come, first served.
 
-A request that can never be served, with every model unloaded that is not pinned, fails at once.
+A request that can never be served, with every other model unloaded, fails at once.
+
+What holds one model at a time, an engine's process, is counted as a device with room for one (`Need.place`): so
+requests of one engine keep to this order too, and it is not swapped back and forth.
 
 The walk of one load: the lease names the keys to unload first; whoever holds it has them unloaded, says `gone` for
 each, and loads then. A lease that ends before all of them are gone has loaded nothing, and what is left stays resident.
@@ -26,7 +29,7 @@ from dataclasses import dataclass
 
 from studio_worker.clock import Clock
 from studio_worker.errors import EngineError, OutOfMemory
-from studio_worker.models.memory_ledger import Entry, Ledger, Memory, Need, memory_of
+from studio_worker.models.memory_ledger import Entry, Ledger, Memory, Need
 from studio_worker.text import escape
 
 __all__ = ["Lease", "Need", "Residency", "Resident"]
@@ -65,7 +68,6 @@ class Resident:
     vram_bytes: int
     users: int
     idle_secs: float
-    is_pinned: bool
 
 
 @dataclass(eq=False, slots=True)
@@ -110,7 +112,6 @@ class Residency:
                 *self._measured.get(key, (entry.need.ram_bytes, entry.need.vram_bytes)),
                 users=entry.users,
                 idle_secs=0.0 if entry.users else now - entry.last_used,
-                is_pinned=key in self._ledger.pins,
             )
             for key, entry in self._ledger.entries.items()
         )
@@ -152,7 +153,7 @@ class Residency:
         self._measured.move_to_end(key)
         if len(self._measured) > MAX_MEASURED:
             self._measured.popitem(last=False)
-        entry.memory = self._memory(entry.need, self._budget())
+        entry.memory = self._memory(entry.need, self._room())
         self._serve()
 
     def gone(self, key: str) -> None:
@@ -169,29 +170,9 @@ class Residency:
         self._forget(entry)
         self._serve()
 
-    def pin(self, key: str) -> None:
-        """Never choose this model to make room, now or once it is loaded."""
-        self._ledger.pins.add(key)
-        self._serve()
-
-    def unpin(self, key: str) -> None:
-        """Let it make room again."""
-        self._ledger.pins.discard(key)
-        self._serve()
-
-    def idle(self, after_secs: float) -> tuple[str, ...]:
-        """The models that nobody has used for so long, the longest unused first; the pinned ones stay."""
-        due = self._clock.monotonic() - after_secs
-        entries = [
-            entry
-            for key, entry in self._ledger.entries.items()
-            if entry.is_idle and key not in self._ledger.pins and entry.last_used <= due
-        ]
-        return tuple(entry.need.key for entry in sorted(entries, key=lambda entry: entry.last_used))
-
     def surplus(self) -> tuple[str, ...]:
         """The idle models to unload since a measured size, or a smaller budget, has overdrawn a device."""
-        budget = self._budget()
+        budget = self._room()
         overdrawn = [name for name, free in self._ledger.free(budget).items() if free < 0]
         return tuple(self._ledger.victims(dict.fromkeys(overdrawn, 0), budget, {}, self._clock.monotonic()))
 
@@ -200,7 +181,7 @@ class Residency:
         """Keep everybody off an idle model while it is unloaded in this block; say `gone` once it is.
 
         Yields whether it may be unloaded: False for one that is in use, on its way out or not here. Without `gone` in
-        the block it stays resident. The pins are not asked: who retires one wants it gone.
+        the block it stays resident.
         """
         entry = self._ledger.entries.get(key)
         if entry is None or not entry.is_idle:
@@ -219,7 +200,7 @@ class Residency:
 
     def _serve(self) -> None:
         """Give leases to all whose turn it is; the rule is at the top of this file."""
-        now, budget = self._clock.monotonic(), self._budget()
+        now, budget = self._clock.monotonic(), self._room()
         reserved: dict[str, int] = {}
         owed: set[str] = set()
         still: list[_Request] = []
@@ -290,17 +271,22 @@ class Residency:
         for other in self._ledger.entries.values():
             other.making_room.pop(entry.need.key, None)
 
+    def _room(self) -> Memory:
+        """The budget, and every place that anybody has or wants, with room for one."""
+        needs = (*(entry.need for entry in self._ledger.entries.values()), *(waiting.need for waiting in self._waiting))
+        return {**self._budget(), **{need.place: 1 for need in needs if need.place}}
+
     def _memory(self, need: Need, budget: Memory) -> Memory:
         if need.key not in self._measured:
             return need.memory
-        sizes = memory_of(need.device, *self._measured[need.key])
+        sizes = need.memory_with(*self._measured[need.key])
         return {name: min(size, budget.get(name, size)) for name, size in sizes.items()}
 
     def _impossible(self, need: Need, entry: Entry | None, memory: Memory, budget: Memory) -> EngineError | None:
         if need.device not in budget:
             return EngineError(
                 f"model '{escape(need.key, limit=200)}' of engine '{need.engine}' is to run on {need.device}, which is "
-                f"not here; this worker has {', '.join(sorted(budget)) or 'no device'}"
+                f"not here; this worker has {', '.join(sorted(self._budget())) or 'no device'}"
             )
         names = set() if entry is not None else self._ledger.never(memory, budget)
         return OutOfMemory(self._ledger.refusal(need, memory, budget, names)) if names else None

@@ -64,21 +64,16 @@ def test_a_job_is_the_same_on_the_other_side(task, tmp_path):
         id="j-1", model="m", task=parse_task(task), seed=7, work_dir=tmp_path, log=logger, source=model.source,
         files=model.files, inputs={"audio": tmp_path / "a.wav"}, options=model.options,
     )  # fmt: skip
-    there, files = unpack_job(crossed(pack_job(job, model, threads=None)), logger)
+    there, files = unpack_job(crossed(pack_job(job, model)), logger)
     assert (there.task, type(there.task)) == (job.task, type(job.task))
     assert files == model
     for name in ("id", "model", "seed", "work_dir", "source", "files", "inputs", "options"):
         assert getattr(there, name) == getattr(job, name), name
 
 
-def test_threads_take_the_place_of_the_options_own():
-    model = ModelFiles("m", options=LoadOptions(threads=64))
-    assert unpack_model(crossed(pack_model(model, threads=2))).options.threads == 2
-
-
 def test_a_path_that_is_no_utf_8_is_the_same_on_the_other_side():
     model = ModelFiles("m", ModelSource(engine="x"), {"model": [Path("/odd/\udcff.bin")]})
-    assert unpack_model(crossed(pack_model(model, threads=None))).files == model.files
+    assert unpack_model(crossed(pack_model(model))).files == model.files
 
 
 RESULTS = [

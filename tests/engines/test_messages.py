@@ -11,19 +11,28 @@ from studio_worker.engines.messages import (
     Cancel,
     Done,
     Down,
+    Loaded,
     Log,
     Open,
     Progress,
     Ready,
     Run,
+    Started,
     Up,
     read_down,
     read_up,
     to_json,
 )
 
-UP = [Ready(), Progress(1, 2, 3, "run", None), Log(None, "INFO", "x", {}), Done(1, {"kind": "llm"}, {"a": [1]})]
-DOWN = [Cancel(3), Run(1, {"id": "j"}, True), Open("m", {}, 0, "toy", 1, False, ["/lib"], None)]
+UP = [
+    Ready(),
+    Started(4, True),
+    Loaded(4, 5, None),
+    Progress(1, 2, 3, "run", None),
+    Log(None, "INFO", "x", {}),
+    Done(1, {"kind": "llm"}, {"a": [1]}),
+]
+DOWN = [Cancel(3), Run(1, {"id": "j"}, True), Open("m", {}, 0, "toy", 1, "cuda:1", False, ["/lib"], None)]
 JSON = (
     st.none()
     | st.booleans()

@@ -26,7 +26,7 @@ DEATHS = {
     "leaves as if all were well": ("os._exit(0)", "it ended the process with exit status 0"),
     "is shot": (
         "os.kill(os.getpid(), signal.SIGKILL)",
-        "it was killed by SIGKILL, as the system does where memory runs out",
+        "it was killed by SIGKILL",
     ),
     "closes its pipe and works on": (
         "[os.close(fd) for fd in pipes()]; time.sleep(600)",

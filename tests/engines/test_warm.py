@@ -1,17 +1,15 @@
 """The model that stays loaded: once for all who share it, one at a time, and not for ever."""
 
 import asyncio
-import os
 import threading
 
 import pytest
 
 from studio_worker.engines.base import Engine, EngineCapabilities, LlmResult
-from studio_worker.engines.warm import WarmModel, identity, loads_models
+from studio_worker.engines.warm import WarmModel, loads_models
 from studio_worker.errors import BadInput, EngineError, OutOfMemory
-from studio_worker.models.files import LoadOptions, ModelFiles
+from studio_worker.models.files import ModelFiles
 from studio_worker.wire.kinds import TaskKind
-from studio_worker.wire.model_source import parse_model_source
 
 WAIT_SECS = 20.0
 
@@ -59,41 +57,6 @@ async def within(awaitable):
     return await asyncio.wait_for(awaitable, WAIT_SECS)
 
 
-# identity
-
-
-def test_the_same_files_and_options_are_the_same_model(tmp_path, model_files):
-    one = model_files(tmp_path, "a", context_size=1)
-    two = ModelFiles("a", files={"model": [tmp_path / "a"]}, options=LoadOptions(context_size=1), dir=tmp_path)
-    assert identity(one) == identity(two)
-
-
-@pytest.mark.parametrize("change", ["size", "time", "option", "template", "id", "role", "hash"])
-def test_a_model_is_another_one_after_a_change_of(change, tmp_path, model_files):
-    before = model_files(tmp_path, "a", context_size=1)
-    key = identity(before)
-    path = tmp_path / "a"
-    after = before
-    match change:
-        case "size":
-            path.write_bytes(b"longer than it was")
-        case "time":
-            os.utime(path, ns=(1, 1))
-        case "option":
-            after = ModelFiles("a", files=before.files, dir=tmp_path)
-        case "template":
-            after = model_files(tmp_path, "a", context_size=1, chat_template_kwargs={"thinking": False})
-        case "id":
-            after = ModelFiles("b", files=before.files, options=before.options, dir=tmp_path)
-        case "role":
-            after = ModelFiles("a", files={"lora": [path]}, options=before.options, dir=tmp_path)
-        case "hash":
-            file = {"role": "model", "url": "https://x/a", "filename": "a", "sha256": "0" * 64}
-            source = parse_model_source({"engine": "toy", "files": [file]})
-            after = ModelFiles("a", source=source, files=before.files, options=before.options, dir=tmp_path)
-    assert identity(after) != key
-
-
 def test_only_an_engine_with_a_load_of_its_own_keeps_a_model(toy):
     assert loads_models(Loader())
     assert not loads_models(toy(lambda job: None))
@@ -135,10 +98,10 @@ async def test_a_changed_file_is_loaded_anew(make, bench, tmp_path, model_files)
 
 @BOTH
 async def test_an_unused_model_is_unloaded_after_a_while(make, bench):
-    engine = make()
-    host = bench.host(engine, engine_idle_secs=0.01)
+    engine, told = make(), asyncio.Queue()
+    host = bench.host(engine, engine_idle_secs=0.01, on_gone=lambda *gone: told.put_nowait(gone))
     await within(host.run(bench.call(host, model=ModelFiles("a"))))
-    assert await asyncio.to_thread(engine.unloaded.wait, WAIT_SECS)
+    assert await within(told.get()) == (host.descriptions[0].key, None)
     await within(host.run(bench.call(host, model=ModelFiles("a"))))
     assert engine.events[:4] == ["load a", "run loaded a", "unloaded a", "load a"]
 

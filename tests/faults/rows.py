@@ -49,7 +49,9 @@ UPLOADS = "studio/test_uploads.py::test_"
 PLUGINS = "engines/test_bad_plugins.py::test_"
 DEATHS = "engines/test_process_deaths.py::test_"
 ENDING = "engines/test_process_cancelling.py::test_"
-RUNNER = "engines/test_process_runner.py::test_"
+RESULTS = "engines/test_process_results.py::test_"
+LIFETIME = "engines/test_process_lifetime.py::test_"
+KILLS = "engines/test_oom_kills.py::test_"
 DOWNLOADS = "models/test_store_downloads.py::test_"
 RESUMING = "fetch/test_resuming.py::test_"
 STALLS = "fetch/test_stalls.py::test_"
@@ -204,6 +206,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         DEATHS + "a_process_that_is_killed_from_outside_fails_its_job_at_once",
         DEATHS + "the_last_lines_of_a_process_that_dies_are_told",
         DEATHS + "a_job_that_was_sent_to_a_process_that_had_just_died_runs_in_the_next",
+        "engines/test_restarts.py::test_while_a_process_that_died_at_its_start_rests_jobs_fail_at_once_with_its_reason",
     ),
     "F-81": (
         "test_worker_engines.py::test_a_model_on_which_an_engine_dies_three_times_is_refused_and_others_are_served",
@@ -211,16 +214,25 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     ),
     "F-82": (
         LIMITS + "a_job_without_a_word_is_ended_and_its_stage_named",
+        LIMITS + "a_load_that_hangs_is_told_apart_from_what_comes_after_it",
         ENDING + "a_job_that_is_given_up_fails_at_once_and_ends_the_process_of_an_engine_that",
         ENDING + "after_the_grace_the_process_is_ended_of_an_engine_that",
     ),
-    "F-83": (LIMITS + "a_job_that_steps_is_left_alone_however_long_it_takes",),
-    "F-84": (DEATHS + "an_engine_that_leaks_up_to_its_limit_is_out_of_memory_and_lives_on",),
+    "F-83": (
+        LIMITS + "a_job_that_steps_is_left_alone_however_long_it_takes",
+        LIMITS + "a_job_that_waits_for_its_engine_is_not_overdue",
+    ),
+    "F-84": (
+        DEATHS + "an_engine_that_leaks_up_to_its_limit_is_out_of_memory_and_lives_on",
+        KILLS + "a_process_that_the_system_killed_for_memory_is_out_of_memory",
+        KILLS + "a_process_that_somebody_else_killed_is_just_killed",
+    ),
     "F-85": (
         DEATHS + "children_and_grandchildren_end_within_a_second_of_a_killed_worker_also_where_the_engine",
         PLUGINS + "a_child_ends_within_a_second_of_its_worker",
+        "engines/test_child_folders.py::test_what_a_killed_worker_left_is_removed_by_the_next_host_that_starts",
     ),
-    "F-86": (RUNNER + "a_child_started_from_a_thread_that_ends_lives_on",),
+    "F-86": (LIFETIME + "a_child_started_from_a_thread_that_ends_lives_on",),
     "F-87": (
         DEATHS + "what_an_engine_started_ends_with_its_process_also_where_it_holds_stdout",
         DEATHS + "a_grandchild_that_left_the_group_and_holds_stdout_keeps_no_job_waiting",
@@ -582,8 +594,8 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "engines/test_output.py::test_what_is_no_result_is_refused_by_its_type",
         "engines/test_output.py::test_a_picture_of_another_ext_is_refused",
         "engines/test_output.py::test_json_that_cannot_be_sent_is_refused",
-        RUNNER + "a_result_of_the_wrong_shape_is_named",
-        RUNNER + "a_file_is_looked_at_before_it_is_believed",
+        RESULTS + "a_result_of_the_wrong_shape_is_named",
+        RESULTS + "a_file_is_looked_at_before_it_is_believed",
     ),
     "B-123": (
         "engines/test_progress.py::test_steps_are_clamped_into_their_total",

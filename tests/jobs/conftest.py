@@ -23,6 +23,7 @@ from studio_worker.engines.base import (
     TranscriptResult,
     VideoResult,
 )
+from studio_worker.engines.devices import Devices
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
@@ -297,7 +298,7 @@ class Room:
 async def _open_room(state_dir: Path, **parts):
     engine, uploads, events, clock = GateEngine(), parts.pop("uploads", None) or Uploads(), Events(), MovedClock()
     clock = parts.pop("clock", clock)
-    settings = SimpleNamespace(max_concurrent_jobs=parts.pop("max_concurrent_jobs", 1), device=None)
+    settings = SimpleNamespace(max_concurrent_jobs=parts.pop("max_concurrent_jobs", 1), device_of=lambda plugin: None)
     host = Host([], given=[engine, *parts.pop("engines", ())])
     await host.start()
     routes = Routes.build(host.descriptions)
@@ -317,7 +318,7 @@ async def _open_room(state_dir: Path, **parts):
         clock=clock,
         rng=random.Random(7),
         state_dir=state_dir,
-        admission=Admission(host, Residency(dict, clock=clock), dict),
+        admission=Admission(host, Residency(dict, clock=clock), Devices()),
         quarantine=parts.pop("quarantine", None) or Quarantine(clock),
         signed_out=lambda: signed_out.append(True),
         **parts,

@@ -1,17 +1,20 @@
 """Room for models before their engines run: who is asked, who has to go, who is told."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
 from studio_worker.engines.base import Estimate
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.devices import Devices
+from studio_worker.engines.job_watch import Held
 from studio_worker.engines.router import Route
 from studio_worker.errors import OutOfMemory
-from studio_worker.jobs.admission import Admission, model_bytes
+from studio_worker.jobs.admission import Admission
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.models.residency import Residency
+from studio_worker.testing.devices import FakeDevices
 from studio_worker.wire.kinds import TaskKind
 
 MIB = 1024**2
@@ -30,8 +33,8 @@ class Engines:
         self.asked.append(model.id)
         return self.needs.get(model.id)
 
-    async def unload(self, engine):
-        self.unloaded.append(engine[0])
+    async def unload(self, engine, device=None):
+        self.unloaded.append(engine[0] if device is None else f"{engine[0]} on {device}")
         return not self.is_stubborn
 
 
@@ -42,19 +45,20 @@ def engines():
 
 @pytest.fixture
 def residency(clock):
-    return Residency(lambda: {"cpu": 100 * MIB, "cuda:0": 50 * MIB}, clock=clock)
+    return Residency(lambda: {"cpu": 100 * MIB}, clock=clock)
 
 
 @pytest.fixture
 def admission(engines, residency):
-    return Admission(engines, residency, lambda: ("cpu", "cuda:0"))
+    return Admission(engines, residency, Devices(FakeDevices().devices()))
 
 
 @pytest.fixture
 def model(tmp_path):
     def make(name="m", size=1024, **options):
         path = tmp_path / f"{name}.bin"
-        path.write_bytes(b"x" * size)
+        if not path.exists():
+            path.write_bytes(b"x" * size)
         return ModelFiles(id=name, files={"model": [path]}, options=LoadOptions(**options), dir=tmp_path)
 
     return make
@@ -73,13 +77,21 @@ def route(engine="toy", isolation="process"):
     return Route(description, TaskKind.LLM, "m", engine, "source")
 
 
+@asynccontextmanager
+async def used(admission, where, model):
+    """A room in which the model is loaded."""
+    async with admission.room(where, model) as room:
+        room.loaded(Held())
+        yield room
+
+
 def keys(residency):
     return [(each.key.split("#")[0], each.engine, each.device, each.users) for each in residency.residents]
 
 
 async def test_a_model_is_counted_while_it_is_used_and_stays_afterwards(admission, engines, residency, model):
     engines.needs["m"] = Estimate(ram_bytes=10 * MIB)
-    async with admission.room(route(), model()):
+    async with used(admission, route(), model()):
         assert keys(residency) == [("m", "toy", "cpu", 1)]
     assert keys(residency) == [("m", "toy", "cpu", 0)]
     assert residency.residents[0].ram_bytes == 10 * MIB
@@ -106,9 +118,9 @@ async def test_other_options_make_another_load(admission, engines, model):
 
 async def test_a_second_model_makes_room_by_unloading_the_idle_one(admission, engines, residency, model):
     engines.needs |= {"a": Estimate(ram_bytes=60 * MIB), "b": Estimate(ram_bytes=70 * MIB)}
-    async with admission.room(route("first"), model("a")):
+    async with used(admission, route("first"), model("a")):
         pass
-    async with admission.room(route("second"), model("b")):
+    async with used(admission, route("second"), model("b")):
         assert engines.unloaded == ["first"]
         assert keys(residency) == [("b", "second", "cpu", 1)]
 
@@ -118,13 +130,13 @@ async def test_a_model_in_use_is_waited_for(admission, engines, model):
     order = []
 
     async def use(name):
-        async with admission.room(route(name), model(name)):
+        async with used(admission, route(name), model(name)):
             order.append(f"{name} in")
             await asyncio.sleep(0)
             order.append(f"{name} out")
 
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(admission.room(route("a"), model("a")))
+        await stack.enter_async_context(used(admission, route("a"), model("a")))
         waiting = asyncio.create_task(use("b"))
         for _ in range(20):
             await asyncio.sleep(0.005)
@@ -144,35 +156,29 @@ async def test_what_can_never_fit_is_refused_with_the_figures(admission, engines
 
 async def test_an_engine_that_keeps_its_memory_fails_the_job_that_needs_it(admission, engines, model):
     engines.needs |= {"a": Estimate(ram_bytes=60 * MIB), "b": Estimate(ram_bytes=70 * MIB)}
-    async with admission.room(route("first"), model("a")):
+    async with used(admission, route("first"), model("a")):
         pass
     engines.is_stubborn = True
     with pytest.raises(OutOfMemory, match="kept its memory") as refused:
-        async with admission.room(route("second"), model("b")):
+        async with used(admission, route("second"), model("b")):
             pass
     assert refused.value.retryable
 
 
 async def test_an_engine_that_loads_another_model_has_dropped_its_last(admission, residency, model):
     for name in ("a", "b"):
-        async with admission.room(route(), model(name)):
+        async with used(admission, route(), model(name)):
             pass
     assert keys(residency) == [("b", "toy", "cpu", 0)]
 
 
 async def test_a_dead_process_holds_nothing(admission, residency, model):
     where = route()
-    async with admission.room(where, model()):
+    async with used(admission, where, model()):
         pass
-    admission.ended(where.engine.key)
-    admission.ended(where.engine.key)
+    admission.ended(where.engine.key, None)
+    admission.ended(where.engine.key, None)
     assert residency.residents == ()
-
-
-async def test_the_device_of_the_job_is_charged(admission, engines, residency, model):
-    engines.needs["m"] = Estimate(ram_bytes=MIB, vram_bytes=40 * MIB)
-    async with admission.room(route(), model(device="cuda:0")):
-        assert keys(residency) == [("m", "toy", "cuda:0", 1)]
 
 
 async def test_a_device_that_nobody_knows_is_the_engines_business(admission, residency, model):
@@ -189,13 +195,96 @@ async def test_only_engines_that_load_files_need_room(admission, engines, reside
 
 
 async def test_where_no_device_is_known_nothing_is_counted(engines, clock, model):
-    admission = Admission(engines, Residency(dict, clock=clock), dict)
-    async with admission.room(route(), model()):
+    admission = Admission(engines, Residency(dict, clock=clock), Devices())
+    async with admission.room(route(), model(size=5)) as room:
         assert engines.asked == []
+        assert room.size_bytes == 5
+        room.loaded(Held(1, 2))
 
 
-def test_the_bytes_of_a_model_are_those_of_all_its_files(tmp_path):
-    for name in "abc":
-        (tmp_path / name).write_bytes(b"12345")
-    files = {"model": [tmp_path / "a", tmp_path / "b"], "vae": [tmp_path / "c"]}
-    assert model_bytes(ModelFiles(id="m", files=files)) == 15
+async def test_values_for_the_chat_template_make_no_other_load(admission, engines, residency, model):
+    for thinking in (True, False):
+        async with used(admission, route(), model(chat_template_kwargs={"thinking": thinking})):
+            pass
+    assert engines.asked == ["m"]
+    assert len(residency.residents) == 1
+
+
+# what is measured
+
+
+async def test_what_was_measured_takes_the_place_of_what_was_said(admission, engines, residency, model):
+    engines.needs["m"] = Estimate(ram_bytes=10 * MIB)
+    async with admission.room(route(), model()) as room:
+        room.loaded(Held(ram_bytes=30 * MIB))
+    assert residency.residents[0].ram_bytes == 30 * MIB
+
+
+async def test_what_nobody_could_measure_stays_as_it_was_said(admission, engines, residency, model):
+    engines.needs["m"] = Estimate(ram_bytes=10 * MIB, vram_bytes=5 * MIB)
+    async with admission.room(route(), model()) as room:
+        room.loaded(Held(ram_bytes=20 * MIB))
+    assert (residency.residents[0].ram_bytes, residency.residents[0].vram_bytes) == (20 * MIB, 5 * MIB)
+
+
+async def test_a_model_whose_load_failed_holds_nothing(admission, residency, model):
+    with pytest.raises(OutOfMemory):
+        async with admission.room(route(), model()):
+            raise OutOfMemory("it did not fit")
+    assert residency.residents == ()
+
+
+async def test_a_failed_job_on_a_loaded_model_leaves_it_loaded(admission, residency, model):
+    async with admission.room(route(), model()) as room:
+        room.loaded(Held())
+    with pytest.raises(ValueError, match="odd"):
+        async with admission.room(route(), model()):
+            raise ValueError("odd")
+    assert len(residency.residents) == 1
+
+
+async def test_a_process_that_ended_while_its_next_was_asked_for_does_not_take_the_new_model_along(
+    admission, residency, model
+):
+    where = route()
+    async with used(admission, where, model()):
+        pass
+    async with admission.room(where, model()) as room:
+        admission.ended(where.engine.key, None)
+        room.loaded(Held())
+    assert keys(residency) == [("m", "toy", "cpu", 0)]
+
+
+async def test_idle_models_go_where_one_turned_out_larger_than_there_is_room_for(admission, engines, model):
+    engines.needs |= {name: Estimate(ram_bytes=40 * MIB) for name in "ab"}
+    async with used(admission, route("first"), model("a")):
+        pass
+    async with admission.room(route("second"), model("b")) as room:
+        room.loaded(Held(ram_bytes=80 * MIB))
+    assert engines.unloaded == []
+    async with admission.room(route("second"), model("b")):
+        assert engines.unloaded == ["first"]
+
+
+# one model at a time in a process
+
+
+async def test_alternating_jobs_of_one_engine_load_each_model_once_and_never_end_its_process(
+    admission, engines, residency, model
+):
+    order, tasks = [], []
+
+    async def use(name):
+        async with used(admission, route(), model(name)):
+            order.append(name)
+
+    async with used(admission, route(), model("A")):
+        order.append("A")
+        for name in "BAACABC":
+            asked = len(residency.waiting) + len(order)
+            tasks.append(asyncio.create_task(use(name)))
+            while len(residency.waiting) + len(order) == asked:
+                await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert "".join(order) == "AAAABBCC"
+    assert engines.unloaded == []

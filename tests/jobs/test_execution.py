@@ -180,7 +180,7 @@ class TestTheEnginesJob:
             seen.update(exists=job.work_dir.is_dir(), seed=job.seed, options=job.options, source=job.source)
             return result_of(job)
 
-        room.settings.device = "cpu"
+        room.settings.device_of = lambda plugin: "cpu"
         room.engine.behaviour = look
         source = {"engine": "gate", "files": [], "cliDefaults": {"contextSize": 2048}}
         room.offer(wire, claim(modelSource=source))

@@ -1,5 +1,6 @@
 """What hangs is ended by its stage, what is slow goes on, and a pair that keeps dying is refused for a while."""
 
+import threading
 import time
 
 import pytest
@@ -39,6 +40,16 @@ class SlowEngine(Engine):
         return LlmResult(COMPLETION)
 
 
+class StuckEngine(SlowEngine):
+    """Never comes back from its load, until `given_up` is set."""
+
+    def __init__(self):
+        self.given_up = threading.Event()
+
+    def load(self, model):
+        self.given_up.wait(60)
+
+
 @pytest.fixture
 def quarantine():
     return Quarantine(SystemClock())
@@ -53,8 +64,30 @@ async def test_a_job_without_a_word_is_ended_and_its_stage_named(open_room, tmp_
     async with open_room(tmp_path, engines=[SlowEngine()], limits=LIMITS, clock=SystemClock()) as room:
         room.offer(wire, slow_claim)
         failed = await wire.until("fail")
-    assert "engine 'slow' was given up: stage 'load' is overdue" in failed.error
+    assert "engine 'slow' was given up: stage 'first output' is overdue" in failed.error
     assert failed.retryable is True
+
+
+async def test_a_load_that_hangs_is_told_apart_from_what_comes_after_it(open_room, tmp_path, wire, slow_claim):
+    engine = StuckEngine()
+    async with open_room(tmp_path, engines=[engine], limits=LIMITS, clock=SystemClock()) as room:
+        room.offer(wire, slow_claim)
+        failed = await wire.until("fail")
+        engine.given_up.set()
+    assert "engine 'slow' was given up: stage 'load' is overdue" in failed.error
+
+
+async def test_a_job_that_waits_for_its_engine_is_not_overdue(open_room, tmp_path, make_wire, slow_claim):
+    """The first works for longer than a load may take; the second waits for its thread meanwhile."""
+    engine = SlowEngine()
+    engine.steps = 12
+    wire = make_wire("capacity")
+    limits = StageLimits(load_secs=0.3)
+    async with open_room(tmp_path, engines=[engine], limits=limits, clock=SystemClock(), max_concurrent_jobs=2) as room:
+        for number in (1, 2):
+            room.offer(wire, {**slow_claim, "jobId": f"job-{number}"})
+        for number in (1, 2):
+            await wire.until("completeJson", f"job-{number}")
 
 
 async def test_a_job_that_steps_is_left_alone_however_long_it_takes(open_room, tmp_path, wire, slow_claim):

@@ -37,7 +37,7 @@ ROUTES = Routes.build(
 
 
 def drawn(asked, *, device=None, seed=1):
-    return draw(asked, ROUTES, device=device, rng=random.Random(seed))
+    return draw(asked, ROUTES, device=lambda plugin: device, rng=random.Random(seed))
 
 
 def source(**defaults):

@@ -5,9 +5,7 @@ import pytest
 from studio_worker.clock import SystemClock
 from studio_worker.jobs.stage_limits import Stage, StageLimits, StageWatch
 
-LIMITS = StageLimits(
-    download_secs=10, load_secs=20, load_bytes_per_sec=100, first_output_secs=30, step_secs=40, job_secs=1_000
-)
+LIMITS = StageLimits(load_secs=20, load_bytes_per_sec=100, first_output_secs=30, step_secs=40, job_secs=1_000)
 
 
 class Hand(SystemClock):
@@ -29,7 +27,7 @@ def watch(clock):
 
 @pytest.mark.parametrize(
     ("stage", "limit"),
-    [(Stage.DOWNLOAD, 10), (Stage.LOAD, 25), (Stage.FIRST_OUTPUT, 30), (Stage.STEP, 40), (Stage.WAIT, 1_000)],
+    [(Stage.LOAD, 25), (Stage.FIRST_OUTPUT, 30), (Stage.STEP, 40), (Stage.WAIT, 1_000)],
 )
 def test_a_silent_stage_is_overdue_at_its_limit_and_not_before(watch, clock, stage, limit):
     watch.enter(stage)
@@ -46,7 +44,7 @@ def test_a_larger_model_may_load_longer(clock):
     assert LIMITS.of(Stage.LOAD, 0) == 20
 
 
-@pytest.mark.parametrize("stage", [Stage.DOWNLOAD, Stage.LOAD, Stage.STEP])
+@pytest.mark.parametrize("stage", [Stage.LOAD, Stage.STEP])
 def test_what_is_slow_but_goes_on_is_never_overdue_but_by_the_whole_job(watch, clock, stage):
     began = clock.secs
     watch.enter(stage)

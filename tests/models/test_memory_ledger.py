@@ -62,12 +62,9 @@ def test_while_it_makes_room_a_model_counts_as_the_larger_of_both(hold):
     assert hold(large, entry("new", 30, users=1, making_room={"large": large})).free(BUDGET)["cpu"] == 60
 
 
-def test_idle_models_are_no_hindrance_and_used_or_pinned_ones_are(hold):
+def test_idle_models_are_no_hindrance_and_used_ones_are(hold):
     ledger = hold(entry("a", 60), entry("b", 30))
     assert ledger.short({"cpu": 100}, BUDGET, {}) == set()
-    ledger.pins.add("a")
-    assert ledger.short({"cpu": 41}, BUDGET, {}) == {"cpu"}
-    ledger.pins.clear()
     ledger.entries["b"].users = 1
     assert ledger.short({"cpu": 71}, BUDGET, {}) == {"cpu"}
     assert ledger.short({"cpu": 70}, BUDGET, {}) == set()
@@ -77,11 +74,10 @@ def test_what_is_kept_for_somebody_else_is_not_to_be_had(hold):
     assert hold().short({"cpu": 60, "cuda:0": 60}, BUDGET, {"cpu": 41, "cuda:0": 40}) == {"cpu"}
 
 
-def test_only_what_is_pinned_makes_a_need_impossible(hold):
+def test_only_a_need_above_the_whole_budget_is_impossible(hold):
     ledger = hold(entry("a", 60, users=1), entry("b", 30))
     assert ledger.never({"cpu": 100}, BUDGET) == set()
-    ledger.pins.add("b")
-    assert ledger.never({"cpu": 71}, BUDGET) == {"cpu"}
+    assert ledger.never({"cpu": 101}, BUDGET) == {"cpu"}
     assert ledger.never({"cuda:0": 101}, BUDGET) == {"cuda:0"}
 
 
@@ -118,9 +114,8 @@ class TestVictims:
         ledger = hold(entry("other", memory={"cuda:0": 90}, last_used=0), entry("ram", 90, last_used=5))
         assert ledger.victims({"cpu": 20}, BUDGET, {}, now=10) == ["ram"]
 
-    def test_are_never_in_use_or_pinned_or_on_their_way_out(self, hold):
-        ledger = hold(entry("used", 30, users=1), entry("pinned", 30), entry("leaving", 30, is_leaving=True))
-        ledger.pins.add("pinned")
+    def test_are_never_in_use_or_on_their_way_out(self, hold):
+        ledger = hold(entry("used", 30, users=1), entry("leaving", 30, is_leaving=True))
         assert ledger.victims({"cpu": 90}, BUDGET, {}, now=10) == []
 
     def test_leave_alone_what_is_kept_for_somebody_else(self, hold):
@@ -131,12 +126,11 @@ class TestVictims:
 
 def test_a_refusal_names_what_is_needed_what_is_free_and_who_holds_the_rest(hold):
     mib = 1024**2
-    ledger = hold(entry("used", 200 * mib, users=1), entry("kept", 100 * mib), entry("idle", 50 * mib))
-    ledger.pins.add("kept")
+    ledger = hold(entry("used", 200 * mib, users=1), entry("idle", 150 * mib))
     need = Need(key="big\n", engine="toy", ram_bytes=2048 * mib)
     assert ledger.refusal(need, need.memory, {"cpu": 400 * mib}, ["cpu"]) == (
         "model 'big\\n' of engine 'toy' does not fit: needs 2.0 GiB of cpu, 50.0 MiB of 400.0 MiB free, held by "
-        "'used' (200.0 MiB, in use), 'kept' (100.0 MiB, pinned), 'idle' (50.0 MiB, idle)"
+        "'used' (200.0 MiB, in use), 'idle' (150.0 MiB, idle)"
     )
 
 

@@ -61,25 +61,32 @@ async def test_a_model_in_use_is_waited_for(one_slot):
     assert one_slot.residency.waiting == ()
 
 
-async def test_a_pinned_model_stays_where_another_can_go(open_house):
-    house = open_house(cpu=20)
-    house.residency.pin("a")
-    await house.used("a")
-    house.clock.secs += 100
-    await house.used("b")
-    assert (await house.job("c")).lease.evict == ("b",)
+# places for one model
 
 
-async def test_a_model_may_go_as_soon_as_it_is_not_pinned_any_more(open_house):
-    house = open_house(cpu=30)
-    house.residency.pin("a")
-    await house.used("a")
-    await house.job("b")
-    waiting = await house.job("c", 20)
-    assert not waiting.is_running
-    house.residency.unpin("a")
-    await house.settle()
-    assert waiting.lease.evict == ("a",)
+async def test_models_of_one_place_take_turns_there_however_much_memory_there_is(open_house):
+    house = open_house(cpu=100)
+    first = await house.job("a", place="p")
+    second = await house.job("b", place="p")
+    assert (await house.job("c", place="q")).is_running
+    assert not second.is_running
+    await first.end()
+    assert second.lease == Lease("b", evict=("a",))
+
+
+async def test_alternating_requests_of_one_engine_load_each_model_once(open_house):
+    house = open_house(cpu=100)
+    jobs = [await house.job(key, place="p") for key in "ABAACABC"]
+    while running := [job for job in jobs if job.is_running]:
+        await running[0].end()
+    assert house.loads == ["A", "B", "C"]
+
+
+async def test_a_measured_model_still_has_its_place(open_house):
+    house = open_house(cpu=100)
+    await house.job("a", place="p")
+    house.residency.measured("a", 3 * MIB, 0)
+    assert not (await house.job("b", place="p")).is_running
 
 
 # what can never fit
@@ -99,26 +106,12 @@ async def test_what_can_never_fit_is_refused_at_once_and_nothing_is_unloaded(ope
     assert house.unloaded == []
 
 
-async def test_what_only_pinned_models_keep_out_is_refused_at_once(one_slot):
-    one_slot.residency.pin("a")
-    await one_slot.used("a")
-    assert "held by 'a' (10.0 MiB, pinned)" in (await one_slot.job("b")).error
-
-
 async def test_the_refused_do_not_hold_up_those_behind_them(one_slot):
     running = await one_slot.job("a")
     await one_slot.job("huge", 100)
     behind = await one_slot.job("b")
     await running.end()
     assert behind.is_running
-
-
-async def test_a_pin_refuses_those_who_wait_in_vain_now(one_slot):
-    await one_slot.job("a")
-    waiting = await one_slot.job("b")
-    one_slot.residency.pin("a")
-    await asyncio.wait([waiting.task])
-    assert "pinned" in waiting.error
 
 
 async def test_a_device_that_is_not_there_is_named_with_those_that_are(open_house):
@@ -405,32 +398,6 @@ async def test_the_models_of_a_lost_device_are_surplus(open_house):
 # idle models
 
 
-async def test_a_model_is_idle_after_its_time_and_not_before(one_slot):
-    await one_slot.used("a")
-    one_slot.clock.secs += 299
-    assert one_slot.residency.idle(300) == ()
-    one_slot.clock.secs += 1
-    assert one_slot.residency.idle(300) == ("a",)
-
-
-async def test_the_time_runs_from_the_end_of_the_last_use(one_slot):
-    await one_slot.used("a")
-    job = await one_slot.job("a")
-    one_slot.clock.secs += 1_000
-    assert one_slot.residency.idle(0) == ()
-    await job.end()
-    assert one_slot.residency.idle(1) == ()
-
-
-async def test_idle_models_are_told_the_longest_unused_first_and_the_pinned_not_at_all(open_house):
-    house = open_house(cpu=100)
-    for key in ("pinned", "b", "a"):
-        await house.used(key)
-        house.clock.secs += 1
-    house.residency.pin("pinned")
-    assert house.residency.idle(0) == ("b", "a")
-
-
 async def test_a_retired_model_is_kept_from_everybody_until_it_is_gone(one_slot):
     await one_slot.used("a")
     with one_slot.residency.retire("a") as may:
@@ -466,11 +433,10 @@ async def test_only_an_idle_model_can_be_retired(open_house):
 async def test_residents_tell_what_people_want_to_know(open_house):
     house = open_house(cpu=100, cuda_0=100)
     await house.used("a", 30, device="cuda:0", ram_bytes=5 * MIB)
-    house.residency.pin("a")
     house.clock.secs += 12
     (seen,) = house.residency.residents
     assert (seen.key, seen.engine, seen.device, seen.users, seen.idle_secs) == ("a", "toy", "cuda:0", 0, 12)
-    assert (seen.ram_bytes, seen.vram_bytes, seen.is_pinned) == (5 * MIB, 30 * MIB, True)
+    assert (seen.ram_bytes, seen.vram_bytes) == (5 * MIB, 30 * MIB)
 
 
 # cancellation

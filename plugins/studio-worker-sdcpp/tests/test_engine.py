@@ -291,7 +291,15 @@ def test_on_a_gpu_the_estimate_says_where_the_weights_are(
 
 @pytest.mark.parametrize(
     ("device", "built_for"),
-    [(None, "cpu"), ("", "cuda"), ("cpu", "cpu"), ("cuda", "cuda"), ("CUDA:0", "cuda"), ("mps", "metal")],
+    [
+        (None, "cpu"),
+        ("", "cuda"),
+        ("cpu", "cpu"),
+        ("cuda", "cuda"),
+        ("CUDA:0", "cuda"),
+        ("mps", "metal"),
+        ("cuda:0", "vulkan"),
+    ],
 )
 def test_the_device_that_the_library_was_built_for_is_accepted(device: str | None, built_for: str) -> None:
     check_device(device, built_for)

@@ -70,7 +70,8 @@ def check_device(device: str | None, built_for: str) -> None:
         return
     kind, _, index = device.lower().partition(":")
     kind = {"mps": "metal"}.get(kind, kind)
-    if kind != built_for:
+    # The worker calls NVIDIA's GPUs by CUDA's name; Vulkan drives the same ones.
+    if kind != built_for and (kind, built_for) != ("cuda", "vulkan"):
         raise EngineError(
             f"stable-diffusion.cpp is built for {built_for} here and cannot use the device {device}; "
             "build it for that, or leave `device` out of the worker's settings"
