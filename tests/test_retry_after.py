@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from studio_worker.retry_after import retry_after
 
@@ -35,3 +37,9 @@ def test_seconds_and_dates_are_read_up_to_the_cap(header: str, secs: float) -> N
 )
 def test_what_says_nothing_usable_says_nothing(header: str | None) -> None:
     assert retry_after(header, NOW, cap_secs=300) is None
+
+
+@given(st.text(max_size=40))
+def test_no_header_breaks_the_reading(header: str) -> None:
+    wait = retry_after(header, NOW, cap_secs=300)
+    assert wait is None or 0 < wait <= 300

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from random import Random
 
 BASE_SECS = 1.0
@@ -27,24 +24,3 @@ def full_jitter(tries: int, rng: Random, *, base_secs: float = BASE_SECS, cap_se
     """
     bound = min(cap_secs, base_secs * 2.0 ** min(max(tries, 1) - 1, 32))
     return bound * rng.uniform(0.05, 1.0)
-
-
-def retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds that a ``Retry-After`` asks for (RFC 9110 section 10.2.3), or None where it says nothing usable.
-
-    Args:
-        header: whole seconds or an HTTP date; anything else, the past and zero count as nothing.
-        now: the wall clock, against which a date is read.
-    """
-    if header is None:
-        return None
-    text = header.strip()
-    if re.fullmatch(r"[0-9]{1,20}", text):
-        wait = float(text)
-    else:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return None
-        wait = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
-    return min(wait, RETRY_AFTER_CAP_SECS) if wait > 0 else None

@@ -7,7 +7,8 @@ from datetime import datetime
 from random import Random
 from typing import TypeAlias
 
-from studio_worker.jobs.backoff import full_jitter, retry_after
+from studio_worker.jobs.backoff import RETRY_AFTER_CAP_SECS, full_jitter
+from studio_worker.retry_after import retry_after
 from studio_worker.text import escape
 
 TRANSIENT = frozenset({408, 425, 429})
@@ -95,7 +96,7 @@ def settle(answer: Answer, tries: int, *, now: datetime, rng: Random) -> Settlem
     if status == 409:
         return _conflict(answer.reason)
     if status in TRANSIENT or status >= 500 or status < 400:
-        wait = retry_after(answer.retry_after, now)
+        wait = retry_after(answer.retry_after, now, cap_secs=RETRY_AFTER_CAP_SECS)
         return Again(full_jitter(tries, rng) if wait is None else wait, f"the studio answered {status}")
     said = escape(answer.text, limit=300)
     return Refused(f"the studio refused the result with status {status}" + (f": {said}" if said else ""))

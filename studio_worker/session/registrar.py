@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.errors import ConfigError, RegistrationRejected, StudioUnreachable
 from studio_worker.events import EventSink, RegistrationChanged
-from studio_worker.jobs.backoff import retry_after
+from studio_worker.jobs.backoff import RETRY_AFTER_CAP_SECS
 from studio_worker.log import LogSink, logger
+from studio_worker.retry_after import retry_after
 from studio_worker.session import registration as rules
 from studio_worker.session.registration import Registration
 from studio_worker.session.studio_http import USER_AGENT, Reply, ask
@@ -197,7 +198,7 @@ class Registrar:
 
     def _no_answer(self, reply: Reply) -> rules.NoAnswer:
         said = f": {reply.said}" if reply.said else ""
-        wait = retry_after(reply.retry_after, self._clock.now())
+        wait = retry_after(reply.retry_after, self._clock.now(), cap_secs=RETRY_AFTER_CAP_SECS)
         return rules.NoAnswer(f"{self._urls.origin} answered {reply.status}{said}", wait)
 
     async def _enter(self, state: Registration, answer: rules.AskAnswer | rules.PollAnswer) -> None:
