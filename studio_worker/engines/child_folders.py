@@ -48,7 +48,8 @@ class ChildFolders:
     def make(self) -> Path:
         """A new folder, 0700, for one child. Raises OSError."""
         with self._guard:
-            if self._mine is None:
+            # Cleaners of temporary folders take what has lain for days.
+            if self._mine is None or not self._mine.is_dir():
                 mine = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._root))
                 lock = FileLock(mine / LOCK, timeout=0, thread_local=False)
                 lock.acquire()

@@ -175,8 +175,11 @@ class Transfer:
         if total is not None:
             await off_loop(lambda: wanted.announce(total))
         missing = (total or wanted.expected) - start
-        claim = await off_loop(lambda: self._disk.claim(wanted.dest.parent, missing, wanted.what))
+        claims: list[Claim] = []
         try:
+            # Noted in the thread: a cancellation that comes meanwhile must still give the room back.
+            await off_loop(lambda: claims.append(self._disk.claim(wanted.dest.parent, missing, wanted.what)))
+            claim = claims[0]
             if start == 0:
                 note = Note(source_mark(way.url), answer.validator, answer.total, wanted.sha256)
                 await off_loop(lambda: self.part.restart(note))
@@ -192,7 +195,8 @@ class Transfer:
                 raise
             digest = await filling.end()
         finally:
-            claim.release()
+            for claim in claims:
+                claim.release()
         if answer.total is not None and filling.size < answer.total:
             raise FetchFailed(f"{wanted.what}: {filling.size:,} of {answer.total:,} bytes came")
         if filling.size < wanted.smallest:

@@ -49,7 +49,7 @@ def moves(task: Task) -> bool:
 
 
 def _check_animation(file: BinaryIO, ext: str, task: Task) -> bool:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(file, formats=("WEBP", "GIF")) as film:
@@ -57,7 +57,9 @@ def _check_animation(file: BinaryIO, ext: str, task: Task) -> bool:
             film.load()
             is_still = not getattr(film, "is_animated", False) and not _is_held(film, task)
             is_black = _is_black(film)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError) as error:
+    except (ResultRejected, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever they stumble over
         raise ResultRejected("does-not-decode", f"the {ext} film does not decode: {error}") from None
     # A film that is black throughout may have become one frame as well, and black is the better word for it.
     if is_still and moves(task) and not is_black:

@@ -75,14 +75,16 @@ def check_still(file: BinaryIO, ext: str, task: Task) -> bool:
     Raises:
         ResultRejected: as `check_png` does.
     """
-    from PIL import Image, UnidentifiedImageError  # a worker that makes no pictures never loads it
+    from PIL import Image  # a worker that makes no pictures never loads it
 
     try:
         with Image.open(file, formats=_FORMATS) as picture:
             check_size(*picture.size, task)
             picture.load()
             return shows_nothing(picture)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError) as error:
+    except (ResultRejected, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever they stumble over
         raise ResultRejected("does-not-decode", f"the {ext} picture does not decode: {error}") from None
 
 

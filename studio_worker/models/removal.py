@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from studio_worker.fetch.resumable_file import ResumableFile
 from studio_worker.log import logger
@@ -60,12 +61,13 @@ def choose(
         ledger: the memory of uses.
         quota_bytes: the least recently used go until the rest fits; None: no limit.
         unused_days: those go that nobody has used for so long; None: however long.
-        partial: downloads go that are not complete and that nobody goes on with now.
+        partial: the worker's own downloads go that are not complete and that nobody goes on with now.
         now: seconds since the epoch.
     """
     chosen: dict[str, Victim] = {}
     if partial:
-        chosen |= {item.name: Victim(item, "partial") for item in items if item.state is State.PARTIAL}
+        ours = (item for item in items if item.state is State.PARTIAL and _is_our_part(item.path))
+        chosen |= {item.name: Victim(item, "partial") for item in ours}
     if unused_days is not None:
         longest = unused_days * DAY_SECS
         idle = [item for item in items if item.is_owned and not item.is_used and now - last_used(item) >= longest]
@@ -78,6 +80,11 @@ def choose(
             if (item := by_path.get(record.path)) is not None:
                 chosen[item.name] = Victim(item, "quota")
     return list(chosen.values())
+
+
+def _is_our_part(part: Path) -> bool:
+    """Whether a note of ours speaks of it; browsers and other programs have parts as well."""
+    return ResumableFile(whole(part)).note() is not None
 
 
 def last_used(item: Item) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 import sys
@@ -40,6 +41,11 @@ def test_a_folder_goes_with_its_child_and_all_of_them_at_the_end(folders, tmp_pa
 def test_after_the_end_it_can_begin_anew(folders):
     folders.make()
     folders.close()
+    assert folders.make().is_dir()
+
+
+def test_where_a_cleaner_took_its_folder_it_begins_anew(folders, tmp_path):
+    shutil.rmtree(folders.make().parent)
     assert folders.make().is_dir()
 
 

@@ -111,6 +111,12 @@ def test_parts_go_by_their_rule_alone_and_not_those_on_their_way(shelf: Shelf, a
     assert shelf.chosen(partial=True) == [("left.part", "partial")]
 
 
+def test_a_part_of_another_program_stays(shelf: Shelf):
+    (shelf.root / "browser.gguf.part").write_bytes(b"half")
+    shelf.part("ours.gguf")
+    assert shelf.chosen(partial=True) == [("ours.gguf.part", "partial")]
+
+
 def test_a_file_that_nobody_used_counts_from_when_it_was_written(shelf: Shelf):
     shelf.mine("mine", 1)
     item = shelf.item("mine")

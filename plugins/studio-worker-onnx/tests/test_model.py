@@ -109,7 +109,7 @@ def test_the_provider_is_told_by_our_name(loaded: Any) -> None:
     assert loaded.provider == "cpu"
 
 
-def test_the_jobs_threads_come_before_the_operators(make_graph: Any, files_of: Any, monkeypatch: Any) -> None:
+def test_of_two_numbers_of_threads_the_smaller_counts(make_graph: Any, files_of: Any, monkeypatch: Any) -> None:
     seen: list[int] = []
     true_session = onnxruntime.InferenceSession
 
@@ -124,7 +124,9 @@ def test_the_jobs_threads_come_before_the_operators(make_graph: Any, files_of: A
     object.__setattr__(unset.options, "threads", None)
     OnnxEngine(threads=3).load(unset)
     OnnxEngine().load(unset)
-    assert seen == [1, 3, 0]
+    object.__setattr__(unset.options, "threads", 4)
+    OnnxEngine(threads=3).load(unset)
+    assert seen == [1, 3, 0, 3]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class LlamaEngine(Engine):
             weights.first,
             context=context_tokens(model.options.context_size, weights.trained_context, settings),
             batch=settings.batch,
-            threads=model.options.threads or settings.threads or good_threads(),
+            threads=min(filter(None, (settings.threads, model.options.threads)), default=good_threads()),
             placement=self._placement(model),
         )
         try:

@@ -42,7 +42,7 @@ class OnnxEngine(Engine):
 
     Args:
         providers: the only ones to use, by the names of `PROVIDERS`; None for what is installed.
-        threads: CPU threads where a job's load options name none; None for one a core.
+        threads: the most CPU threads, within the share of the cores that the load options name; None for all of it.
     """
 
     name = "onnx"
@@ -88,7 +88,7 @@ class OnnxEngine(Engine):
         return load_model(
             model,
             providers=self._providers,
-            threads=model.options.threads or self._threads,
+            threads=min(filter(None, (self._threads, model.options.threads)), default=None),
             device=model.options.device,
         )
 

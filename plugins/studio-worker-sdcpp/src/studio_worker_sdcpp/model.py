@@ -43,7 +43,7 @@ def load_model(model: ModelFiles, settings: Settings) -> Model:
     check_device(model.options.device, backend())
     context = Context(
         parts.paths,
-        n_threads=model.options.threads or settings.threads,
+        n_threads=min(filter(None, (settings.threads, model.options.threads)), default=None),
         diffusion_flash_attn=settings.flash_attention,
         lora_apply_mode=_AT_RUNTIME,
         offload_params_to_cpu=model.options.offload_to_cpu,
