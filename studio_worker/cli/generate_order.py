@@ -140,7 +140,7 @@ def _line(asked: Asked) -> dict[str, Any]:
         return {}
     name = "stdin" if str(asked.job) == "-" else str(asked.job)
     try:
-        if name == "stdin":
+        if str(asked.job) == "-":
             lines = list(job_lines(sys.stdin.buffer, name))
         else:
             with asked.job.open("rb") as file:

@@ -61,7 +61,10 @@ def source_of(url: str, *, role: str, filename: str | None, sha256: str | None, 
     Raises:
         BadClaim: names the field: `role`, `url`, `filename` or `sha256`.
     """
-    name = filename or unquote(urlsplit(url).path).rpartition("/")[2]
+    try:
+        name = filename or unquote(urlsplit(url).path).rpartition("/")[2]
+    except ValueError as error:
+        raise BadClaim("url", f"is no URL: {error}") from None
     fields = {"role": role, "url": url, "filename": name} | ({"sha256": sha256} if sha256 else {})
     try:
         source = parse_model_source({"engine": NO_ENGINE, "files": [fields]})
@@ -72,7 +75,7 @@ def source_of(url: str, *, role: str, filename: str | None, sha256: str | None, 
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        if name == "stdin":
+        if str(path) == "-":
             return _bounded(sys.stdin.buffer, name)
         with path.open("rb") as file:
             return _bounded(file, name)

@@ -42,6 +42,12 @@ def test_a_model_source_asks_for_its_files_in_order(given: Callable[..., Path]) 
     assert told(read_sources(path, "org/m")) == [("org/m", "b.onnx"), ("org/m", "a.onnx")]
 
 
+def test_a_file_that_is_called_stdin_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("stdin").write_text(json.dumps(source(file("a.onnx"))))
+    assert [name for _, name in told(read_sources(Path("stdin"), model=None))] == ["a.onnx"]
+
+
 def test_a_model_without_an_id_is_called_after_its_first_file(given: Callable[..., Path]) -> None:
     path = given(json.dumps(source(file("b.v2.onnx"), file("a.onnx"))))
     assert told(read_sources(path, None)) == [("b.v2", "b.v2.onnx"), ("b.v2", "a.onnx")]
@@ -135,6 +141,7 @@ def test_what_is_given_beside_a_url_counts() -> None:
         ({"url": "https://x.example/"}, "filename"),
         ({"sha256": "abc"}, "sha256"),
         ({"role": "a b"}, "role"),
+        ({"url": "https://[x/a.bin"}, "url"),
         ({"url": "https://x.example/a" + "a" * 10_000, "filename": "a"}, "url"),
     ],
 )
