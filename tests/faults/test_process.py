@@ -79,7 +79,10 @@ async def test_what_an_engine_says_after_its_cancellation_is_heard_by_nobody(
         fail = await site.studio.frame("fail", job_id="job-1")
         go_on.set()
         await asyncio.to_thread(over.wait, 10)
-        await site.until(lambda: not site.worker.status()["busy"], "a free seat")
+        await site.until(lambda: not site.worker.status()["busy"], "an idle worker")
+        # The seat is free once the engine's thread has come back, a moment after the engine's last word.
+        await site.studio.heartbeat()
+        await site.studio.heartbeat()
         await site.studio.offer(words("job-2"))
         await site.settled("job-2")
 
