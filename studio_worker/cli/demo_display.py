@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -84,5 +82,4 @@ class BarDisplay:
 
 def display() -> LineDisplay | BarDisplay:
     """The display that fits stderr."""
-    is_looked_at = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return BarDisplay() if is_looked_at else LineDisplay()
+    return BarDisplay() if output.has_live_stderr() else LineDisplay()

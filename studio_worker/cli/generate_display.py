@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -112,8 +110,7 @@ class BarDisplay:
 
 def display() -> Display:
     """The display that fits stderr."""
-    is_looked_at = output.is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
-    return BarDisplay() if is_looked_at else LineDisplay()
+    return BarDisplay() if output.has_live_stderr() else LineDisplay()
 
 
 def _count(stage: str, step: int, total: int) -> str:

@@ -19,6 +19,7 @@ from studio_worker.engines.base import Result, TextDelta
 from studio_worker.errors import JobCancelled
 from studio_worker.events import JobProgress
 from studio_worker.local_job import Job
+from studio_worker.models.ledger import ledger_path
 from studio_worker.worker import Worker
 
 
@@ -66,7 +67,7 @@ async def _run(order: Order, settings: Config, shown: Display, on_text: Callable
         begun = time.monotonic()
         shown.show("starting")
         # Hashes of model files, and which of them are the worker's own, outlive this call.
-        ledger = settings.state_path / "models.sqlite"
+        ledger = ledger_path(settings.state_path)
         async with Worker(_own(settings, home), ledger=ledger) as worker:
             ready = time.monotonic()
             job = interruption.job = worker.submit(

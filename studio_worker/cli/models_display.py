@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -135,5 +133,4 @@ class _Bar:
 
 def file_display() -> FileLines | FileBars:
     """The display that fits stderr."""
-    is_looked_at = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return FileBars() if is_looked_at else FileLines()
+    return FileBars() if output.has_live_stderr() else FileLines()

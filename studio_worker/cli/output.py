@@ -49,6 +49,11 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
+def has_live_stderr() -> bool:
+    """Whether bars can move on stderr: somebody looks at it, and its terminal can go back in a line."""
+    return is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
+
+
 def json_text(value: Any, *, indent: int | None = 2) -> None:
     """`value` as JSON on stdout, valid whatever it holds."""
     if sys.stdout is not None:

@@ -17,6 +17,7 @@ from studio_worker.fetch.answer import BadStatus
 from studio_worker.fetch.disk import DiskSpace
 from studio_worker.fetch.flights import Flights
 from studio_worker.fetch.guard import Guard, shown
+from studio_worker.fetch.hop import CONNECT_SECS, PATIENCE_SECS, STALL_SECS
 from studio_worker.fetch.mirrors import Way, ways
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.transfer import StartOver, Transfer
@@ -31,9 +32,6 @@ TRIES = 6
 NAME_TRIES = 2
 """The same for a host whose name nobody knows: most such names are wrong, and another worker may know it."""
 
-CONNECT_SECS = 15.0
-STALL_SECS = 30.0
-PATIENCE_SECS = 60.0
 
 GONE = (404, 410)
 

@@ -25,6 +25,17 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRANSIENT = frozenset({408, 425, 429})
 """Statuses below 500 that another try can cure."""
 
+MAX_REDIRECTS = 5
+CONNECT_SECS = 15.0
+"""For the look-up of a name, the connection and TLS."""
+
+STALL_SECS = 30.0
+"""The longest without a byte."""
+
+PATIENCE_SECS = 60.0
+MIN_PACE = 1024
+"""Bytes a second that a body must reach on average once patience is over: a byte now and then is a stall too."""
+
 
 class Hop(AbstractResolver):
     """One URL on its way to a socket: judges every address that its name has, and every address that is used."""

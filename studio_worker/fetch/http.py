@@ -22,17 +22,20 @@ from studio_worker.errors import FetchFailed, FetchRefused
 from studio_worker.fetch import data_urls
 from studio_worker.fetch.atomic_file import AtomicFile
 from studio_worker.fetch.guard import Guard, shown
-from studio_worker.fetch.hop import REDIRECTS, TRANSIENT, Hop, network_failure, next_hop
+from studio_worker.fetch.hop import (
+    CONNECT_SECS,
+    MAX_REDIRECTS,
+    MIN_PACE,
+    PATIENCE_SECS,
+    REDIRECTS,
+    STALL_SECS,
+    TRANSIENT,
+    Hop,
+    network_failure,
+    next_hop,
+)
 from studio_worker.log import logger
 from studio_worker.text import escape
-
-MAX_REDIRECTS = 5
-CONNECT_SECS = 15.0
-STALL_SECS = 30.0
-PATIENCE_SECS = 60.0
-
-MIN_PACE = 1024
-"""Bytes a second that a body must reach on average once patience is over: a byte now and then never stalls."""
 
 _REMEDIES = {
     401: "the link asks for credentials; use a signed link",

@@ -19,7 +19,7 @@ from studio_worker.fetch.answer import Answer, check_answer, read_answer
 from studio_worker.fetch.disk import Claim, DiskSpace
 from studio_worker.fetch.filling import Filling
 from studio_worker.fetch.guard import Guard
-from studio_worker.fetch.hop import REDIRECTS, Hop, network_failure, next_hop, plain_session
+from studio_worker.fetch.hop import MAX_REDIRECTS, MIN_PACE, REDIRECTS, Hop, network_failure, next_hop, plain_session
 from studio_worker.fetch.hub_token import bearer
 from studio_worker.fetch.mirrors import Way
 from studio_worker.fetch.off_loop import off_loop
@@ -27,13 +27,9 @@ from studio_worker.fetch.proxies import proxy_for
 from studio_worker.fetch.resumable_file import Note, ResumableFile, source_mark
 from studio_worker.fetch.wanted import OnBytes, Wanted
 
-MAX_REDIRECTS = 5
 READ_BUFFER = 2**18
 """Bytes that aiohttp may hold of an answer (it takes up to twice as many): what it holds when a connection breaks is
 lost and asked for again, so no more than keeps the hand-overs few."""
-
-MIN_PACE = 1024
-"""Bytes a second that a body must reach on average once patience is over: a byte now and then is a stall too."""
 
 
 class StartOver(FetchFailed):

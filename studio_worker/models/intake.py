@@ -17,8 +17,7 @@ from studio_worker.fetch.disk import DiskSpace
 from studio_worker.fetch.resumable_file import Note, ResumableFile, lock_path, source_mark
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.preflight import preflight
-from studio_worker.models.shelf import look
-from studio_worker.models.verification import HASH_CHUNK, hash_of
+from studio_worker.models.shelf import HASH_CHUNK, hash_of, look
 from studio_worker.private_file import sync_folder
 from studio_worker.text import escape
 
@@ -131,7 +130,7 @@ def _same(origin: Path, dest: Path, size: int, sha256: str | None, on_bytes: Cal
     if isinstance(there, Seen) and there.size == size:
         found = hash_of(origin, size, on_bytes)
         _check(origin, found, sha256)
-        if dest.samefile(origin) or hash_of(dest, size, lambda done, total: None) == found:
+        if dest.samefile(origin) or hash_of(dest, size) == found:
             return Taken(dest, size, found, Way.HERE)
     raise ModelUnavailable(f"another file lies at {dest}, which stays as it is: name this one otherwise")
 

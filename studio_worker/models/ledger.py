@@ -70,6 +70,11 @@ class Record:
         return (self.size, self.mtime_ns) == (seen.size, seen.mtime_ns)
 
 
+def ledger_path(state: Path) -> Path:
+    """Where the memory lies in a state folder."""
+    return state / "models.sqlite"
+
+
 class Ledger:
     """The memory. Methods block for the disk and may be called from any thread.
 
@@ -86,7 +91,7 @@ class Ledger:
     @classmethod
     def of(cls, state: Path) -> Ledger:
         """The memory that lies in a state folder; it is not opened before it is asked."""
-        return cls(state / "models.sqlite")
+        return cls(ledger_path(state))
 
     def record(self, path: Path) -> Record | None:
         """What is remembered of the file at `path`."""
@@ -116,10 +121,6 @@ class Ledger:
             [(str(seen.path), seen.size, seen.mtime_ns, sha256, url, model, now)],
         )
         self._change("DELETE FROM expected WHERE path = ?", [(str(seen.path),)])
-
-    def forget(self, path: Path) -> None:
-        """Remember nothing of a file any more."""
-        self._change("DELETE FROM files WHERE path = ?", [(str(path),)])
 
     def begin_use(self, found: Sequence[Seen], *, model: str, now: float) -> None:
         """This process uses these files from now on."""

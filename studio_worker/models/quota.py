@@ -131,10 +131,13 @@ def evict(ledger: Ledger, record: Record, why: str) -> bool:
     """
     is_gone = ledger.unless_used(record.path, lambda: record.path.unlink(missing_ok=True))
     if is_gone:
-        logger.bind(event="models.removed", file=record.path.name, size=record.size, why=why).info(
-            "Removed a model file"
-        )
+        log_removal(record.path, record.size, why)
     return is_gone
+
+
+def log_removal(path: Path, size: int, why: str) -> None:
+    """Leave the one line that tells of a model file's end, whoever removed it."""
+    logger.bind(event="models.removed", file=path.name, size=size, why=why).info("Removed a model file")
 
 
 def _is_still(record: Record) -> bool:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio_worker.fetch.resumable_file import ResumableFile
-from studio_worker.log import logger
 from studio_worker.models.inventory import Item, State, unclaimed, whole
 from studio_worker.models.ledger import Ledger
-from studio_worker.models.quota import to_evict
+from studio_worker.models.quota import log_removal, to_evict
 
 DAY_SECS = 86_400.0
 
@@ -39,7 +38,7 @@ def remove(item: Item, ledger: Ledger, why: str) -> bool:
             if is_gone:
                 ResumableFile(whole(item.path)).discard()
     if is_gone:
-        logger.bind(event="models.removed", file=item.path.name, size=item.size, why=why).info("Removed a model file")
+        log_removal(item.path, item.size, why)
     return is_gone
 
 

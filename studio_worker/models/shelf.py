@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from studio_worker.log import logger
@@ -21,7 +21,7 @@ from studio_worker.wire.model_source import ModelFile
 SIZE_FACTOR = 2.0
 """`approxBytes` is an estimate that people type: a file off by more than this factor is another file."""
 
-_HASH_CHUNK = 4 * 1024 * 1024
+HASH_CHUNK = 4 * 1024 * 1024
 
 
 class Shelf:
@@ -73,7 +73,7 @@ class Shelf:
         known = self._ledger.record(seen.path)
         if known is not None and known.is_of(seen) and known.sha256 is not None:
             return known.sha256
-        found = sha256_of(seen.path)
+        found = hash_of(seen.path, seen.size)
         self._ledger.remember(seen, found)
         logger.bind(event="models.hashed", file=seen.path.name, size=seen.size).info("Hashed a model file")
         return found
@@ -103,10 +103,19 @@ def size_problem(file: ModelFile, seen: Seen) -> str | None:
     return f"{seen.path} has {seen.size:,} bytes, the claim names about {file.approx_bytes:,}"
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file in hex. Blocks; raises OSError."""
+def hash_of(path: Path, size: int, on_bytes: Callable[[int, int], None] = lambda done, total: None) -> str:
+    """The SHA-256 of a file in hex. Blocks; raises OSError.
+
+    Args:
+        path: the file.
+        size: its bytes, for `on_bytes`.
+        on_bytes: told the bytes that are hashed, and all of them.
+    """
     total = hashlib.sha256()
+    done = 0
     with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK):
+        while chunk := file.read(HASH_CHUNK):
             total.update(chunk)
+            done += len(chunk)
+            on_bytes(done, max(size, done))
     return total.hexdigest()

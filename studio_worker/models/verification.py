@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from studio_worker.models.formats.bad_file import BadModelFile
 from studio_worker.models.inventory import Item
 from studio_worker.models.ledger import Ledger
 from studio_worker.models.preflight import preflight
-from studio_worker.models.shelf import look
+from studio_worker.models.shelf import hash_of, look
 from studio_worker.private_file import reason
-
-HASH_CHUNK = 4 * 1024 * 1024
 
 
 class Verdict(Enum):
@@ -79,24 +75,6 @@ def verify(
         return Verified(item, Verdict.BAD, sha256, problem)
     ledger.trust(item.seen, sha256)
     return Verified(item, Verdict.GOOD if item.known == sha256 else Verdict.NEW, sha256)
-
-
-def hash_of(path: Path, size: int, on_bytes: Callable[[int, int], None]) -> str:
-    """The SHA-256 of a file in hex. Blocks; raises OSError.
-
-    Args:
-        path: the file.
-        size: its bytes, for `on_bytes`.
-        on_bytes: told the bytes that are hashed, and all of them.
-    """
-    total = hashlib.sha256()
-    done = 0
-    with path.open("rb") as file:
-        while chunk := file.read(HASH_CHUNK):
-            total.update(chunk)
-            done += len(chunk)
-            on_bytes(done, max(size, done))
-    return total.hexdigest()
 
 
 def _head_problem(item: Item) -> str:

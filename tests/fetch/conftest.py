@@ -192,6 +192,7 @@ class Puller:
     options: dict[str, Any] = field(default_factory=dict)
     told: list[tuple[int, int | None]] = field(default_factory=list)
     allow_private: bool = False
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def part(self) -> Path:
@@ -208,7 +209,17 @@ class Puller:
 
     async def __call__(self, url: str | None = None, **wanted: Any) -> Downloaded | None:
         made = Wanted(url=url or self.server.url, dest=self.dest, what="model file a.bin", **wanted)
-        return await self.downloader().download(made, lambda done, total: self.told.append((done, total)))
+        return await self.downloader().download(made, self.hear)
+
+    def hear(self, done: int, total: int | None) -> None:
+        self.told.append((done, total))
+        self._news.set()
+
+    async def heard(self, done: int = 0) -> None:
+        """Return once so many bytes were told of."""
+        while not self.told or self.told[-1][0] < done:
+            self._news.clear()
+            await self._news.wait()
 
     async def failed(self, url: str | None = None, **wanted: Any) -> FetchFailed:
         with pytest.raises(FetchFailed) as error:

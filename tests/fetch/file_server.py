@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from .loopback_server import LoopbackServer
+
 DATA = bytes(range(1, 251)) * 4_000
 """A million bytes of which no two neighbours are alike."""
 
@@ -34,8 +36,8 @@ class Asked:
 Answer: TypeAlias = "Callable[[FileServer, Asked, asyncio.StreamWriter], Awaitable[None]]"
 
 
-@dataclass
-class FileServer:
+@dataclass(kw_only=True)
+class FileServer(LoopbackServer):
     """Serves `data`; the first answers are those of `script`, in its order, or those of `paths`."""
 
     data: bytes = DATA
@@ -47,9 +49,6 @@ class FileServer:
     sent: list[int] = field(default_factory=list)
     """Bytes of each body."""
     scheme: str = "http"
-    port: int = 0
-    _server: asyncio.Server | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def origin(self) -> str:
@@ -65,37 +64,20 @@ class FileServer:
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         self.scheme = "https" if tls else "http"
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await super().start(tls)
 
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-            asked = Asked(first.split(" ")[1], headers)
-            self.asked.append(asked)
-            self.sent.append(0)
-            answer = self.paths.get(asked.path.partition("?")[0])
-            if answer is None:
-                answer = self.script.pop(0) if self.script else whole
-            await answer(self, asked, writer)
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        asked = Asked(first.split(" ")[1], headers)
+        self.asked.append(asked)
+        self.sent.append(0)
+        answer = self.paths.get(asked.path.partition("?")[0])
+        if answer is None:
+            answer = self.script.pop(0) if self.script else whole
+        await answer(self, asked, writer)
+        await writer.drain()
 
     async def body(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         number = len(self.sent) - 1

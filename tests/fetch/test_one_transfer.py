@@ -100,11 +100,10 @@ async def test_when_the_job_that_downloads_is_cancelled_another_one_goes_on(serv
     gate = Gate(900_000)
     server.script = [gate]
     downloader, wanted = pull.downloader(), Wanted(url=server.url, dest=pull.dest, what="model file")
-    first = asyncio.create_task(downloader.download(wanted, lambda done, total: pull.told.append((done, total))))
+    first = asyncio.create_task(downloader.download(wanted, pull.hear))
     await gate.reached.wait()
     second = asyncio.create_task(downloader.download(wanted))
-    while not pull.told or pull.told[-1][0] < 500_000:
-        await asyncio.sleep(0.001)
+    await pull.heard(500_000)
     first.cancel()
     got = await second
     assert got.size == len(DATA)
@@ -143,8 +142,7 @@ async def test_two_processes_that_want_one_file_make_one_transfer(server: FileSe
     await first.news("done", 400_000)
     pull.options = {"clock": SystemClock()}
     waits = asyncio.create_task(pull())
-    while not pull.told:
-        await asyncio.sleep(0.01)
+    await pull.heard()
     gate.opened.set()
     assert await first.news("size") == len(DATA)
     assert await waits is None
@@ -161,8 +159,7 @@ async def test_who_waits_for_another_process_is_told_how_far_it_is(server: FileS
     await first.news("done", 11_900_000)
     pull.options = {"clock": SystemClock()}
     waits = asyncio.create_task(pull())
-    while not pull.told:
-        await asyncio.sleep(0.01)
+    await pull.heard()
     done, total = pull.told[0]
     assert gate.at - IN_MEMORY <= done < len(BIG)
     assert total == len(BIG)
@@ -181,8 +178,7 @@ async def test_the_lock_of_a_killed_process_ends_with_it_and_the_other_goes_on_w
     await first.news("done", 11_900_000)
     pull.options = {"clock": SystemClock()}
     waits = asyncio.create_task(pull())
-    while not pull.told:
-        await asyncio.sleep(0.01)
+    await pull.heard()
     await first.kill()
     assert (await waits).size == len(BIG)
     assert server.asked[1].start >= gate.at - IN_MEMORY

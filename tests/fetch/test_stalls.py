@@ -125,8 +125,7 @@ async def test_a_cancelled_download_keeps_what_has_come_and_the_next_goes_on(ser
     server.script = [hold]
     task = asyncio.create_task(pull())
     await reached.wait()
-    while not pull.told or pull.told[-1][0] < 500_000:
-        await asyncio.sleep(0.001)
+    await pull.heard(500_000)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

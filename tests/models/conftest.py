@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from studio_worker.models.ledger import Ledger
 from studio_worker.models.residency import Lease, Need, Residency
 
 from .hub import Hub, serve
 
 MIB = 1024**2
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A models folder."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state folder, which is not there yet."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def ledger(state: Path) -> Iterator[Ledger]:
+    """The memory of `state`."""
+    made = Ledger.of(state)
+    yield made
+    made.close()
 
 
 class HeldClock:
@@ -142,11 +165,3 @@ async def hub() -> AsyncIterator[Hub]:
     runner = await serve(made)
     yield made
     await runner.cleanup()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """The models folder."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder

@@ -2,16 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from studio_worker.models.ledger import Ledger, Record, Seen
 from studio_worker.models.quota import evict, to_evict
 from studio_worker.models.shelf import look
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
 
 
 def chosen(ledger: Ledger, path: Path) -> Record:

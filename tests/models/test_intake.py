@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,25 +17,6 @@ from studio_worker.models.ledger import Ledger
 
 DATA = b"weights of my own"
 SHA = hashlib.sha256(DATA).hexdigest()
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def ledger(state: Path) -> Iterator[Ledger]:
-    made = Ledger.of(state)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder
 
 
 @pytest.fixture

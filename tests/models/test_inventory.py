@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,25 +9,6 @@ from studio_worker.fetch.resumable_file import Note, ResumableFile
 from studio_worker.models.inventory import Item, State, pick, take_stock, unclaimed
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.shelf import look
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "models"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def ledger(state: Path) -> Iterator[Ledger]:
-    made = Ledger.of(state)
-    yield made
-    made.close()
 
 
 def put(path: Path, data: bytes = b"weights") -> Path:

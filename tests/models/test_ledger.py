@@ -79,13 +79,6 @@ def test_the_end_of_a_use_is_the_last_use() -> None:
     assert record.last_used == 9
 
 
-def test_what_is_forgotten_is_not_known() -> None:
-    ledger = Ledger()
-    ledger.remember(SEEN, "a" * 64)
-    ledger.forget(SEEN.path)
-    assert ledger.records() == []
-
-
 def test_two_processes_share_the_memory_and_see_what_the_other_uses(place: Path) -> None:
     one, other = Ledger(place), Ledger(place)
     one.begin_use([SEEN], model="m", now=1)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,6 @@ import pytest
 from studio_worker.errors import ModelUnavailable
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.shelf import look
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def ledger(state: Path) -> Iterator[Ledger]:
-    made = Ledger.of(state)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -135,8 +135,8 @@ async def test_a_sum_is_remembered_until_the_file_changes(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    real = shelf_module.sha256_of
-    monkeypatch.setattr(shelf_module, "sha256_of", lambda path: hashed.append(path) or real(path))
+    real = shelf_module.hash_of
+    monkeypatch.setattr(shelf_module, "hash_of", lambda path, size: hashed.append(path) or real(path, size))
     path = tmp_path / "a"
     path.write_bytes(b"first")
     made = source(file("a", sha256=sha256(b"first")))

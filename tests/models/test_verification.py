@@ -2,25 +2,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from studio_worker.models import verification
+from studio_worker.models import shelf
 from studio_worker.models.inventory import Item, take_stock
 from studio_worker.models.ledger import Ledger, Seen
-from studio_worker.models.shelf import look
-from studio_worker.models.verification import Verdict, hash_of, verify
+from studio_worker.models.shelf import hash_of, look
+from studio_worker.models.verification import Verdict, verify
 
 DATA = b"the weights of a model"
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    made = Ledger.of(tmp_path / "state")
-    yield made
-    made.close()
 
 
 @pytest.fixture
@@ -183,7 +175,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_not_judged_by_a_mixture(p
 
 
 def test_the_hashing_tells_how_far_it_is(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(verification, "HASH_CHUNK", 10)
+    monkeypatch.setattr(shelf, "HASH_CHUNK", 10)
     told: list[tuple[int, int]] = []
     assert hash_of(path, len(DATA), lambda *numbers: told.append(numbers)) == sha(DATA)
     assert told == [(10, 22), (20, 22), (22, 22)]
