@@ -5,7 +5,7 @@ last does not, since a hung engine may have a thread that goes on reporting. Onl
 that goes on stepping. Nothing waits here: whoever runs the job sleeps until `StageWatch.next_deadline`.
 
 A download is no stage here: it ends by itself where it stalls or crawls (`fetch.transfer`), and one that another job
-has begun is waited for. The job is watched from the moment in which its files are there.
+has begun is waited for. The job is watched from the moment in which it has its files, its device and room there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from studio_worker.clock import Clock
 
 
 class Stage(StrEnum):
-    """Where a job is. ``wait`` (for memory, for a device, for a seat at the engine) has no limit of its own."""
+    """Where a job is. ``wait`` (for a seat at the engine) has no limit of its own."""
 
     WAIT = "wait"
     LOAD = "load"
@@ -36,7 +36,7 @@ class StageLimits:
         first_output_secs: from the load to the first report. An engine that reports nothing must be done by then, and
             a long prompt on a CPU takes minutes.
         step_secs: between two steps. AI Horde's worker allows 20 to 60 s on a GPU; a large picture on a CPU needs more.
-        job_secs: for everything, waits included.
+        job_secs: for everything from then on, a wait for a seat at the engine included.
     """
 
     load_secs: float = 300.0

@@ -58,7 +58,7 @@ class GgufHeader:
         return value if isinstance(value, str) else ""
 
     def number(self, key: str, default: int = 0) -> int:
-        """A whole number of the architecture (``context_length``), or of a full key that has a dot first."""
+        """A whole number of the architecture (``context_length``); the largest where each layer has one."""
         value = self.values.get(f"{self.architecture}.{key}")
         if isinstance(value, list):
             value = max(value, default=default)

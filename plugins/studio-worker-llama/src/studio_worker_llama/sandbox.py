@@ -130,7 +130,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return self.measured(super().call(context, obj, *args, **kwargs))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """An operator: numbers of at most 256 bits, texts and lists of bounded length, no formatting."""
+        """An operator: numbers and powers within bounds, texts and lists of bounded length, no formatting."""
         if isinstance(left, (int, float)) and isinstance(right, (int, float)):
             if operator == "**" and (abs(right) > _MAX_BITS or (isinstance(left, int) and left.bit_length() > 32)):
                 raise TemplateLimit("computes too large a power")

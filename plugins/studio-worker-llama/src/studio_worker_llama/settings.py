@@ -18,7 +18,7 @@ class Settings:
         gpu_layers: layers that go to the GPU: 0 for none, -1 for all; None: all on a GPU that the worker's `device`
             names, none otherwise.
         context_size: tokens of context where the source names none; never more than the model was trained for.
-        threads: CPU threads, 0 for a good number for this machine.
+        threads: the most CPU threads, within the engine's share of the cores; 0 for all of that.
         batch: prompt tokens that are read at once.
         top_k: choose among the so many likeliest tokens, 0 for all.
         min_p: leave out tokens less likely than this share of the likeliest.

@@ -13,7 +13,7 @@ class Settings:
     """How models are loaded and run, unless a job's load options say otherwise.
 
     Attributes:
-        threads: CPU threads, None for one per physical core.
+        threads: the most CPU threads, within the engine's share of the cores; None for all of that.
         flash_attention: compute attention in pieces: much less memory, and faster on GPUs.
         vae_tiling: decode large pictures tile by tile: less memory, slower, seams are possible.
         vae_on_cpu: keep the autoencoder in RAM.
