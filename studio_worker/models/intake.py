@@ -94,6 +94,7 @@ def take_in(
             seen = look(dest)
             if isinstance(seen, Seen):
                 ledger.trust(seen, taken.sha256)
+                ledger.disown(dest)
     except Timeout:
         raise ModelUnavailable(f"{dest} is being downloaded now: wait for it, or name another file") from None
     if not move or taken.way is Way.HERE:

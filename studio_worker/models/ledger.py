@@ -167,6 +167,10 @@ class Ledger:
         self.remember(seen, sha256)
         self._change("DELETE FROM expected WHERE path = ?", [(str(seen.path),)])
 
+    def disown(self, path: Path) -> None:
+        """The file is the operator's: nobody removes it for a quota, whoever has brought it once."""
+        self._change("UPDATE files SET owned = 0, url = '' WHERE path = ?", [(str(path),)])
+
     def expected(self) -> dict[Path, str]:
         """The files in doubt, each with the hash that it should have."""
         return {Path(str(path)): str(sha256) for path, sha256 in self._ask("SELECT path, sha256 FROM expected", ())}

@@ -13,7 +13,8 @@ from studio_worker.models import intake
 from studio_worker.models.formats.bad_file import BadModelFile
 from studio_worker.models.intake import Taken, Way, take_in
 from studio_worker.models.inventory import take_stock
-from studio_worker.models.ledger import Ledger
+from studio_worker.models.ledger import Ledger, Seen
+from studio_worker.models.shelf import look
 
 DATA = b"weights of my own"
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -69,6 +70,18 @@ def test_a_file_that_is_moved_is_gone_from_its_old_place(source: Path, root: Pat
     assert take_in(source, root / "a.bin", ledger, move=True, copy=copy).way is Way.MOVED
     assert not source.exists()
     assert (root / "a.bin").read_bytes() == DATA
+
+
+def test_what_the_worker_once_downloaded_and_the_operator_adds_is_the_operators(
+    source: Path, root: Path, ledger: Ledger
+):
+    take_in(source, root / "a.bin", ledger)
+    seen = look(root / "a.bin")
+    assert isinstance(seen, Seen)
+    ledger.own(seen, sha256=SHA, url="https://files.example/a.bin", model="m", now=1.0)
+    assert take_in(source, root / "a.bin", ledger).way is Way.HERE
+    (item,) = take_stock(root, ledger)
+    assert not item.is_owned
 
 
 def test_the_hash_is_remembered_and_the_file_stays_the_operators(source: Path, root: Path, ledger: Ledger):
