@@ -138,14 +138,19 @@ class Settling:
             return job, ""
         now = await self._store.job(job_id)
         reason = {JobState.DONE: "done", JobState.CANCELLED: "cancelled"}.get(now.state, "other") if now else "other"
-        self.let_go(worker_id, job_id)
+        if now is None or now.state is not JobState.CLAIMED or now.worker_id != worker_id:
+            self.let_go(worker_id, job_id)
         return None, reason
 
     def let_go(self, worker_id: str, job_id: str) -> None:
-        """The upload of a job was refused: where it was cancelled, that was the worker's last word about it."""
+        """An upload was refused because its job is this worker's no more: its last word, if it took the offer.
+
+        A job may be offered in the very moment in which an earlier upload finishes it. A worker that has yet to answer
+        such an offer is waited for; one that has done the job again comes here with it.
+        """
         peer = self._roster.get(worker_id)
         held = peer.held.get(job_id) if peer else None
-        if peer and held and held.cancelled_at is not None:
+        if peer and held and (held.cancelled_at is not None or held.accepted_at is not None):
             self._free(peer, held)
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:

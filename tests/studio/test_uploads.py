@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from studio_worker.studio.settling import Settling
 from studio_worker.studio.timings import Limits, Timings
 from studio_worker.testing.raw_worker import PNG, Admin, RawWorker, image_job, llm_job
 
@@ -419,6 +420,36 @@ async def test_a_job_swept_while_its_upload_runs_is_never_done_twice(
     assert (status, said["reason"]) == (409, "other")
     assert (await other.upload("fox"))[0] == 200
     assert (await admin.job("fox"))["workerId"] == other.worker_id
+
+
+async def test_a_job_offered_in_the_moment_in_which_an_older_upload_finishes_it_holds_no_seat_for_ever(
+    admin: Admin, worker: RawWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await take(admin, worker)
+    await worker.close()
+    await admin.until("fox", "queued")
+    finish, begun, go_on = Settling._finish, asyncio.Event(), asyncio.Event()
+
+    async def late(*arguments: Any) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await finish(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Settling, "_finish", late)
+        uploading = asyncio.create_task(worker.upload("fox"))
+        await begun.wait()
+    await worker.connect()
+    await worker.offer()
+    go_on.set()
+    assert (await uploading)[0] == 200
+    await worker.send("accept", jobId="fox")
+    await admin.add(llm_job("next"))
+
+    status, said = await worker.upload("fox")
+
+    assert (status, said["reason"]) == (409, "done")
+    assert (await worker.offer())["jobId"] == "next"
 
 
 async def test_the_next_job_is_offered_after_an_upload(admin: Admin, worker: RawWorker) -> None:
