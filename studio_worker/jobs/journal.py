@@ -78,7 +78,7 @@ class MemoryJournal:
         self._open: dict[str, Entry] = {}
         self._is_closed = False
         self._spool_after_secs = spool_after_secs
-        self._later: dict[Path, asyncio.TimerHandle] = {}
+        self._later: dict[Memory, asyncio.TimerHandle] = {}
         self._files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
     @property
@@ -117,11 +117,11 @@ class MemoryJournal:
         loop = asyncio.get_running_loop()
 
         def begin() -> None:
-            del self._later[file]
+            del self._later[memory]
             writing = loop.run_in_executor(self._files, _write, file, memory.data or b"")
             writing.add_done_callback(partial(_hand_on, job_id, memory))
 
-        self._later[file] = loop.call_later(self._spool_after_secs, begin)
+        self._later[memory] = loop.call_later(self._spool_after_secs, begin)
 
     def drop(self, entry: Entry) -> None:
         """Forget the job."""
@@ -132,7 +132,7 @@ class MemoryJournal:
         self.drop(kept.entry)
         if kept.artifact.data is None:
             return
-        if (timer := self._later.pop(kept.file, None)) is not None:
+        if kept.memory is not None and (timer := self._later.pop(kept.memory, None)) is not None:
             timer.cancel()
         else:
             self._files.submit(_remove, kept.file)

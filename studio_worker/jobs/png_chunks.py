@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEAD_BYTES = 33
+"""Signature and first chunk, which says what the picture is."""
+
 _HEADER = struct.Struct(">I4s")
 _MAX_CHUNKS = 1_000_000
 
@@ -67,17 +70,35 @@ def read_png(file: BinaryIO, size: int) -> PngPlan:
     Raises:
         BadPng: what begins as a PNG file is cut, or is none.
     """
-    if file.read(len(SIGNATURE)) != SIGNATURE:
+    head = _head(file.read(HEAD_BYTES))
+    return replace(head, data=_picture_data(file, size))
+
+
+def plain_bytes(head: bytes) -> int | None:
+    """How many bytes a picture's rows take once unpacked; None where they can't be read as they come.
+
+    Args:
+        head: the file's first `HEAD_BYTES`.
+    """
+    try:
+        plan = _head(head)
+    except BadPng:
+        return None
+    return plan.row_bytes * plan.height if plan.is_plain else None
+
+
+def _head(head: bytes) -> PngPlan:
+    """A plan without its data."""
+    if not head.startswith(SIGNATURE):
         raise BadPng("does not begin as a PNG file does")
-    head = file.read(25)
-    if len(head) < 25 or head[:8] != b"\x00\x00\x00\rIHDR" or zlib.crc32(head[4:21]) != int.from_bytes(head[21:]):
+    name, body = head[8:16], head[12:29]
+    if len(head) < HEAD_BYTES or name != b"\x00\x00\x00\rIHDR" or zlib.crc32(body) != int.from_bytes(head[29:]):
         raise BadPng("has no sound header")
-    width, height, depth, colour, packing, filtering, interlace = struct.unpack_from(">IIBBBBB", head, 8)
+    width, height, depth, colour, packing, filtering, interlace = struct.unpack_from(">IIBBBBB", head, 16)
     if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlace > 1:
         raise BadPng("has a header that no picture has")
-    data = _picture_data(file, size)
     has_alpha, has_palette = colour in (4, 6), colour == 3
-    return PngPlan(width, height, depth, _CHANNELS[colour], has_alpha, has_palette, interlace == 1, data)
+    return PngPlan(width, height, depth, _CHANNELS[colour], has_alpha, has_palette, interlace == 1, ())
 
 
 def _picture_data(file: BinaryIO, size: int) -> tuple[tuple[int, int], ...]:

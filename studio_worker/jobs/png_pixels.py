@@ -1,4 +1,4 @@
-"""The pixels of a PNG file, counted and looked at while they are inflated, and never held.
+"""The pixels of a PNG file, counted and looked at while they are unpacked, and never held.
 
 A decoder would turn a megabyte of picture into several megabytes of memory only to answer two questions: is all of it
 there, and is there anything to see. Both can be read off the inflated rows (PNG specification, third edition,
@@ -8,21 +8,17 @@ what an engine has just written was not changed on its way, and the sum of a meg
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
+import io
 from typing import BinaryIO
 
 from studio_worker.jobs.png_chunks import BadPng, PngPlan
-
-_IN_BYTES = 64 * 1024
-_OUT_BYTES = 32 * 1024
-"""Pieces that stay in the nearer memory of a processor; a megabyte at once takes half as long again."""
+from studio_worker.jobs.png_data import NotStored, inflated, stored
 
 _LAST_FILTER = 4
 
 
 def read_pixels(file: BinaryIO, plan: PngPlan) -> bool:
-    """Inflate the picture; whether there is nothing to see: all of it is equally black, or wholly transparent.
+    """Unpack the picture; whether there is nothing to see: all of it is equally black, or wholly transparent.
 
     A black drawing on a transparent ground is something: its pixels are black, but not equally opaque. A few rows are
     held, whatever the file says of itself.
@@ -34,54 +30,22 @@ def read_pixels(file: BinaryIO, plan: PngPlan) -> bool:
     Raises:
         BadPng: the data is broken, or is not as many rows as the header says.
     """
+    if isinstance(file, io.BytesIO):
+        try:
+            return _look_stored(file.getvalue(), plan)
+        except NotStored:
+            pass
     rows = _Rows(plan)
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    try:
-        for piece in _deflated(_pieces(file, plan)):
-            _inflate(inflater, piece, rows)
-            if inflater.eof:
-                break
-    except zlib.error:
-        raise BadPng("holds picture data that is broken") from None
-    if not inflater.eof or rows.missing:
-        raise BadPng("holds less picture than its header says")
-    return rows.show_nothing
+    for piece in inflated(file, plan):
+        rows.take(piece, 0, len(piece))
+    return rows.verdict()
 
 
-def _pieces(file: BinaryIO, plan: PngPlan) -> Iterator[bytes]:
-    """The picture data, a piece at a time."""
-    for start, length in plan.data:
-        file.seek(start)
-        while length:
-            piece = file.read(min(length, _IN_BYTES))
-            if not piece:
-                raise BadPng("is cut inside its picture")
-            length -= len(piece)
-            yield piece
-
-
-def _deflated(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """What follows the two bytes of zlib's head (RFC 1950, section 2.2): deflate, a window of at most 32 KiB."""
-    head = b""
-    for piece in pieces:
-        head += piece
-        if len(head) > 2:
-            break
-    method, flags = head[0], head[1] if len(head) > 1 else 0
-    if method & 0x0F != zlib.DEFLATED or method >> 4 > 7 or (method * 256 + flags) % 31 or flags & 0x20:
-        raise BadPng("holds picture data that is broken")
-    yield head[2:]
-    yield from pieces
-
-
-def _inflate(inflater: zlib._Decompress, piece: bytes, rows: _Rows) -> None:
-    while True:
-        out = inflater.decompress(piece, _OUT_BYTES)
-        rows.take(out)
-        piece = inflater.unconsumed_tail
-        # A full answer may have a rest that the inflater holds back, also where it has eaten all of its input.
-        if inflater.eof or (not piece and len(out) < _OUT_BYTES):
-            return
+def _look_stored(file: bytes, plan: PngPlan) -> bool:
+    rows = _Rows(plan)
+    for start, stop in stored(file, plan):
+        rows.take(file, start, stop)
+    return rows.verdict()
 
 
 class _Rows:
@@ -98,26 +62,22 @@ class _Rows:
         self._may_be_black = True
         self._may_be_clear = plan.has_alpha
 
-    @property
-    def missing(self) -> int:
-        """Bytes that have not come."""
-        return self._total - self._seen
-
-    @property
-    def show_nothing(self) -> bool:
-        """Whether all rows so far are black, or all are clear."""
-        return self._may_be_black or self._may_be_clear
-
-    def take(self, out: bytes) -> None:
-        """Take the next inflated bytes."""
-        filters = out[-self._seen % self._stride :: self._stride]
+    def take(self, data: bytes, start: int, stop: int) -> None:
+        """Take the next unpacked bytes: a part of `data`."""
+        filters = data[start + -self._seen % self._stride : stop : self._stride]
         if filters and max(filters) > _LAST_FILTER:
             raise BadPng("holds a row with an unknown filter")
-        self._seen += len(out)
+        self._seen += stop - start
         if self._seen > self._total:
             raise BadPng("holds more picture than its header says")
-        if self.show_nothing:
-            self._look(self._rest + out)
+        if self._may_be_black or self._may_be_clear:
+            self._look(self._rest + data[start:stop])
+
+    def verdict(self) -> bool:
+        """After all has come: whether all rows are black, or all are clear."""
+        if self._seen < self._total:
+            raise BadPng("holds less picture than its header says")
+        return self._may_be_black or self._may_be_clear
 
     def _look(self, rows: bytes) -> None:
         whole = len(rows) // self._stride * self._stride
@@ -125,7 +85,7 @@ class _Rows:
             row = rows[start : start + self._stride]
             self._may_be_clear = self._may_be_clear and self._is_clear(row)
             self._may_be_black = self._may_be_black and self._is_black(row)
-            if not self.show_nothing:
+            if not (self._may_be_black or self._may_be_clear):
                 self._rest = b""
                 return
         self._rest = rows[whole:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 PREFIX = "/graphics/api"
@@ -24,6 +25,7 @@ class StudioUrls:
     """``https://host`` or ``http://host:8787``, lower case, default ports left out."""
 
     @classmethod
+    @lru_cache(maxsize=32)
     def parse(cls, base_url: str) -> StudioUrls:
         """The routes of a studio.
 

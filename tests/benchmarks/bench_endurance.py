@@ -59,9 +59,10 @@ async def test_ten_thousand_jobs_leave_nothing_behind(tmp_path, report):
             url = json.loads(studio.stdout.readline())["url"]
             config = Config(api_base_url=url, state_dir=tmp_path, register_poll_secs=0.05)
             async with Worker(config, engines=[engine]):
-                times = json.loads(await asyncio.to_thread(studio.stdout.readline))[WARM_UP:]
+                (times,) = json.loads(await asyncio.to_thread(studio.stdout.readline)).values()
         finally:
             studio.kill()
+    times = times[WARM_UP:]
     before, after = engine.footprints
     grown = (after.rss - before.rss) / MIB
     delays = statistics.quantiles(engine.delays[WARM_UP:], n=20)

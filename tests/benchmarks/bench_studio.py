@@ -1,7 +1,8 @@
-"""A studio in a process of its own that offers jobs one after another to one worker and takes the time.
+"""A studio in a process of its own that offers jobs one after another and takes the time.
 
-Started as ``python bench_studio.py {json|upload} JOBS``; prints ``{"url"}`` when it listens and, once all jobs are
-done, one line of JSON: the seconds from each offer to its acknowledgement.
+Started as ``python bench_studio.py {json|upload} JOBS [WORKERS]``; prints ``{"url"}`` when it listens and, once each
+of the workers has done its jobs, one line of JSON: by worker id, the seconds from each offer to its acknowledgement.
+Several workers are served in turns of ten jobs, so that whatever else the machine does meets all of them.
 """
 
 import asyncio
@@ -9,20 +10,41 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
 from noop_engine import SIDE
 
 PREFIX = "/graphics/api"
+TURN = 50
+
+
+@dataclass
+class Peer:
+    """A worker that said hello."""
+
+    ws: web.WebSocketResponse
+    frames: asyncio.Queue[dict] = field(default_factory=asyncio.Queue)
+    times: list[float] = field(default_factory=list)
+
+    async def read(self) -> None:
+        async for message in self.ws:
+            if message.type is not WSMsgType.TEXT:
+                continue
+            frame = json.loads(message.data)
+            if frame["type"] == "heartbeat":
+                await self.ws.send_str('{"type":"heartbeatAck"}')
+            elif frame["type"] in ("accept", "completeJson", "fail", "reject"):
+                self.frames.put_nowait(frame)
 
 
 class BenchStudio:
-    def __init__(self, mode: str, jobs: int, folder: Path) -> None:
-        self.mode, self.jobs, self.folder = mode, jobs, folder
-        self.times: list[float] = []
+    def __init__(self, mode: str, jobs: int, workers: int, folder: Path) -> None:
+        self.mode, self.jobs, self.workers, self.folder = mode, jobs, workers, folder
+        self.peers: dict[str, Peer] = {}
+        self.is_full = asyncio.Event()
         self.uploaded: asyncio.Queue[str] = asyncio.Queue()
-        self.done = asyncio.Event()
 
     async def register(self, request: web.Request) -> web.Response:
         await request.read()
@@ -35,26 +57,24 @@ class BenchStudio:
         ws = web.WebSocketResponse(protocols=("studio-worker-v1",), compress=False)
         await ws.prepare(request)
         await ws.receive()
-        await ws.send_str('{"type":"welcome","workerId":"w-1","serverTime":"2026-01-01T00:00:00.000Z"}')
-        frames: asyncio.Queue[dict] = asyncio.Queue()
-        reader = asyncio.create_task(self.read(ws, frames))
-        for number in range(self.jobs):
-            await self.one_job(ws, frames, f"j-{number}")
-        self.done.set()
-        await reader
+        worker_id = request.match_info["worker"]
+        welcome = {"type": "welcome", "workerId": worker_id, "serverTime": "2026-01-01T00:00:00.000Z"}
+        await ws.send_str(json.dumps(welcome))
+        self.peers[worker_id] = peer = Peer(ws)
+        if len(self.peers) == self.workers:
+            self.is_full.set()
+        await peer.read()
         return ws
 
-    async def read(self, ws: web.WebSocketResponse, frames: asyncio.Queue[dict]) -> None:
-        async for message in ws:
-            if message.type is not WSMsgType.TEXT:
-                continue
-            frame = json.loads(message.data)
-            if frame["type"] == "heartbeat":
-                await ws.send_str('{"type":"heartbeatAck"}')
-            elif frame["type"] in ("accept", "completeJson", "fail", "reject"):
-                frames.put_nowait(frame)
+    async def all_jobs(self) -> dict[str, list[float]]:
+        await self.is_full.wait()
+        for start in range(0, self.jobs, TURN):
+            for worker_id, peer in self.peers.items():
+                for number in range(start, min(start + TURN, self.jobs)):
+                    await self.one_job(peer, f"{worker_id}-{number}")
+        return {worker_id: peer.times for worker_id, peer in self.peers.items()}
 
-    async def one_job(self, ws: web.WebSocketResponse, frames: asyncio.Queue[dict], job_id: str) -> None:
+    async def one_job(self, peer: Peer, job_id: str) -> None:
         claim = {
             "jobId": job_id,
             "gameId": "g",
@@ -65,14 +85,14 @@ class BenchStudio:
             "modelSource": {"engine": "noop", "files": [], "cliDefaults": {}},
         }
         begin = time.perf_counter()
-        await ws.send_str(json.dumps({"type": "offer", "claim": claim}))
-        self.expect(await frames.get(), "accept", job_id)
+        await peer.ws.send_str(json.dumps({"type": "offer", "claim": claim}))
+        self.expect(await peer.frames.get(), "accept", job_id)
         if self.mode == "json":
-            self.expect(await frames.get(), "completeJson", job_id)
-            await ws.send_str(json.dumps({"type": "completeAck", "jobId": job_id}))
+            self.expect(await peer.frames.get(), "completeJson", job_id)
+            await peer.ws.send_str(json.dumps({"type": "completeAck", "jobId": job_id}))
         else:
             assert await self.uploaded.get() == job_id
-        self.times.append(time.perf_counter() - begin)
+        peer.times.append(time.perf_counter() - begin)
 
     def task(self) -> dict:
         """The task of one job; an llm job's prompt is the time of its offer, by the clock that all processes share."""
@@ -97,9 +117,9 @@ class BenchStudio:
         return web.json_response({"ok": True})
 
 
-async def main(mode: str, jobs: int) -> None:
+async def main(mode: str, jobs: int, workers: int = 1) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        studio = BenchStudio(mode, jobs, Path(folder))
+        studio = BenchStudio(mode, jobs, workers, Path(folder))
         app = web.Application(client_max_size=1024**3)
         app.router.add_post(PREFIX + "/workers/register-request", studio.register)
         app.router.add_get(PREFIX + "/workers/register-requests/{id}", studio.poll)
@@ -110,10 +130,9 @@ async def main(mode: str, jobs: int) -> None:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         print(json.dumps({"url": f"http://127.0.0.1:{runner.addresses[0][1]}"}), flush=True)
-        await studio.done.wait()
-        print(json.dumps(studio.times), flush=True)
+        print(json.dumps(await studio.all_jobs()), flush=True)
         await runner.cleanup()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:])))

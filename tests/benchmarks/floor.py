@@ -19,7 +19,7 @@ async def main(mode: str, url: str) -> None:
     headers = {"Authorization": "Bearer t-1"}
     async with (
         aiohttp.ClientSession(headers=headers) as http,
-        http.ws_connect(f"{url}{PREFIX}/workers/w-1/connect", protocols=("studio-worker-v1",), compress=0) as ws,
+        http.ws_connect(f"{url}{PREFIX}/workers/floor/connect", protocols=("studio-worker-v1",), compress=0) as ws,
     ):
         await ws.send_str(json.dumps({"type": "hello", "authToken": "t-1", "capabilities": CAPABILITIES}))
         async for message in ws:
@@ -38,7 +38,7 @@ async def main(mode: str, url: str) -> None:
                 form.add_field("ext", "png")
                 form.add_field("generationMeta", META)
                 form.add_field("image", PICTURE, filename=f"{job_id}.png", content_type="image/png")
-                async with http.post(f"{url}{PREFIX}/workers/w-1/jobs/{job_id}/complete", data=form) as answer:
+                async with http.post(f"{url}{PREFIX}/workers/floor/jobs/{job_id}/complete", data=form) as answer:
                     await answer.read()
 
 

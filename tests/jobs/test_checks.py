@@ -1,6 +1,7 @@
 """The look at results before they are kept."""
 
 import io
+import os
 import random
 import struct
 import zlib
@@ -43,6 +44,13 @@ def refusal(kind, result):
         check(kind, result)
     assert caught.value.retryable
     return caught.value.rule
+
+
+def noise(side):
+    """A picture that nothing can pack."""
+    out = io.BytesIO()
+    Image.frombytes("RGB", (side, side), os.urandom(side * side * 3)).save(out, "PNG", compress_level=0)
+    return out.getvalue()
 
 
 class TestPictures:
@@ -171,6 +179,10 @@ class TestTheQuickLook:
         assert not is_quickly_inspected(ImageResult(tmp_path / "a.png", "png"))
         assert not is_quickly_inspected(AudioResult(hum(secs=60), "wav"))
         assert not is_quickly_inspected(ImageResult(make_picture(1_000, 1_000), "png"))
+
+    def test_is_taken_at_a_large_picture_that_was_never_packed(self):
+        assert is_quickly_inspected(ImageResult(noise(600), "png"))
+        assert not is_quickly_inspected(ImageResult(noise(900), "png"))
 
     @pytest.mark.parametrize("mode", ["1", "P"])
     def test_is_not_taken_at_pngs_of_few_bits_or_a_palette(self, mode):

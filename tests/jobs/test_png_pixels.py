@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import tempfile
 import zlib
 
 import pytest
@@ -123,6 +124,49 @@ def test_noise_is_something_however_it_is_packed(level):
 def test_data_in_many_pieces_is_one_stream():
     raw = bytes(13 * 4)
     assert shows_nothing(png(raw, pieces=len(zlib.compress(raw))))
+
+
+RAW = b"\0" + random.Random(5).randbytes(12) + bytes(13 * 3)
+BLOCKS = st.lists(st.tuples(st.integers(0, 20), st.sampled_from(["stored", "packed"])), max_size=6)
+
+
+def stored_block(body, *, is_last=False):
+    """A block of deflate that holds its bytes as they are (RFC 1951, section 3.2.4)."""
+    return bytes([is_last]) + struct.pack("<HH", len(body), len(body) ^ 0xFFFF) + body
+
+
+def packed_block(body):
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packer.compress(body) + packer.flush(zlib.Z_FULL_FLUSH)
+
+
+@given(BLOCKS, st.integers(1, 9), st.sampled_from([b"", b"rest"]))
+def test_blocks_that_are_stored_packed_or_both_are_one_stream(blocks, pieces, rest):
+    """However the bytes lie in blocks, and the blocks in chunks, and whatever follows the last of them."""
+    stream, left = b"\x78\x01", RAW
+    for length, kind in blocks:
+        body, left = left[:length], left[length:]
+        stream += stored_block(body) if kind == "stored" else packed_block(body)
+    stream += stored_block(left, is_last=True) + rest
+    assert not shows_nothing(png(b"", stream=stream, pieces=pieces))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_one_byte_that_differs_is_judged_as_an_inflater_does(place, change):
+    stream = bytearray(b"\x78\x01" + stored_block(RAW[:30]) + stored_block(RAW[30:], is_last=True))
+    stream[place % len(stream)] ^= change
+    data = png(b"", stream=bytes(stream), pieces=3)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        assert verdict(io.BytesIO(data), data) == verdict(file, data)
+
+
+def verdict(file, data):
+    """What is said of a file, whether that is its pixels or its fault."""
+    try:
+        return read_pixels(file, read_png(io.BytesIO(data), len(data)))
+    except BadPng as error:
+        return str(error)
 
 
 def test_rows_that_are_missing_are_noticed():
