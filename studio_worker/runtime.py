@@ -23,7 +23,8 @@ from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
 from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.jobs import Jobs
-from studio_worker.jobs.journal import MemoryJournal
+from studio_worker.jobs.journal import Journal, NoJournal
+from studio_worker.jobs.kept_journal import KeptJournal
 from studio_worker.jobs.uploads import Uploader
 from studio_worker.log import logger
 from studio_worker.models.ledger import Ledger
@@ -37,6 +38,7 @@ from studio_worker.session.studio_http import USER_AGENT, open_http
 from studio_worker.session.timings import Timings
 from studio_worker.state import Credentials, CredentialStore
 from studio_worker.wire.capabilities import Capabilities
+from studio_worker.wire.urls import StudioUrls
 
 CLOSE_SECS = 5.0
 """How long the closing of the session may take at the end of a drain."""
@@ -184,7 +186,7 @@ class Runtime:
             host=self._host,
             store=self._store(),
             fetcher=fetcher,
-            journal=MemoryJournal(config.state_path / "spool", self._clock),
+            journal=self._journal(config, urls),
             upload=Uploader(http, lambda: self._config().urls, self._token),
             events=self._events,
             logs=self._logs,
@@ -230,6 +232,11 @@ class Runtime:
             )
             self.spawn(self._hold_session(self.registrar, self.keeper), name="session")
 
+    def _journal(self, config: Config, urls: StudioUrls | None) -> Journal:
+        if urls is None:
+            return NoJournal()
+        return KeptJournal(config.state_path, urls.origin, self._clock, on_trouble=self._nudge)
+
     def _store(self) -> Store:
         store = open_store(
             self._config,
@@ -252,6 +259,7 @@ class Runtime:
 
     async def _hold_session(self, registrar: Registrar, keeper: SessionKeeper) -> None:
         await registrar.ensure()
+        await self.jobs.recall(self.credentials.worker_id or "")
         await keeper.run()
 
     def _token(self) -> tuple[str, str] | None:
@@ -268,6 +276,8 @@ class Runtime:
             return {"ready": False, "code": "draining", "detail": "the worker is stopping"}
         if desk.is_paused:
             return {"ready": False, "code": "paused", "detail": "the operator paused the worker"}
+        if (trouble := desk.trouble) is not None:
+            return {"ready": False, "code": trouble.code, "detail": trouble.detail}
         if not self._routes().task_kinds:
             return {"ready": False, "code": "no_engine", "detail": "no engine can run on this machine"}
         return {"ready": True, "code": "ok", "detail": ""}

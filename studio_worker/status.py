@@ -49,6 +49,7 @@ def snapshot(
         "paused": runtime.jobs.desk.is_paused,
         "draining": runtime.jobs.desk.is_closed,
         "busy": bool(jobs),
+        "trouble": None if (trouble := runtime.jobs.desk.trouble) is None else trouble.code,
         "registration": _registration(runtime),
         "session": runtime.keeper.snapshot().to_json() if runtime.keeper else {"state": "local_only"},
         "currentJobId": runtime.jobs.desk.current_job_id,

@@ -342,7 +342,7 @@ class Worker:
             self._config,
             self._routes,
             self._machine,
-            is_paused=runtime is not None and (runtime.jobs.desk.is_paused or runtime.jobs.desk.is_closed),
+            is_paused=runtime is not None and not runtime.jobs.desk.takes_jobs,
             install_id=runtime.credentials.install_id if runtime is not None else None,
         )
 

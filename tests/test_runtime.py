@@ -129,7 +129,7 @@ async def test_a_spool_that_cannot_be_made_ends_the_start_with_its_error_and_no_
     folder.mkdir(parents=True)
     (folder / "spool").write_text("in the way")
     with pytest.raises(BaseExceptionGroup) as caught:
-        async with runtime():
+        async with runtime(api_base_url="http://127.0.0.1:9/"):
             pytest.fail("started")
     assert caught.group_contains(ConfigError, match="spool|state folder")
     assert asyncio.current_task().cancelling() == 0

@@ -134,7 +134,7 @@ async def test_a_state_folder_that_cannot_be_used_is_a_config_error_that_names_i
     blocked = folder / in_the_way
     blocked.write_text("a file")
     with pytest.raises(ConfigError, match="state folder") as caught:
-        async with Worker(settings()):
+        async with Worker(settings(api_base_url="http://127.0.0.1:9/")):
             pytest.fail("started")
     assert str(folder) in str(caught.value)
     blocked.unlink()
@@ -304,8 +304,9 @@ async def test_the_pid_file_goes_with_the_worker_and_the_lock_is_private(setting
     assert not (folder / "worker.pid").exists()
 
 
-async def test_work_folders_and_spool_are_empty_after_the_end(settings, words):
+async def test_local_jobs_leave_no_work_folder_no_journal_and_no_spool(settings, words):
     config = settings()
     async with Worker(config) as worker:
         await worker.submit(words(), model="synthetic-llm")
-    assert [list((config.state_path / name).iterdir()) for name in ("work", "spool")] == [[], []]
+    assert list((config.state_path / "work").iterdir()) == []
+    assert not [path for path in config.state_path.iterdir() if path.name.startswith(("journal", "spool"))]

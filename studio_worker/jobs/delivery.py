@@ -16,8 +16,9 @@ from typing import Any
 from studio_worker.clock import Clock
 from studio_worker.errors import JobError, LinkClosed, ResultRejected
 from studio_worker.jobs.chronicle import Chronicle
-from studio_worker.jobs.journal import Journal
-from studio_worker.jobs.links import Link, tell_failure
+from studio_worker.jobs.journal import Journal, Trouble
+from studio_worker.jobs.journal_row import Stage
+from studio_worker.jobs.links import GONE, Link, tell_failure
 from studio_worker.jobs.owed import Owed, State
 from studio_worker.jobs.results import Kept
 from studio_worker.jobs.retrying import Final, RetryingUploads, Uploads
@@ -28,7 +29,7 @@ from studio_worker.wire.claims import Fingerprint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What may wait for a delivery; beyond it the oldest result that nobody is sending goes.
+    """What may wait for a delivery; while it is reached no new jobs are taken, and what is too old goes.
 
     Attributes:
         results: how many.
@@ -98,6 +99,16 @@ class Delivery:
         return self._counts[State.SENT] + self._counts[State.SHELVED]
 
     @property
+    def trouble(self) -> Trouble | None:
+        """Why no more results can be kept: what waits has reached its bounds."""
+        if not self._is_full():
+            return None
+        self._keep_within_bounds()
+        if not self._is_full():
+            return None
+        return Trouble("spool_full", f"{len(self._owed):,} results, {self._bytes:,} bytes, wait for their delivery")
+
+    @property
     def uploading(self) -> tuple[str, ...]:
         """Ids of the jobs whose results are being uploaded, oldest first."""
         return tuple(job_id for job_id, owed in self._owed.items() if owed.state is State.UPLOADING)
@@ -109,6 +120,22 @@ class Delivery:
         self._owed[kept.job_id] = owed
         self._count(kept, 1)
         self._send(owed)
+        self._keep_within_bounds()
+
+    def restore(self, kept: Kept, *, is_unsent: bool) -> None:
+        """Take over a result of an earlier process, whose claim's connection is gone (protocol section 5).
+
+        Args:
+            kept: the result.
+            is_unsent: whether a binary one is uploaded unasked; otherwise it waits until the studio offers its job.
+        """
+        owed = Owed(kept, GONE)
+        self._owed[kept.job_id] = owed
+        self._count(kept, 1)
+        if is_unsent:
+            self._send(owed)
+        else:
+            self._move(owed, State.SHELVED)
         self._keep_within_bounds()
 
     def adopt(self, job_id: str, fingerprint: Fingerprint, link: Link) -> bool:
@@ -131,6 +158,7 @@ class Delivery:
         owed.link = link
         owed.accepts += 1
         owed.kept = replace(owed.kept, entry=replace(owed.kept.entry, attempt=link.attempt))
+        self._journal.mark(owed.kept, Stage.DELIVERING)
         if owed.state is not State.UPLOADING:
             self._send(owed)
         return True
@@ -158,6 +186,7 @@ class Delivery:
             await self._moved.wait()
 
     def _send(self, owed: Owed) -> None:
+        self._journal.mark(owed.kept, Stage.DELIVERING)
         if owed.kept.artifact.json is None:
             self._move(owed, State.UPLOADING)
             owed.task = self._start(self._deliver(owed), f"upload-{owed.kept.job_id}")
@@ -219,6 +248,7 @@ class Delivery:
 
     def _shelve(self, owed: Owed, why: str) -> None:
         self._move(owed, State.SHELVED)
+        self._journal.mark(owed.kept, Stage.WAITING)
         self._chronicle.waits(owed.kept, why)
 
     def _drop(self, job_id: str) -> None:
@@ -248,20 +278,22 @@ class Delivery:
             owed.kept.entry.fingerprint.settle()
         self._moved.set()
 
-    def _keep_within_bounds(self) -> None:
-        bounds, now = self._bounds, self._clock.monotonic()
-        for owed in list(self._owed.values()) if self._is_over(now) else ():
-            if owed.state in (State.SHELVED, State.SENT) and self._is_over(now, owed):
-                logger.bind(event="jobs.bounds", job_id=owed.kept.job_id, results=bounds.results).error(
-                    "A result that nobody asked for was given up: too many, too large or too old"
-                )
-                self._forget(owed, Refused("given up: too many results wait"))
+    def _is_full(self) -> bool:
+        bounds = self._bounds
+        is_much = self._bytes >= bounds.total_bytes or self._json_bytes >= bounds.json_bytes
+        return is_much or len(self._owed) >= bounds.results
 
-    def _is_over(self, now: float, owed: Owed | None = None) -> bool:
-        owed = owed or next(iter(self._owed.values()), None)
-        is_old = owed is not None and now - owed.kept.kept_at > self._bounds.age_secs
-        is_much = self._bytes > self._bounds.total_bytes or self._json_bytes > self._bounds.json_bytes
-        return is_old or is_much or len(self._owed) > self._bounds.results
+    def _keep_within_bounds(self) -> None:
+        """Give up what is too old: what the studio may still ask for is kept, however much it is."""
+        now = self._clock.monotonic()
+        for owed in list(self._owed.values()):
+            if now - owed.kept.kept_at <= self._bounds.age_secs:
+                return
+            if owed.state in (State.SHELVED, State.SENT):
+                logger.bind(event="jobs.bounds", job_id=owed.kept.job_id).error(
+                    "A result that nobody asked for was given up: it is too old"
+                )
+                self._forget(owed, Refused("given up: nobody asked for the result in time"))
 
     def _count(self, kept: Kept, sign: int) -> None:
         self._bytes += sign * kept.artifact.size

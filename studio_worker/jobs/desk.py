@@ -19,7 +19,7 @@ from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Delivery
 from studio_worker.jobs.execution import Execution
 from studio_worker.jobs.failures import as_job_error
-from studio_worker.jobs.journal import Journal
+from studio_worker.jobs.journal import Journal, Trouble
 from studio_worker.jobs.links import Link, LocalLink, tell_failure
 from studio_worker.jobs.local_queue import LocalQueue
 from studio_worker.jobs.plan import LocalOrder, Plan, draw
@@ -103,6 +103,16 @@ class Desk:
     def is_closed(self) -> bool:
         """Whether the worker is draining."""
         return self._is_closed
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether an offer would be taken, were there a seat."""
+        return not (self._is_paused or self._is_closed or self.trouble)
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why offers are refused although nobody has paused the worker: nothing could be kept."""
+        return self._journal.trouble or self._delivery.trouble
 
     @property
     def current_job_id(self) -> str | None:
@@ -219,6 +229,9 @@ class Desk:
             why = "the worker is stopping" if self._is_closed else "the worker is paused"
             self._reject(job_id, link, why, RejectCode.PAUSED)
             return
+        if (trouble := self.trouble) is not None:
+            self._reject(job_id, link, f"{trouble.code}: {trouble.detail}", RejectCode.PAUSED)
+            return
         if self._delivery.pending >= self._seats.slots(has_capacity=link.has_capacity) + EXTRA_DELIVERIES:
             self._reject(job_id, link, "too many results wait for their delivery", RejectCode.BUSY)
             return
@@ -229,6 +242,8 @@ class Desk:
         self._chronicle.offered(job_id, "taken")
         try:
             plan = self._drawn(offer.claim)
+            if (reason := self._journal.refusal(job_id, mark)) is not None:
+                raise EngineError(reason, retryable=False)
             self._begin(plan, link, seat, mark)
         except JobError as error:
             seat.leave()

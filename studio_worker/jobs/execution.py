@@ -160,7 +160,7 @@ class Execution:
         if ticket.cancellation is not None:
             problem = ticket.cancellation
         if ticket.plan.origin == "studio":
-            self._journal.drop(ticket.entry)
+            self._journal.drop(ticket.entry, str(problem))
         tell_failure(ticket.link, problem, ticket.job_id)
         self._chronicle.failed(ticket.job_id, problem, ticket.entry.accepted_at, origin=ticket.plan.origin)
         seconds = self._clock.monotonic() - ticket.entry.accepted_at
@@ -194,7 +194,10 @@ class Execution:
         """Materials, engine, check."""
         plan = ticket.plan
         files, inputs = await self._materials(ticket, work_dir, relay)
-        await self._journal.committed(ticket.entry)
+        if plan.is_light:
+            self._journal.start(ticket.entry)
+        else:
+            await self._journal.committed(ticket.entry)
         begin = self._clock.monotonic()
         call = EngineCall(
             job_id=plan.job_id,

@@ -24,7 +24,7 @@ from studio_worker.jobs.progress import INTERVAL_SECS
 from studio_worker.jobs.retrying import Uploads
 from studio_worker.jobs.stage_limits import StageLimits
 from studio_worker.jobs.work_dirs import WorkDirs
-from studio_worker.log import LogSink
+from studio_worker.log import LogSink, logger
 
 
 class Jobs:
@@ -122,6 +122,17 @@ class Jobs:
     async def ready(self) -> None:
         """Return once `run` has made the folders ready; offers and orders may come from then on."""
         await self._ready.wait()
+
+    async def recall(self, worker_id: str) -> None:
+        """Take over what an earlier process of this worker still owes, before the first session (protocol section 5).
+
+        Nothing is said unasked but the first upload of a kept binary result.
+        """
+        recalled = await self._journal.recall(worker_id)
+        for each in recalled:
+            self.delivery.restore(each.kept, is_unsent=each.is_unsent)
+        if recalled:
+            logger.bind(event="jobs.recalled", results=len(recalled)).info("Results are owed from an earlier process")
 
     def tell(self) -> None:
         """Tell at once what has happened to jobs, before somebody stops listening."""

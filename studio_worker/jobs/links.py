@@ -186,6 +186,39 @@ class ClaimLink:
             self._closed = True
 
 
+class GoneLink:
+    """The link of a claim of an earlier process: its connection is gone, and nothing can be sent on it."""
+
+    origin: Literal["studio", "local"] = "studio"
+    attempt: int | None = None
+    on_chunk: ChunkCallback | None = None
+    closed = True
+    has_capacity = False
+    wants_progress = False
+
+    def accept(self) -> None:
+        """Raises `LinkClosed`."""
+        raise LinkClosed("the connection of an earlier process is gone")
+
+    def reject(self, reason: str, code: RejectCode | None = None) -> None:
+        """Raises `LinkClosed`."""
+        self.accept()
+
+    def complete(self, kept: Kept) -> asyncio.Future[None]:
+        """Raises `LinkClosed`."""
+        raise LinkClosed("the connection of an earlier process is gone")
+
+    def fail(self, error: JobError) -> None:
+        """Raises `LinkClosed`."""
+        self.accept()
+
+    def progress(self, step: int, total: int, stage: str, preview: bytes | None) -> None:
+        """Nobody listens."""
+
+
+GONE = GoneLink()
+
+
 class LocalLink:
     """The link of a job that somebody in this process asked for.
 

@@ -63,9 +63,14 @@ class Artifact:
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """Small bytes of a kept result, for as long as they are not in their file; then None."""
+    """The bytes of a kept result, for as long as they are at hand; then None, and its file has them."""
 
     data: bytes | None
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.data) if self.data is not None else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +81,15 @@ class Kept:
         entry: the claim that it answers.
         artifact: the result; a binary one's data is its file in the spool.
         kept_at: monotonic seconds.
-        memory: small bytes on their way to that file.
+        memory: its bytes, for as long as they are at hand.
+        sha256: of that file, as hex; empty where it is not known.
     """
 
     entry: Entry
     artifact: Artifact
     kept_at: float
     memory: Memory | None = None
+    sha256: str = ""
 
     @property
     def job_id(self) -> str:

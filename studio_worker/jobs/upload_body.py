@@ -7,13 +7,15 @@ has left the machine.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
@@ -21,6 +23,14 @@ from aiohttp.abc import AbstractStreamWriter
 _T = TypeVar("_T")
 
 _BLOCK = 1024 * 1024
+
+
+class Digest(Protocol):
+    """A hash that grows, as `hashlib` makes them."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
+        ...
 
 
 class FormBody(payload.Payload):
@@ -39,6 +49,7 @@ class FormBody(payload.Payload):
         file: what to send; it must not change meanwhile.
         file_bytes: its size.
         at_hand: all of the file's bytes, where they need not be read.
+        sha256: what the file has to be, as hex; another one is never sent to its end. Empty: nobody knows.
     """
 
     _autoclose = True
@@ -53,6 +64,7 @@ class FormBody(payload.Payload):
         file: Path,
         file_bytes: int,
         at_hand: bytes | None = None,
+        sha256: str = "",
     ) -> None:
         boundary = token_hex(16)
         super().__init__(file, content_type=f"multipart/form-data; boundary={boundary}")
@@ -64,6 +76,7 @@ class FormBody(payload.Payload):
         self._file = file
         self._file_bytes = file_bytes
         self._at_hand = at_hand
+        self._sha256 = sha256
         self._size = self.size_bytes = len(self._head) + file_bytes + len(self._tail)
         self._written = 0
         self._transport: asyncio.WriteTransport | None = None
@@ -92,15 +105,19 @@ class FormBody(payload.Payload):
         await self.write(writer)
 
     async def _write_file(self, writer: AbstractStreamWriter, left: int) -> None:
-        file, block = await self._read(_open, self._file)
+        summed = hashlib.sha256()
+        file, block = await self._read(partial(_open, summed), self._file)
         try:
             while True:
                 view = memoryview(block)[:left]
-                await self._put(writer, view)
                 left -= len(view)
+                if not left and self._sha256 not in ("", summed.hexdigest()):
+                    self.problem = "it is not what was kept"
+                    raise OSError(self.problem)
+                await self._put(writer, view)
                 if not left:
                     return
-                file, block = await self._read(_read_on, file)
+                file, block = await self._read(partial(_read_on, summed), file)
         finally:
             file.close()
 
@@ -131,18 +148,20 @@ def _disposition(name: str) -> str:
     return f'Content-Disposition: form-data; name="{name}"'
 
 
-def _open(path: Path) -> tuple[BinaryIO, bytes]:
+def _open(summed: Digest, path: Path) -> tuple[BinaryIO, bytes]:
     """The file with its first block, in one hop."""
     file = path.open("rb")
     try:
-        return file, file.read(_BLOCK)
+        return _read_on(summed, file)
     except BaseException:
         file.close()
         raise
 
 
-def _read_on(file: BinaryIO) -> tuple[BinaryIO, bytes]:
-    return file, file.read(_BLOCK)
+def _read_on(summed: Digest, file: BinaryIO) -> tuple[BinaryIO, bytes]:
+    block = file.read(_BLOCK)
+    summed.update(block)
+    return file, block
 
 
 def _unsent(transport: asyncio.WriteTransport) -> int:

@@ -141,6 +141,7 @@ def form_of(kept: Kept) -> FormBody:
         file=kept.file,
         file_bytes=artifact.size,
         at_hand=kept.at_hand,
+        sha256=kept.sha256,
     )
 
 

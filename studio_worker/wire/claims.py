@@ -128,12 +128,14 @@ class Fingerprint:
 
     def settle(self) -> None:
         """Work it out now, and let go of the claim."""
-        if self._raw is not None:
-            raw, self._raw = self._raw, None
+        raw = self._raw
+        if raw is not None:
+            # Two threads may do this at once, and both come to the same; the claim goes last.
             try:
                 self._text = fingerprint(raw)
             except RecursionError:
                 self._text = ""
+            self._raw = None
 
     def __eq__(self, other: object) -> bool:
         """Whether both ask for the same work; one without a fingerprint equals nothing."""

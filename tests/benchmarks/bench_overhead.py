@@ -6,7 +6,7 @@ import pytest
 from bench_studio import TURN
 from measuring import run_clients
 
-LIMITS = {"json": 2.5, "upload": 1.3}
+LIMITS = {"json": 4.0, "upload": 1.8}
 JOBS = {"json": 5_000, "upload": 600}
 WARM_UP = 100
 

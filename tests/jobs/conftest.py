@@ -32,7 +32,7 @@ from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
 from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.jobs import Jobs
-from studio_worker.jobs.journal import MemoryJournal
+from studio_worker.jobs.kept_journal import KeptJournal
 from studio_worker.jobs.links import ClaimLink
 from studio_worker.jobs.results import Artifact, Entry, Kept
 from studio_worker.jobs.settlement import Answer
@@ -45,6 +45,7 @@ from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.strict_json import dumps
 
 PATIENCE_SECS = 15.0
+ORIGIN = "https://studio.test"
 
 
 class Changes:
@@ -272,7 +273,7 @@ class Room:
     uploads: Uploads
     events: Events
     clock: MovedClock
-    journal: MemoryJournal
+    journal: KeptJournal
     settings: SimpleNamespace
     state_dir: Path
     signed_out: list[bool] = field(default_factory=list)
@@ -302,7 +303,7 @@ async def _open_room(state_dir: Path, **parts):
     host = Host([], given=[engine, *parts.pop("engines", ())])
     await host.start()
     routes = Routes.build(host.descriptions)
-    journal = MemoryJournal(state_dir / "spool", clock)
+    journal = KeptJournal(state_dir, ORIGIN, clock)
     signed_out: list[bool] = []
     fetcher = Fetcher(lambda: Guard(own_origin=None), user_agent="test")
     jobs = Jobs(

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +11,7 @@ from studio_worker.errors import LinkClosed, ResultRejected
 from studio_worker.events import JobDelivered, JobFailed
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Bounds, Delivery
-from studio_worker.jobs.journal import MemoryJournal
+from studio_worker.jobs.kept_journal import KeptJournal
 from studio_worker.jobs.links import ClaimLink
 from studio_worker.jobs.settlement import Answer
 from studio_worker.wire.claims import Fingerprint
@@ -18,8 +20,8 @@ from studio_worker.wire.claims import Fingerprint
 class Desk:
     """A delivery with what it reports to."""
 
-    def __init__(self, group, uploads, events, clock, spool, bounds=None):
-        self.journal = MemoryJournal(spool, clock)
+    def __init__(self, group, uploads, events, clock, state, bounds=None):
+        self.journal = KeptJournal(state, "https://studio.test", clock)
         self.uploads, self.events, self.clock = uploads, events, clock
         self.signed_out = 0
         self.delivery = Delivery(
@@ -47,12 +49,28 @@ class Desk:
 @pytest.fixture
 async def desk(uploads, events, clock, tmp_path):
     async with asyncio.TaskGroup() as group:
-        found = Desk(group, uploads, events, clock, tmp_path / "spool")
+        found = Desk(group, uploads, events, clock, tmp_path / "state")
         await found.journal.open()
         yield found
         for task in list(group._tasks):
             task.cancel()
         await found.journal.aclose()
+
+
+@pytest.fixture
+async def bounded(uploads, events, clock, tmp_path):
+    """Makes a desk whose results may not be many."""
+    async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
+
+        async def make(**bounds):
+            found = Desk(group, uploads, events, clock, tmp_path / "bounded", Bounds(**bounds))
+            await found.journal.open()
+            stack.push_async_callback(found.journal.aclose)
+            return found
+
+        yield make
+        for task in list(group._tasks):
+            task.cancel()
 
 
 @pytest.fixture
@@ -151,8 +169,7 @@ class TestABinaryResult:
         await desk.events.until(JobDelivered)
         assert wire.types == []
         assert desk.journal.owed == ()
-        await desk.journal.aclose()
-        assert not picture_file.exists()
+        assert desk.uploads.seen[0].file == picture_file
 
     async def test_is_tried_again_until_the_studio_takes_it(self, desk, wire, clock, kept_file, picture_file):
         desk.uploads.answers = [Answer(status=status) for status in (503, None, 302, 429)]
@@ -365,45 +382,81 @@ class TestFlushing:
 
 
 class TestBounds:
-    async def test_the_oldest_result_that_nobody_sends_goes_first(
-        self, uploads, events, clock, tmp_path, wire, kept_json
-    ):
-        async with asyncio.TaskGroup() as group:
-            desk = Desk(group, uploads, events, clock, tmp_path, Bounds(results=2))
-            for number in range(3):
-                desk.post(kept_json(f"job-{number}"), wire)
-                await asyncio.sleep(0)
-            assert desk.delivery.waiting == 2
-            assert not desk.adopt("job-0", wire)
-            assert desk.adopt("job-1", wire)
+    async def test_results_that_nobody_has_asked_for_are_kept_however_many(self, bounded, wire, kept_json):
+        desk = await bounded(results=2)
+        for number in range(3):
+            desk.post(kept_json(f"job-{number}"), wire)
+            await asyncio.sleep(0)
+        assert desk.delivery.waiting == 3
+        assert desk.adopt("job-0", wire)
 
-    async def test_many_bytes_count_as_many_results(self, uploads, events, clock, tmp_path, wire, kept_json):
-        async with asyncio.TaskGroup() as group:
-            desk = Desk(group, uploads, events, clock, tmp_path, Bounds(total_bytes=1_000))
-            for number in range(3):
-                desk.post(kept_json(f"job-{number}", size=400), wire)
-                await asyncio.sleep(0)
-            assert desk.delivery.waiting == 2
+    @pytest.mark.parametrize("bounds", [{"results": 2}, {"total_bytes": 800}, {"json_bytes": 800}])
+    async def test_that_are_reached_are_a_trouble_until_a_result_is_settled(self, bounded, wire, kept_json, bounds):
+        desk = await bounded(**bounds)
+        desk.post(kept_json("job-0", size=400), wire)
+        assert desk.delivery.trouble is None
+        desk.post(kept_json("job-1", size=400), wire)
+        await asyncio.sleep(0)
+        assert desk.delivery.trouble.code == "spool_full"
+        desk.delivery.acknowledge("job-0")
+        assert desk.delivery.trouble is None
 
     async def test_what_is_too_old_goes_with_the_next_result(self, desk, wire, clock, kept_json):
         desk.post(kept_json(), wire)
         await asyncio.sleep(0)
         clock.advance(8 * 24 * 3600)
-        desk.post(kept_json("job-2"), wire)
+        desk.post(replace(kept_json("job-2"), kept_at=clock.monotonic()), wire)
         assert not desk.adopt("job-1", wire)
+        assert desk.adopt("job-2", wire)
 
-    async def test_an_upload_is_never_given_up_for_room(
-        self, uploads, events, clock, tmp_path, wire, kept_json, kept_file, picture_file
+    async def test_what_is_too_old_makes_room_without_another_result(self, bounded, wire, clock, kept_json):
+        desk = await bounded(results=1)
+        desk.post(kept_json(), wire)
+        await asyncio.sleep(0)
+        assert desk.delivery.trouble is not None
+        clock.advance(8 * 24 * 3600)
+        assert desk.delivery.trouble is None
+
+    async def test_an_upload_is_never_given_up_for_its_age_by_another_result(
+        self, desk, clock, wire, uploads, kept_json, kept_file, picture_file
     ):
         uploads.gate.clear()
-        async with asyncio.TaskGroup() as group:
-            desk = Desk(group, uploads, events, clock, tmp_path, Bounds(results=1))
-            desk.post(kept_file(picture_file), wire)
-            desk.post(kept_json("job-2"), wire)
-            await asyncio.sleep(0)
-            desk.post(kept_json("job-3"), wire)
-            assert desk.delivery.uploading == ("job-1",)
-            uploads.gate.set()
+        desk.post(kept_file(picture_file), wire)
+        clock.advance(8 * 24 * 3600)
+        desk.post(kept_json("job-2"), wire)
+        assert desk.delivery.uploading == ("job-1",)
+
+
+class TestARestoredResult:
+    async def test_that_is_json_waits_for_its_offer_and_is_then_answered(self, desk, wire, kept_json):
+        desk.delivery.restore(kept_json(), is_unsent=False)
+        assert (desk.delivery.pending, desk.delivery.waiting) == (0, 1)
+        assert desk.adopt("job-1", wire, attempt=3)
+        assert wire.types == ["accept", "completeJson"]
+        assert wire.frames[1].attempt == 3
+
+    async def test_that_is_binary_is_uploaded_unasked(self, desk, uploads, kept_file, picture_file, events):
+        desk.delivery.restore(kept_file(picture_file), is_unsent=True)
+        await events.until(JobDelivered)
+        assert [kept.job_id for kept in uploads.seen] == ["job-1"]
+
+    async def test_that_a_studio_has_called_not_ours_is_not_uploaded_before_it_offers_the_job(
+        self, desk, wire, uploads, kept_file, picture_file, events
+    ):
+        desk.delivery.restore(kept_file(picture_file), is_unsent=False)
+        await asyncio.sleep(0)
+        assert uploads.seen == []
+        assert desk.adopt("job-1", wire)
+        await events.until(JobDelivered)
+
+    async def test_that_cannot_be_delivered_says_nothing_to_a_studio_that_has_not_asked(
+        self, desk, uploads, kept_file, picture_file, events
+    ):
+        uploads.answers = [Answer(status=422, text="too wide")]
+        desk.delivery.restore(kept_file(picture_file), is_unsent=True)
+        failed = await events.until(JobFailed)
+        assert "422" in failed.error
+        assert desk.delivery.waiting == 0
 
 
 async def test_an_offer_whose_connection_is_gone_leaves_what_is_kept(desk, wire, make_wire, kept_json):

@@ -1,0 +1,166 @@
+"""The journal's thread: one connection, and batches of rows that it writes in the order in which they came."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, open_journal, set_aside
+from studio_worker.jobs.journal_row import WRITE, Row, finish
+from studio_worker.log import logger
+
+_T = TypeVar("_T")
+
+Written: TypeAlias = Sequence[tuple[Row, list[Any]]]
+"""Rows with their values of the moment in which they were handed over."""
+
+_NOT_STORABLE = (ValueError, OverflowError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.IntegrityError)
+"""Errors that are one row's own fault."""
+
+
+class JournalDatabase:
+    """A SQLite file (WAL) that nobody but one thread writes. Methods are called on the event loop.
+
+    Args:
+        path: the file.
+        now: the wall clock, for the name of a damaged file.
+        busy_secs: how long to wait for another process's lock.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], datetime], *, busy_secs: float = BUSY_SECS) -> None:
+        self._path = path
+        self._now = now
+        self._busy_secs = busy_secs
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Open the file and start the thread.
+
+        Raises:
+            ConfigError: the file or its folder cannot be used, or comes from a newer release.
+            AlreadyRunning: another process holds it locked.
+        """
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._serve, args=(opened,), name="journal", daemon=True)
+        self._thread.start()
+        await asyncio.shield(asyncio.wrap_future(opened))
+
+    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """What `work` returns, run as one transaction; raises what it raises, and then nothing is changed.
+
+        Where the file turns out to be damaged, it is set aside, and `work` runs on a new one.
+        """
+        done: Future[_T] = Future()
+        self._work.put(lambda: self._answer(work, done))
+        return await asyncio.shield(asyncio.wrap_future(done))
+
+    def write(self, rows: Written, *, is_full: bool, landed: Callable[[Exception | None], None]) -> None:
+        """Write rows in one transaction some time soon.
+
+        Args:
+            rows: what to write.
+            is_full: whether they have to outlive a power loss when `landed` is called.
+            landed: called on the journal's thread, with the error where nothing was written.
+        """
+        self._work.put(lambda: self._write(rows, is_full, landed))
+
+    async def aclose(self) -> None:
+        """Do what was asked for, then close the file."""
+        if self._thread is not None:
+            self._work.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    def _serve(self, opened: Future[None]) -> None:
+        try:
+            self._connection = open_journal(self._path, now=self._now(), busy_secs=self._busy_secs)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the opening
+            opened.set_exception(error)
+            return
+        opened.set_result(None)
+        while (job := self._work.get()) is not None:
+            job()
+        with suppress(sqlite3.Error):
+            self._open.close()
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        """The connection; opened again where a damaged file was set aside and no new one could be made then."""
+        if self._connection is None:
+            self._connection = open_journal(self._path, now=self._now(), busy_secs=self._busy_secs)
+        return self._connection
+
+    def _answer(self, work: Callable[[sqlite3.Connection], _T], done: Future[_T]) -> None:
+        try:
+            try:
+                answer = _transaction(self._open, work)
+            except sqlite3.Error as error:
+                if not is_damage(error):
+                    raise
+                self._begin_anew(str(error))
+                answer = _transaction(self._open, work)
+        except Exception as error:  # noqa: BLE001 - handed to whoever awaits it
+            done.set_exception(error)
+        else:
+            done.set_result(answer)
+
+    def _write(self, rows: Written, is_full: bool, landed: Callable[[Exception | None], None]) -> None:
+        try:
+            written = [finish(row, values) for row, values in rows]
+            connection = self._open
+            if is_full:
+                connection.execute("PRAGMA synchronous = FULL")
+            try:
+                _insert(connection, written)
+            finally:
+                if is_full:
+                    connection.execute("PRAGMA synchronous = NORMAL")
+        except Exception as error:  # noqa: BLE001 - handed to the journal, which decides
+            if is_damage(error):
+                self._begin_anew(str(error))
+            landed(error)
+        else:
+            landed(None)
+
+    def _begin_anew(self, why: str) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+        try:
+            set_aside(self._path, self._now(), why)
+        except OSError as error:
+            logger.bind(event="journal.damaged", error=str(error)).error("A damaged journal could not be set aside")
+
+
+def _insert(connection: sqlite3.Connection, rows: list[list[Any]]) -> None:
+    try:
+        _transaction(connection, lambda on: on.executemany(WRITE, rows))
+    except _NOT_STORABLE as error:
+        if len(rows) == 1:
+            logger.bind(event="journal.row", error=str(error)).error("A job could not be written into the journal")
+            return
+        for row in rows:
+            _insert(connection, [row])
+
+
+def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        answer = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return answer

@@ -1,0 +1,212 @@
+"""The journal's file: made, opened, or set aside where it is damaged; one of a newer release is left untouched."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from studio_worker.errors import AlreadyRunning, ConfigError
+from studio_worker.log import logger
+from studio_worker.private_file import PRIVATE, make_private_folder, reason, sync_folder
+
+VERSION = 1
+"""The schema's number, in the file's ``user_version``."""
+
+BUSY_SECS = 5.0
+"""How long an opening or a transaction waits for another process's lock."""
+
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE jobs (
+    origin TEXT NOT NULL, worker_id TEXT NOT NULL, job_id TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    stage TEXT NOT NULL, kind TEXT NOT NULL, model TEXT NOT NULL, engine TEXT NOT NULL, attempt INTEGER,
+    deaths INTEGER NOT NULL, accepted_at REAL NOT NULL, kept_at REAL, settled_at REAL,
+    prompt TEXT NOT NULL, file TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, ext TEXT NOT NULL,
+    meta TEXT NOT NULL, json TEXT NOT NULL, note TEXT NOT NULL, seal TEXT NOT NULL,
+    UNIQUE (origin, worker_id, job_id, fingerprint)
+);
+CREATE INDEX jobs_by_age ON jobs (accepted_at);
+CREATE INDEX jobs_open ON jobs (origin, worker_id) WHERE settled_at IS NULL;
+CREATE INDEX jobs_deaths ON jobs (origin, worker_id) WHERE deaths > 0;
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+_NETWORK = ("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "9p", "fuse.sshfs", "ceph", "glusterfs")
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """What SQLite itself does not mind."""
+
+
+def journal_path(state: Path) -> Path:
+    """Where the journal lies in a state folder."""
+    return state / "journal.sqlite3"
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error of SQLite says that the file itself is broken."""
+    return isinstance(error, _Damaged) or primary_code(error) in _DAMAGED
+
+
+def primary_code(error: BaseException) -> int:
+    """SQLite's result code of an error, without its extension; 0 where it has none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else 0
+
+
+def open_journal(path: Path, *, now: datetime, busy_secs: float = BUSY_SECS) -> sqlite3.Connection:
+    """The one connection that writes. Blocks for the disk, and for a foreign lock at most `busy_secs`.
+
+    Args:
+        path: the file; made, for its owner alone, where it is missing.
+        now: names a damaged file that is set aside.
+        busy_secs: how long to wait for a lock, here and in each transaction.
+
+    Raises:
+        ConfigError: it comes from a newer release, or the folder or the file cannot be used.
+        AlreadyRunning: another process holds it locked.
+    """
+    try:
+        make_private_folder(path.parent)
+        _warn_of_network(path)
+        try:
+            return _opened(path, busy_secs)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            set_aside(path, now, str(error))
+            return _opened(path, busy_secs)
+    except (sqlite3.Error, OSError) as error:
+        raise _explained(path, error) from None
+
+
+def set_aside(path: Path, now: datetime, why: str) -> Path:
+    """Move a damaged journal, with what belongs to it, out of the way; the name that it has from then on.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    stem = f"{path.name}.damaged-{now:%Y%m%dT%H%M%SZ}"
+    aside = next(
+        each
+        for number in range(1_000_000)
+        if not (each := path.with_name(stem + (f"-{number}" if number else ""))).exists()
+    )
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    sync_folder(path.parent)
+    logger.bind(event="journal.damaged", reason=why, aside=str(aside)).error(
+        "The journal is damaged and was set aside; a new one is begun, and the studio offers again what was lost"
+    )
+    return aside
+
+
+def read_only(path: Path, *, busy_secs: float = BUSY_SECS) -> sqlite3.Connection:
+    """A connection that only reads, also while a worker writes.
+
+    Raises:
+        FileNotFoundError: there is no journal.
+        ConfigError: it is damaged, cannot be read, or comes from a newer release.
+    """
+    if not path.exists():
+        raise FileNotFoundError(path)
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_secs)
+        connection.row_factory = sqlite3.Row
+        connection.text_factory = _lenient
+        _check_version(path, connection)
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, (sqlite3.Error, OSError)):
+            raise _explained(path, error) from None
+        raise
+    return connection
+
+
+def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
+    if path.exists() and path.stat().st_size > 0:
+        # A first look that writes nothing: what a newer release made stays as it is, to the byte.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_secs)) as look:
+            _check_version(path, look)
+    # SQLite gives its own files the mode of the database, and would make that by the umask alone.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE)
+    os.close(descriptor)
+    connection = sqlite3.connect(path, timeout=busy_secs, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = _lenient
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    # macOS empties a disk's own cache only for this; elsewhere it says nothing.
+    connection.execute("PRAGMA fullfsync = ON")
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found is None or found[0] != "ok":
+        raise _Damaged(str(found[0]) if found else "it cannot be checked")
+    if _version(connection) == 0:
+        if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
+            raise _Damaged("it holds something else than a journal")
+        connection.executescript(SCHEMA)
+    connection.execute("SELECT seal FROM jobs LIMIT 1").fetchone()
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> None:
+    version = _version(connection)
+    if version > VERSION:
+        raise ConfigError(
+            f"the journal {path} has version {version}, and this studio-worker knows versions up to {VERSION}; "
+            "install a newer studio-worker, or set another state_dir"
+        )
+
+
+def _lenient(raw: bytes) -> str:
+    # Damaged text must not make its row unreadable before its seal has told so.
+    return raw.decode(errors="replace")
+
+
+def _warn_of_network(path: Path) -> None:
+    folder = str(path.parent.resolve())
+    try:
+        mounts = [mount for mount in psutil.disk_partitions(all=True) if _is_under(folder, mount.mountpoint)]
+    except OSError:
+        return
+    nearest = max(mounts, key=lambda mount: len(mount.mountpoint), default=None)
+    if nearest is not None and nearest.fstype.lower() in _NETWORK:
+        logger.bind(event="journal.network", folder=folder, filesystem=nearest.fstype).warning(
+            "The state folder lies on a network file system, where a journal may break: set state_dir to a local disk"
+        )
+
+
+def _is_under(folder: str, mount: str) -> bool:
+    return folder == mount or folder.startswith(mount.rstrip("/\\") + os.sep)
+
+
+def _explained(path: Path, error: Exception) -> Exception:
+    if primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return AlreadyRunning(f"the journal {path} is locked by another process: end that, or set another state_dir")
+    said = str(error) if isinstance(error, sqlite3.Error) else reason(error)
+    return ConfigError(f"the journal {path} cannot be used: {said}; make it writable or set state_dir")

@@ -1,0 +1,82 @@
+"""What the journal does with old rows: what an ended process left open, what is too old, what is too much."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from studio_worker.jobs.journal_row import HELD, STARTED, Stage
+from studio_worker.log import logger
+
+DAY_SECS = 24 * 3600.0
+CHUNK_ROWS = 5_000
+"""Settled rows that one transaction removes: the next row to write waits for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """How much is remembered.
+
+    Attributes:
+        settled_rows: of how many settled jobs.
+        settled_secs: for how long.
+        kept_secs: how old a result may get that nobody takes.
+    """
+
+    settled_rows: int = 10_000
+    settled_secs: float = 30 * DAY_SECS
+    kept_secs: float = 7 * DAY_SECS
+
+
+def _among(stages: tuple[Stage, ...]) -> str:
+    return ", ".join(f"'{stage}'" for stage in stages)
+
+
+def end_interrupted(connection: sqlite3.Connection, now: float) -> int:
+    """Settle the jobs that an earlier process had begun and not finished; how many there were.
+
+    Those whose engine had started count a death: a job that keeps ending the process is refused some day.
+    """
+    return connection.execute(
+        f"UPDATE jobs SET deaths = deaths + (stage = '{Stage.RUNNING}'), stage = '{Stage.INTERRUPTED}', "  # noqa: S608
+        f"settled_at = ?, prompt = '' WHERE settled_at IS NULL AND stage IN ({_among(STARTED)})",
+        (now,),
+    ).rowcount
+
+
+def give_up_old(connection: sqlite3.Connection, now: float, history: History) -> int:
+    """Give up results, of whatever studio, that nobody has taken for too long; how many there were."""
+    old = connection.execute(
+        f"SELECT rowid, job_id, origin FROM jobs WHERE settled_at IS NULL AND stage IN ({_among(HELD)}) "  # noqa: S608
+        "AND kept_at < ?",
+        (now - history.kept_secs,),
+    ).fetchall()
+    for row in old:
+        connection.execute(
+            "UPDATE jobs SET stage = ?, settled_at = ?, note = ?, prompt = '', json = '', meta = '' WHERE rowid = ?",
+            (Stage.FAILED, now, "given up: nobody took the result in time", row["rowid"]),
+        )
+        logger.bind(event="journal.too_old", job_id=row["job_id"], origin=row["origin"]).error(
+            "A result that nobody took was given up: it is too old"
+        )
+    return len(old)
+
+
+def files_wanted(connection: sqlite3.Connection) -> frozenset[str]:
+    """Names of the spooled files that somebody is still to get."""
+    found = connection.execute("SELECT file FROM jobs WHERE settled_at IS NULL AND file != ''")
+    return frozenset(str(row["file"]) for row in found)
+
+
+def forget_settled(connection: sqlite3.Connection, now: float, history: History) -> bool:
+    """Remove some of the oldest settled rows beyond the bounds; whether there may be more."""
+    newest_kept = connection.execute(
+        "SELECT accepted_at FROM jobs ORDER BY accepted_at DESC LIMIT 1 OFFSET ?", (history.settled_rows,)
+    ).fetchone()
+    before = max(now - history.settled_secs, newest_kept["accepted_at"] if newest_kept else float("-inf"))
+    gone = connection.execute(
+        "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE settled_at IS NOT NULL AND accepted_at <= ? "
+        "ORDER BY accepted_at LIMIT ?)",
+        (before, CHUNK_ROWS),
+    ).rowcount
+    return gone == CHUNK_ROWS

@@ -1,0 +1,41 @@
+"""What an error of disk or database means to a worker that wants to keep something."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+from studio_worker.jobs.journal import Trouble
+from studio_worker.jobs.journal_file import primary_code
+from studio_worker.private_file import reason
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_CODES = {
+    sqlite3.SQLITE_FULL: "disk_full",
+    sqlite3.SQLITE_READONLY: "state_read_only",
+    sqlite3.SQLITE_CANTOPEN: "state_read_only",
+    sqlite3.SQLITE_PERM: "state_read_only",
+    sqlite3.SQLITE_BUSY: "journal_locked",
+    sqlite3.SQLITE_LOCKED: "journal_locked",
+}
+_REMEDIES = {
+    "disk_full": "the disk of the state folder is full: make room",
+    "state_read_only": "the state folder cannot be written: make it writable",
+    "journal_locked": "another process holds the journal locked: end it",
+    "disk_error": "the disk of the state folder fails: look into the system's log",
+}
+
+
+def is_lack_of_room(error: OSError) -> bool:
+    """Whether a write may work later as it is: the disk is full, or takes nothing at the moment."""
+    return error.errno in _NO_ROOM
+
+
+def as_trouble(error: Exception) -> Trouble:
+    """The trouble that an error of the database or of the spool is."""
+    if isinstance(error, OSError):
+        code = "state_read_only" if error.errno == errno.EROFS else "disk_full"
+    else:
+        code = _CODES.get(primary_code(error), "disk_error")
+    said = reason(error) if isinstance(error, OSError) else str(error)
+    return Trouble(code, f"{_REMEDIES[code]} ({said})")

@@ -1,0 +1,69 @@
+"""Jobs whose runs have ended the worker's process: after three of them a job is left alone for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from studio_worker.clock import Clock
+from studio_worker.wire.claims import Fingerprint
+
+MAX_DEATHS = 3
+PAUSE_SECS = 3600.0
+"""How long such a job is refused, counted from the last death: long enough for the studio to give it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deaths:
+    """How often the process ended while a job ran.
+
+    Attributes:
+        job_id: the job.
+        fingerprint: of its task; another task under the same id is another job.
+        count: how often.
+        last_at: when it was noticed last, in seconds since the epoch.
+    """
+
+    job_id: str
+    fingerprint: str
+    count: int
+    last_at: float
+
+
+class Poison:
+    """Remembers deaths until the job has come to an end of its own. A plain object of the loop.
+
+    Args:
+        clock: the wall clock counts, since deaths outlive a process; one that was set back starts the pause anew.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known: dict[str, Deaths] = {}
+
+    def load(self, found: Iterable[Deaths]) -> None:
+        """Take over what earlier processes left."""
+        self._known |= {deaths.job_id: deaths for deaths in found}
+
+    def deaths(self, job_id: str, mark: Fingerprint) -> int:
+        """How often this very job has ended the process."""
+        found = self._known.get(job_id)
+        return found.count if found is not None and found.fingerprint == mark.text else 0
+
+    def refusal(self, job_id: str, mark: Fingerprint) -> str | None:
+        """Why the job is not to be run now; None where it may."""
+        count = self.deaths(job_id, mark)
+        if count < MAX_DEATHS:
+            return None
+        left = self._known[job_id].last_at + PAUSE_SECS - self._clock.now().timestamp()
+        if left <= 0:
+            return None
+        minutes = max(1, round(min(left, PAUSE_SECS) / 60))
+        return (
+            f"the worker's process has ended {count} times while it ran this job, which is left alone here for "
+            f"{minutes} min: look into the worker's log for how it died"
+        )
+
+    def forget(self, job_id: str) -> None:
+        """The job has come to an end."""
+        self._known.pop(job_id, None)

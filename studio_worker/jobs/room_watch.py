@@ -1,0 +1,117 @@
+"""While nothing can be written: what has to stay in memory, and the tries that find out when there is room again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from studio_worker.jobs.journal import Trouble
+from studio_worker.jobs.journal_row import Row
+from studio_worker.jobs.journal_trouble import as_trouble
+from studio_worker.jobs.results import Memory
+from studio_worker.jobs.spool import Spool
+from studio_worker.log import logger
+
+MAX_HELD_BYTES = 256 * 1024 * 1024
+"""The largest result that memory may stand in for; a larger one fails, and another worker may run it."""
+
+SPARE_BYTES = 64 * 1024
+"""Room beyond the file that could not be written, before another try is made: its row needs some too."""
+
+
+class RoomWatch:
+    """Knows the trouble, and ends it when everything is written. A plain object of the loop.
+
+    Attributes:
+        trouble: why nothing can be written; None while all is well.
+        max_bytes: the largest result that may stay in memory.
+
+    Args:
+        folder: whose disk counts.
+        spool: where files go.
+        commit_all: writes all rows that have changed; says whether it worked.
+        on_change: called when `trouble` has come or gone.
+        retry_secs: time between two tries.
+    """
+
+    max_bytes = MAX_HELD_BYTES
+
+    def __init__(
+        self,
+        folder: Path,
+        spool: Spool,
+        commit_all: Callable[[], asyncio.Future[bool]],
+        on_change: Callable[[], None],
+        *,
+        retry_secs: float,
+    ) -> None:
+        self.trouble: Trouble | None = None
+        self._folder = folder
+        self._spool = spool
+        self._commit_all = commit_all
+        self._on_change = on_change
+        self._retry_secs = retry_secs
+        self._held: dict[Row, tuple[Path, Memory]] = {}
+        self._trying: asyncio.Task[None] | None = None
+
+    def hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
+        """Leave a result in memory until its file can be written."""
+        self._held[row] = (file, memory)
+        self.failed(as_trouble(error), error)
+
+    def holds(self, row: Row) -> bool:
+        """Whether the result lies in memory alone."""
+        return row in self._held
+
+    def release(self, row: Row) -> None:
+        """The result is settled: it needs no file any more."""
+        self._held.pop(row, None)
+
+    def failed(self, trouble: Trouble, error: Exception) -> None:
+        """Something could not be written."""
+        is_news, self.trouble = self.trouble is None, trouble
+        if self._trying is None:
+            self._trying = asyncio.create_task(self._until_written(), name="journal-room")
+        if is_news:
+            logger.bind(event="journal.trouble", code=trouble.code, error=str(error)).error(
+                f"Nothing can be written, and no jobs are taken: {trouble.detail}"
+            )
+            self._on_change()
+
+    async def aclose(self) -> None:
+        """Stop trying."""
+        if self._trying is not None:
+            self._trying.cancel()
+            await asyncio.wait([self._trying])
+
+    async def _until_written(self) -> None:
+        while True:
+            await asyncio.sleep(self._retry_secs)
+            if await asyncio.to_thread(self._has_room) and await self._has_written():
+                break
+        self._trying, self.trouble = None, None
+        logger.bind(event="journal.trouble_over").info("Everything is written; jobs are taken again")
+        self._on_change()
+
+    def _has_room(self) -> bool:
+        wanted = max((memory.size for _, memory in self._held.values()), default=0) + SPARE_BYTES
+        try:
+            return shutil.disk_usage(self._folder).free >= wanted
+        except OSError:
+            return False
+
+    async def _has_written(self) -> bool:
+        for row, (file, memory) in list(self._held.items()):
+            if row not in self._held or memory.data is None:
+                continue
+            try:
+                await self._spool.write(file, memory.data)
+            except OSError:
+                return False
+            if self._held.pop(row, None) is None:
+                self._spool.remove(file.name)
+            else:
+                memory.data = None
+        return await self._commit_all()

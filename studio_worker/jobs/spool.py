@@ -1,0 +1,149 @@
+"""The files of kept results: written whole and safe from a power loss, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from collections.abc import Container
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from secrets import token_hex
+
+from studio_worker.log import logger
+from studio_worker.private_file import PRIVATE, make_private_folder, sync_folder
+
+_PART = ".part"
+
+MAX_SPARES = 4
+MAX_SPARE_BYTES = 8 * 1024 * 1024
+"""Files of settled results up to this size are written over: room that is there already is synced in half the time."""
+
+
+class Spool:
+    """A folder of this worker alone (0700). One thread does all its work, in the order in which it was asked for.
+
+    Args:
+        folder: where; made where it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._spares: list[Path] = []
+
+    async def open(self, wanted: Container[str]) -> None:
+        """Make the folder, and remove every file in it but those that are `wanted` by name. Raises OSError."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._sweep, wanted)
+
+    async def aclose(self) -> None:
+        """Finish what was asked for, and leave nothing but results that somebody is to get."""
+        await asyncio.to_thread(self._thread.shutdown)
+        await asyncio.to_thread(self._remove_spares)
+
+    def new_file(self) -> Path:
+        """A path for one more result: a random name, nothing of the claim becomes part of it."""
+        return self.folder / token_hex(16)
+
+    def write(self, file: Path, data: bytes) -> asyncio.Future[None]:
+        """Have `data` under the name `file`, whole and safe; raises OSError, and then nothing is left of it."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._write, file, data)
+
+    def take(self, file: Path, made: Path) -> asyncio.Future[str]:
+        """Move the file `made` to the name `file`, whole and safe; its SHA-256. Raises OSError as `write` does."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, _take, file, made)
+
+    def remove(self, name: str) -> None:
+        """Remove a file some time soon, or write another result over it; one that is not there is no matter."""
+        self._thread.submit(self._retire, self.folder / name)
+
+    def _retire(self, file: Path) -> None:
+        if len(self._spares) < MAX_SPARES and _size(file) <= MAX_SPARE_BYTES:
+            self._spares.append(file)
+        else:
+            _remove(file)
+
+    def _write(self, file: Path, data: bytes) -> None:
+        part = self._spares.pop() if self._spares else file.with_name(file.name + _PART)
+        try:
+            _fill(part, data)
+            part.rename(file)
+        except BaseException:
+            _remove(part)
+            raise
+        sync_folder(file.parent)
+
+    def _remove_spares(self) -> None:
+        while self._spares:
+            _remove(self._spares.pop())
+
+    def _sweep(self, wanted: Container[str]) -> None:
+        make_private_folder(self.folder)
+        for left in self.folder.iterdir():
+            if left.name not in wanted:
+                _remove(left)
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file, as hex. Raises OSError."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _fill(part: Path, data: bytes) -> None:
+    """Write over what is there, and have it on the disk."""
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
+    with os.fdopen(descriptor, "wb", buffering=0) as opened:
+        view = memoryview(data)
+        while view:
+            view = view[opened.write(view) :]
+        opened.truncate(len(data))
+        os.fsync(opened.fileno())
+
+
+def _take(file: Path, made: Path) -> str:
+    part = file.with_name(file.name + _PART)
+    try:
+        try:
+            made.rename(part)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # The folder of jobs may lie on another file system than the spool.
+            shutil.copyfile(made, part)
+        part.chmod(PRIVATE)
+        with part.open("rb+") as opened:
+            os.fsync(opened.fileno())
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        part.rename(file)
+    except BaseException:
+        _give_back(part, made)
+        raise
+    sync_folder(file.parent)
+    return digest
+
+
+def _give_back(part: Path, made: Path) -> None:
+    """A file that could not be kept stays where its engine put it: its bytes may still be had."""
+    try:
+        if not made.exists() and part.exists():
+            part.rename(made)
+    except OSError as error:
+        logger.bind(event="jobs.spool", file=str(part), error=str(error)).warning("A result could not be put back")
+    _remove(part)
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; more than any has where there is none."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return MAX_SPARE_BYTES + 1
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        logger.bind(event="jobs.spool", file=str(file), error=str(error)).warning("A spooled file could not be removed")

@@ -1,0 +1,178 @@
+"""The journal's file: opened, refused or set aside, and read by others meanwhile."""
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from studio_worker.errors import AlreadyRunning, ConfigError
+from studio_worker.jobs import journal_file
+from studio_worker.jobs.journal_file import VERSION, journal_path, open_journal, read_only, set_aside
+
+NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+FIXTURE = Path(__file__).parent / "journal-schema-1.sqlite3"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return journal_path(tmp_path / "state")
+
+
+def reopened(path):
+    with closing(open_journal(path, now=NOW)) as connection:
+        return connection.execute("SELECT count(*) FROM jobs").fetchone()[0]
+
+
+def asides(path):
+    found = {each.name for each in path.parent.iterdir() if "damaged" in each.name}
+    return sorted(name for name in found if not name.endswith(("-wal", "-shm")))
+
+
+def test_is_made_with_its_schemas_number(path):
+    with closing(open_journal(path, now=NOW)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == VERSION
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+
+def test_of_schema_1_is_opened_with_what_is_in_it(path):
+    path.parent.mkdir()
+    shutil.copy(FIXTURE, path)
+    with closing(open_journal(path, now=NOW)) as connection:
+        stages = [row["stage"] for row in connection.execute("SELECT stage FROM jobs ORDER BY job_id")]
+    assert stages == ["delivered", "kept", "kept", "waiting"]
+    assert asides(path) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"this is no database" * 100, id="not a database"),
+        pytest.param(b"SQLite format 3\0" + b"\xff" * 8_000, id="a head and nonsense"),
+        pytest.param(bytes(600), id="zeros"),
+    ],
+)
+def test_that_is_none_is_set_aside_with_its_bytes_and_a_new_one_begun(path, content, caplines):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert reopened(path) == 0
+    assert asides(path) == ["journal.sqlite3.damaged-20260504T030201Z"]
+    assert (path.parent / asides(path)[0]).read_bytes() == content
+    (line,) = [line for line in caplines if line["event"] == "journal.damaged"]
+    assert (line["level"], line["aside"]) == ("ERROR", str(path.parent / asides(path)[0]))
+
+
+def filled(path, rows=400):
+    with closing(open_journal(path, now=NOW)) as connection:
+        connection.execute("BEGIN")
+        for number in range(rows):
+            connection.execute(
+                "INSERT INTO jobs VALUES ('o', 'w', ?, 'f', 'delivered', 'llm', 'm', 'e', 1, 0, ?, NULL, 1.0, '', "
+                "'', 0, '', '', '', '', '', '')",
+                (f"job-{number}", number),
+            )
+        connection.execute("COMMIT")
+
+
+def test_that_was_cut_off_is_set_aside(path):
+    filled(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert reopened(path) == 0
+    assert len(asides(path)) == 1
+
+
+def test_whose_pages_are_spoilt_is_set_aside(path):
+    filled(path)
+    data = bytearray(path.read_bytes())
+    data[4096 : len(data)] = bytes(byte ^ 0xFF for byte in data[4096:])
+    path.write_bytes(data)
+    assert reopened(path) == 0
+    assert len(asides(path)) == 1
+
+
+def test_that_holds_something_else_is_set_aside(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE recipes (name)")
+    assert reopened(path) == 0
+    assert len(asides(path)) == 1
+
+
+def test_a_second_damaged_one_of_the_same_second_does_not_replace_the_first(path):
+    path.parent.mkdir()
+    names = set()
+    for content in (b"one", b"two", b"three"):
+        path.write_bytes(content)
+        names.add(set_aside(path, NOW, "a test"))
+    assert {name.read_bytes() for name in names} == {b"one", b"two", b"three"}
+
+
+def test_of_a_newer_release_is_refused_by_name_and_left_untouched(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE jobs (other)")
+        connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="version 2") as caught:
+        open_journal(path, now=NOW)
+    assert str(path) in str(caught.value)
+    assert caught.value.exit_code == 78
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_that_is_locked_is_an_error_in_a_bounded_time(path):
+    reopened(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(AlreadyRunning, match="locked by another process") as caught:
+            open_journal(path, now=NOW, busy_secs=0.05)
+    assert caught.value.exit_code == 75
+    assert asides(path) == []
+
+
+def test_that_is_a_folder_is_refused_with_its_path(path):
+    path.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="journal"):
+        open_journal(path, now=NOW)
+
+
+def test_on_a_network_file_system_is_warned_of(path, caplines, monkeypatch):
+    class Mount:
+        mountpoint, fstype = "/", "nfs4"
+
+    monkeypatch.setattr(journal_file.psutil, "disk_partitions", lambda all: [Mount])
+    reopened(path)
+    assert [line["filesystem"] for line in caplines if line["event"] == "journal.network"] == ["nfs4"]
+
+
+def test_is_read_while_somebody_writes(path):
+    with closing(open_journal(path, now=NOW)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with closing(read_only(path)) as reader:
+            assert reader.execute("SELECT count(*) FROM jobs").fetchone()[0] == 0
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                reader.execute("DELETE FROM jobs")
+        writer.execute("ROLLBACK")
+
+
+def test_that_is_not_there_is_not_made_by_a_reader(path):
+    with pytest.raises(FileNotFoundError):
+        read_only(path)
+    assert not path.exists()
+
+
+def test_that_is_damaged_is_told_to_a_reader_and_left(path):
+    path.parent.mkdir()
+    path.write_bytes(b"nonsense" * 1_000)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        read_only(path)
+    assert path.read_bytes() == b"nonsense" * 1_000
+
+
+async def test_opens_on_any_thread_and_serves_another(path):
+    connection = await asyncio.to_thread(open_journal, path, now=NOW)
+    connection.close()

@@ -1,0 +1,491 @@
+"""What is kept is there after the process that kept it, and what is settled is not."""
+
+import asyncio
+import shutil
+import sqlite3
+import stat
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from studio_worker.jobs import poison
+from studio_worker.jobs.journal_file import journal_path
+from studio_worker.jobs.journal_history import History
+from studio_worker.jobs.journal_row import Stage
+from studio_worker.jobs.kept_journal import AT_HAND_SECS, KeptJournal
+from studio_worker.jobs.results import Artifact
+from studio_worker.jobs.settlement import Done, Gone, Refused
+from studio_worker.wire.claims import Fingerprint
+from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.strict_json import dumps
+
+FIXTURE = Path(__file__).parent / "journal-schema-1.sqlite3"
+ORIGIN = "https://studio.test"
+ANSWER = {"text": "grüße", "language": "de", "duration": 1.5}
+
+
+@pytest.fixture
+def state(tmp_path):
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def life(state, clock):
+    """One process's life with the journal."""
+
+    @asynccontextmanager
+    async def live(worker_id="w-1", origin=ORIGIN, **more):
+        journal = KeptJournal(state, origin, clock, **more)
+        try:
+            await journal.open()
+            journal.recalled = list(await journal.recall(worker_id))
+            yield journal
+        finally:
+            await journal.aclose()
+
+    return live
+
+
+@pytest.fixture
+def killed(state, clock):
+    """A journal whose process ends without a word: nothing is closed, only what was written counts."""
+    journals = []
+
+    async def make(worker_id="w-1", origin=ORIGIN, **more):
+        journal = KeptJournal(state, origin, clock, **more)
+        await journal.open()
+        journals.append(journal)
+        await journal.recall(worker_id)
+        return journal
+
+    async def kill(journal):
+        journals.remove(journal)
+        await asyncio.wait([journal._commit_all()])
+        journal._live.clear()
+        await journal.aclose()
+
+    make.kill = kill
+    return make
+
+
+def rows(state, columns="job_id, stage"):
+    with closing(sqlite3.connect(journal_path(state))) as connection:
+        return [tuple(row) for row in connection.execute(f"SELECT {columns} FROM jobs ORDER BY job_id")]
+
+
+def said(lines, event):
+    return next(line for line in lines if line["event"] == event)
+
+
+def picture_of(data=b"abc", **fields):
+    return Artifact(kind=TaskKind.IMAGE, size=len(data), ext="png", data=data, meta={"seed": 7}, **fields)
+
+
+def json_of(value=None):
+    value = value or ANSWER
+    text = dumps(value)
+    return Artifact(kind=TaskKind.AUDIO_STT, size=len(text.encode()), json=value, json_text=text)
+
+
+class TestAResult:
+    async def test_of_bytes_is_there_in_the_next_life(self, life, entry):
+        async with life() as journal:
+            journal.accept(entry(attempt=3))
+            await journal.keep(entry(attempt=3), picture_of())
+        async with life() as journal:
+            (recalled,) = journal.recalled
+            assert recalled.is_unsent
+            assert recalled.kept.file.read_bytes() == b"abc"
+            assert recalled.kept.artifact.meta == {"seed": 7}
+            assert (recalled.kept.artifact.ext, recalled.kept.artifact.size) == ("png", 3)
+            assert recalled.kept.sha256.startswith("ba7816bf")
+            assert recalled.kept.entry.attempt == 3
+            assert recalled.kept.entry.prompt == "a cup"
+            assert recalled.kept.entry.fingerprint == Fingerprint(text="f")
+
+    async def test_of_json_is_there_in_the_next_life_and_is_not_sent_unasked(self, life, entry):
+        async with life() as journal:
+            journal.accept(entry(kind=TaskKind.AUDIO_STT))
+            await journal.keep(entry(kind=TaskKind.AUDIO_STT), json_of())
+        async with life() as journal:
+            (recalled,) = journal.recalled
+            assert not recalled.is_unsent
+            assert recalled.kept.artifact.json == ANSWER
+            assert recalled.kept.artifact.json_text == dumps(ANSWER)
+
+    async def test_in_a_file_is_moved_out_of_its_jobs_folder(self, life, entry, tmp_path):
+        made = tmp_path / "made.png"
+        made.write_bytes(b"abc")
+        async with life() as journal:
+            kept = await journal.keep(entry(), Artifact(kind=TaskKind.IMAGE, size=3, ext="png", data=made))
+            assert not made.exists()
+            assert kept.file.read_bytes() == b"abc"
+            assert kept.at_hand is None
+        async with life() as journal:
+            assert journal.recalled[0].kept.sha256 == kept.sha256
+
+    async def test_has_a_row_and_a_file_when_it_is_kept(self, life, entry, state):
+        async with life() as journal:
+            journal.accept(entry())
+            kept = await journal.keep(entry(), picture_of())
+            assert rows(state) == [("job-1", Stage.KEPT)]
+            assert kept.file.parent == state / "spool"
+            assert "job" not in kept.file.name
+
+    async def test_is_at_hand_for_its_first_upload_and_then_no_more(self, life, entry, monkeypatch):
+        assert AT_HAND_SECS < 5
+        monkeypatch.setattr("studio_worker.jobs.kept_journal.AT_HAND_SECS", 0.001)
+        async with life() as journal:
+            kept = await journal.keep(entry(), picture_of())
+            assert kept.at_hand == b"abc"
+            async with asyncio.timeout(5):
+                while kept.at_hand is not None:
+                    await asyncio.sleep(0.001)
+            assert kept.file.read_bytes() == b"abc"
+
+    async def test_that_a_studio_called_not_ours_waits_in_the_next_life(self, life, entry):
+        async with life() as journal:
+            kept = await journal.keep(entry(), picture_of())
+            journal.mark(kept, Stage.WAITING)
+        async with life() as journal:
+            assert [each.is_unsent for each in journal.recalled] == [False]
+
+    async def test_that_was_being_delivered_is_sent_again(self, life, entry):
+        async with life() as journal:
+            kept = await journal.keep(entry(), picture_of())
+            journal.mark(kept, Stage.DELIVERING)
+        async with life() as journal:
+            assert [each.is_unsent for each in journal.recalled] == [True]
+
+    @pytest.mark.parametrize(
+        ("settlement", "stage"),
+        [
+            (Done(), Stage.DELIVERED),
+            (Gone(True, "done"), Stage.DELIVERED),
+            (Gone(False, "cancelled"), Stage.DROPPED),
+            (Refused("too wide"), Stage.FAILED),
+        ],
+    )
+    async def test_that_is_settled_is_never_given_again(self, life, entry, state, settlement, stage):
+        async with life() as journal:
+            journal.accept(entry())
+            kept = await journal.keep(entry(), picture_of())
+            journal.close(kept, settlement)
+            assert journal.owed == ()
+        assert rows(state) == [("job-1", stage)]
+        assert list((state / "spool").iterdir()) == []
+        async with life() as journal:
+            assert journal.recalled == []
+
+    async def test_keeps_its_age_over_a_restart(self, life, entry, clock):
+        async with life() as journal:
+            await journal.keep(entry(), picture_of())
+        clock.advance(500)
+        async with life() as journal:
+            assert clock.monotonic() - journal.recalled[0].kept.kept_at == pytest.approx(500)
+
+    async def test_that_nobody_took_for_a_week_is_given_up_loudly(self, life, entry, clock, state, caplines):
+        async with life() as journal:
+            await journal.keep(entry(), picture_of())
+        clock.advance(8 * 24 * 3600)
+        async with life() as journal:
+            assert journal.recalled == []
+        assert rows(state) == [("job-1", Stage.FAILED)]
+        assert list((state / "spool").iterdir()) == []
+        assert "too old" in said(caplines, "journal.too_old")["message"]
+
+    async def test_of_a_journal_of_schema_1_is_given_by_todays_code(self, life, state):
+        (state / "spool").mkdir(parents=True)
+        shutil.copy(FIXTURE, journal_path(state))
+        for (name,) in rows(state, "file"):
+            if name:
+                (state / "spool" / name).write_bytes(b"abc")
+        async with life() as journal:
+            found = {each.kept.job_id: each for each in journal.recalled}
+        assert sorted(found) == ["job-2", "job-3", "job-4"]
+        assert found["job-2"].kept.artifact.json == {"text": "hello"}
+        assert [found[name].is_unsent for name in ("job-2", "job-3", "job-4")] == [False, True, False]
+
+
+class TestWhoseItIs:
+    async def test_another_studio_is_given_nothing_and_takes_nothing_away(self, life, entry):
+        async with life() as journal:
+            await journal.keep(entry(), picture_of())
+        async with life(origin="https://other.test") as journal:
+            assert journal.recalled == []
+        async with life() as journal:
+            assert len(journal.recalled) == 1
+
+    async def test_another_worker_id_is_given_nothing_and_takes_nothing_away(self, life, entry):
+        async with life() as journal:
+            await journal.keep(entry(), picture_of())
+        async with life(worker_id="w-2") as journal:
+            assert journal.recalled == []
+        async with life() as journal:
+            assert len(journal.recalled) == 1
+
+    async def test_nobody_else_may_read_it(self, life, entry, state):
+        async with life() as journal:
+            await journal.keep(entry(), picture_of())
+            for path in state.rglob("*"):
+                assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+
+class TestAnAcceptedJob:
+    async def test_has_its_row_when_its_engine_may_start(self, life, entry, state):
+        async with life() as journal:
+            journal.accept(entry())
+            await journal.committed(entry())
+            assert rows(state) == [("job-1", Stage.RUNNING)]
+
+    async def test_has_its_row_soon_although_nobody_waits(self, life, entry, state):
+        async with life() as journal:
+            journal.accept(entry())
+            async with asyncio.timeout(5):
+                while rows(state) != [("job-1", Stage.ACCEPTED)]:
+                    await asyncio.sleep(0.001)
+
+    async def test_that_ends_without_a_result_owes_nothing_and_says_why(self, life, entry, state):
+        async with life() as journal:
+            journal.accept(entry())
+            journal.accept(entry("job-2"))
+            journal.drop(entry(), "the engine broke")
+            journal.drop(entry("job-2"))
+            assert journal.owed == ()
+        assert rows(state, "job_id, stage, note") == [
+            ("job-1", Stage.FAILED, "the engine broke"),
+            ("job-2", Stage.DROPPED, ""),
+        ]
+
+    async def test_of_another_task_is_not_ended_by_the_end_of_the_first(self, life, entry):
+        async with life() as journal:
+            journal.accept(entry(fingerprint=Fingerprint(text="new")))
+            journal.drop(entry(fingerprint=Fingerprint(text="old")))
+            assert journal.owed == ("job-1",)
+
+    async def test_that_was_over_in_a_moment_is_one_row_without_prompt_and_result(self, life, entry, state):
+        async with life() as journal:
+            journal.accept(entry(kind=TaskKind.AUDIO_STT))
+            kept = await journal.keep(entry(kind=TaskKind.AUDIO_STT), json_of())
+            journal.close(kept, Done())
+        assert rows(state, "stage, prompt, json, meta") == [(Stage.DELIVERED, "", "", "")]
+        assert b"a cup" not in journal_path(state).read_bytes()
+
+    async def test_of_a_process_that_was_killed_is_interrupted_and_not_run_by_itself(self, killed, life, entry, state):
+        journal = await killed()
+        journal.accept(entry())
+        await killed.kill(journal)
+        async with life() as journal:
+            assert journal.recalled == []
+            assert journal.owed == ()
+        assert rows(state) == [("job-1", Stage.INTERRUPTED)]
+
+    async def test_that_a_local_caller_asked_for_has_no_row(self, life, entry, state):
+        async with life() as journal:
+            await journal.committed(entry("local-1"))
+            journal.start(entry("local-1"))
+            journal.drop(entry("local-1"))
+        assert rows(state) == []
+
+
+class TestAJobThatKills:
+    async def die(self, killed, entry, times):
+        for _ in range(times):
+            journal = await killed()
+            journal.accept(entry())
+            await journal.committed(entry())
+            await killed.kill(journal)
+
+    async def test_twice_is_tried_again(self, killed, life, entry):
+        await self.die(killed, entry, 2)
+        async with life() as journal:
+            assert journal.refusal("job-1", Fingerprint(text="f")) is None
+
+    async def test_three_times_is_refused_with_a_reason(self, killed, life, entry):
+        await self.die(killed, entry, 3)
+        async with life() as journal:
+            reason = journal.refusal("job-1", Fingerprint(text="f"))
+            assert "3 times" in reason
+            assert "60 min" in reason
+
+    async def test_is_refused_by_its_task_and_not_by_its_id(self, killed, life, entry):
+        await self.die(killed, entry, 3)
+        async with life() as journal:
+            assert journal.refusal("job-1", Fingerprint(text="another")) is None
+            assert journal.refusal("job-2", Fingerprint(text="f")) is None
+
+    async def test_is_tried_again_after_a_while(self, killed, life, entry, clock):
+        await self.die(killed, entry, 3)
+        async with life() as journal:
+            clock.advance(poison.PAUSE_SECS + 1)
+            assert journal.refusal("job-1", Fingerprint(text="f")) is None
+
+    async def test_is_forgiven_when_it_comes_to_an_end_of_its_own(self, killed, life, entry):
+        await self.die(killed, entry, 2)
+        async with life() as journal:
+            journal.accept(entry())
+            journal.drop(entry(), "the engine broke")
+        await self.die(killed, entry, 1)
+        async with life() as journal:
+            assert journal.refusal("job-1", Fingerprint(text="f")) is None
+
+    async def test_is_not_one_whose_worker_was_stopped(self, life, entry):
+        for _ in range(3):
+            async with life() as journal:
+                journal.accept(entry())
+                await journal.committed(entry())
+        async with life() as journal:
+            assert journal.refusal("job-1", Fingerprint(text="f")) is None
+
+
+class TestWhatIsDamaged:
+    async def test_a_row_that_was_changed_is_set_aside_and_the_others_are_given(self, life, entry, state, caplines):
+        async with life() as journal:
+            await journal.keep(entry("job-1"), picture_of(b"one"))
+            await journal.keep(entry("job-2"), picture_of(b"two"))
+        with closing(sqlite3.connect(journal_path(state))) as connection:
+            connection.execute("UPDATE jobs SET prompt = 'another' WHERE job_id = 'job-1'")
+            connection.commit()
+        async with life() as journal:
+            assert [each.kept.job_id for each in journal.recalled] == ["job-2"]
+        assert rows(state) == [("job-1", Stage.UNREADABLE), ("job-2", Stage.KEPT)]
+        assert said(caplines, "journal.unreadable")["job_id"] == "job-1"
+
+    async def test_a_row_of_bytes_that_are_no_text_is_set_aside(self, life, entry, state):
+        async with life() as journal:
+            await journal.keep(entry(kind=TaskKind.AUDIO_STT), json_of())
+        with closing(sqlite3.connect(journal_path(state))) as connection:
+            connection.execute("UPDATE jobs SET json = CAST(x'7bff7d' AS TEXT)")
+            connection.commit()
+        async with life() as journal:
+            assert journal.recalled == []
+        assert rows(state) == [("job-1", Stage.UNREADABLE)]
+
+    @pytest.mark.parametrize("damage", ["gone", "shorter"])
+    async def test_a_result_whose_file_is_not_there_is_not_given(self, life, entry, state, damage):
+        async with life() as journal:
+            kept = await journal.keep(entry(), picture_of())
+        if damage == "gone":
+            kept.file.unlink()
+        else:
+            kept.file.write_bytes(b"a")
+        async with life() as journal:
+            assert journal.recalled == []
+        assert rows(state) == [("job-1", Stage.UNREADABLE)]
+
+    async def test_files_that_no_row_knows_are_removed_at_the_start(self, life, entry, state):
+        (state / "spool").mkdir(parents=True)
+        (state / "spool" / "half.part").write_bytes(b"x")
+        async with life() as journal:
+            await journal.keep(entry(), picture_of())
+            assert len(list((state / "spool").iterdir())) == 1
+
+    async def test_a_file_that_breaks_while_the_worker_runs_is_replaced_and_what_is_owed_is_in_the_new_one(
+        self, life, entry, state
+    ):
+        async with life(retry_secs=0.01) as journal:
+            kept = await journal.keep(entry(), picture_of())
+            await spoil(journal, state)
+            journal.accept(entry("job-2"))
+            await journal.committed(entry("job-2"))
+            async with asyncio.timeout(10):
+                while journal.trouble is not None:
+                    await asyncio.sleep(0.005)
+            assert rows(state) == [("job-1", Stage.KEPT), ("job-2", Stage.RUNNING)]
+        assert len([path for path in state.iterdir() if "damaged" in path.name]) >= 1
+        async with life() as journal:
+            assert journal.recalled[0].kept.file == kept.file
+
+
+async def spoil(journal, state):
+    """Overwrite the whole file under the open connection, so that whatever it reads next is nonsense."""
+
+    def scribble():
+        connection = journal._database._connection
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA cache_size = 0")
+        connection.execute("PRAGMA shrink_memory")
+        size = journal_path(state).stat().st_size
+        with journal_path(state).open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xa5" * (size - 4096))
+
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    journal._database._work.put(lambda: (scribble(), loop.call_soon_threadsafe(done.set)))
+    await done.wait()
+
+
+class TestADiskThatIsFull:
+    async def bound(self, journal, pages):
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def set_bound():
+            connection = journal._database._connection
+            at = connection.execute("PRAGMA page_count").fetchone()[0] if pages is None else pages
+            connection.execute(f"PRAGMA max_page_count = {at}")
+            loop.call_soon_threadsafe(done.set_result, None)
+
+        journal._database._work.put(set_bound)
+        await done
+
+    async def test_is_a_trouble_until_there_is_room_and_then_everything_is_written(self, life, entry, state):
+        told = []
+        async with life(retry_secs=0.01, on_trouble=lambda: told.append(journal.trouble)) as journal:
+            await self.bound(journal, None)
+            big = entry(prompt="x" * 100_000)
+            journal.accept(big)
+            await journal.committed(big)
+            assert journal.trouble.code == "disk_full"
+            kept = await journal.keep(big, picture_of())
+            assert kept.at_hand == b"abc"
+            await self.bound(journal, 1_000_000)
+            async with asyncio.timeout(10):
+                while journal.trouble is not None:
+                    await asyncio.sleep(0.005)
+            assert rows(state) == [("job-1", Stage.KEPT)]
+        assert [None if each is None else each.code for each in told] == ["disk_full", None]
+
+
+class TestHistory:
+    async def test_of_settled_jobs_is_bounded_by_count_and_open_ones_stay(self, life, entry, state, clock):
+        async with life() as journal:
+            await journal.keep(entry("a-kept"), picture_of())
+            for number in range(20):
+                clock.advance(1)
+                journal.accept(entry(f"job-{number:02}"))
+                journal.drop(entry(f"job-{number:02}"))
+        async with life(history=History(settled_rows=5)):
+            async with asyncio.timeout(10):
+                while len(rows(state)) > 6:
+                    await asyncio.sleep(0.005)
+        assert [job_id for job_id, _ in rows(state)] == ["a-kept", *(f"job-{number}" for number in range(15, 20))]
+
+    async def test_of_settled_jobs_is_bounded_by_age(self, life, entry, state, clock):
+        async with life() as journal:
+            journal.accept(entry())
+            journal.drop(entry())
+        clock.advance(31 * 24 * 3600)
+        async with life() as journal:
+            journal.accept(entry("job-2"))
+            journal.drop(entry("job-2"))
+            async with asyncio.timeout(10):
+                while ("job-1", Stage.DROPPED) in rows(state):
+                    await asyncio.sleep(0.005)
+
+
+async def test_can_be_closed_twice(life):
+    async with life() as journal:
+        await journal.aclose()
+
+
+async def test_a_job_that_cannot_be_written_costs_no_other_job_its_row(life, entry, state, caplines):
+    async with life() as journal:
+        journal.accept(entry("job-1", model="\ud800"))
+        journal.accept(entry("job-2"))
+        await journal.committed(entry("job-2"))
+        assert rows(state) == [("job-2", Stage.RUNNING)]
+        assert journal.trouble is None
+    assert said(caplines, "journal.row")

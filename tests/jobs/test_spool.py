@@ -1,0 +1,148 @@
+"""Files of results: whole under their name, or not there."""
+
+import hashlib
+import os
+import stat
+
+import pytest
+
+from studio_worker.jobs import spool as spool_module
+from studio_worker.jobs.spool import MAX_SPARE_BYTES, MAX_SPARES, Spool
+
+
+@pytest.fixture
+async def spool(tmp_path):
+    found = Spool(tmp_path / "state" / "spool")
+    await found.open(())
+    yield found
+    await found.aclose()
+
+
+def names(spool):
+    return sorted(path.name for path in spool.folder.iterdir())
+
+
+async def test_writes_bytes_whole_and_for_nobody_else(spool):
+    file = spool.new_file()
+    await spool.write(file, b"abc")
+    assert file.read_bytes() == b"abc"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert names(spool) == [file.name]
+
+
+async def test_moves_a_file_and_says_its_hash(spool, tmp_path):
+    made = tmp_path / "made"
+    made.write_bytes(b"abc")
+    file = spool.new_file()
+    assert await spool.take(file, made) == hashlib.sha256(b"abc").hexdigest()
+    assert file.read_bytes() == b"abc"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not made.exists()
+
+
+async def test_copies_a_file_of_another_file_system(spool, tmp_path, monkeypatch):
+    made = tmp_path / "made"
+    made.write_bytes(b"abc")
+    rename = type(made).rename
+
+    def across(self, target):
+        if self == made:
+            raise OSError(18, "Invalid cross-device link")
+        return rename(self, target)
+
+    monkeypatch.setattr(type(made), "rename", across)
+    file = spool.new_file()
+    await spool.take(file, made)
+    assert file.read_bytes() == b"abc"
+
+
+async def test_a_file_that_cannot_be_synced_is_not_kept_and_its_bytes_stay_where_they_were(
+    spool, tmp_path, monkeypatch
+):
+    def broken(descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(spool_module.os, "fsync", broken)
+    made = tmp_path / "made"
+    made.write_bytes(b"abc")
+    with pytest.raises(OSError, match="Input/output"):
+        await spool.take(spool.new_file(), made)
+    assert made.read_bytes() == b"abc"
+    assert names(spool) == []
+
+
+async def test_bytes_that_cannot_be_synced_are_not_kept_and_not_tried_a_second_time(spool, monkeypatch):
+    asked = []
+
+    def broken(descriptor):
+        asked.append(descriptor)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(spool_module.os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        await spool.write(spool.new_file(), b"abc")
+    assert len(asked) == 1
+    assert names(spool) == []
+
+
+async def test_every_step_is_synced_before_the_next_counts(spool, monkeypatch):
+    steps = []
+    real_sync, real_folder, real_rename = os.fsync, spool_module.sync_folder, type(spool.folder).rename
+    monkeypatch.setattr(spool_module.os, "fsync", lambda fd: (steps.append("file"), real_sync(fd))[1])
+    monkeypatch.setattr(spool_module, "sync_folder", lambda at: (steps.append("folder"), real_folder(at))[1])
+    monkeypatch.setattr(
+        type(spool.folder), "rename", lambda self, to: (steps.append("rename"), real_rename(self, to))[1]
+    )
+    await spool.write(spool.new_file(), b"abc")
+    assert steps[:2] == ["file", "rename"]
+    assert "folder" in steps[2:]
+
+
+async def test_a_settled_file_is_written_over_and_leaves_none_of_its_bytes(spool):
+    first, second = spool.new_file(), spool.new_file()
+    await spool.write(first, b"a long result")
+    spool.remove(first.name)
+    await spool.write(second, b"short")
+    assert second.read_bytes() == b"short"
+    assert names(spool) == [second.name]
+
+
+async def test_few_and_small_files_are_left_to_be_written_over(spool):
+    files = [spool.new_file() for _ in range(MAX_SPARES + 2)]
+    for file in files:
+        await spool.write(file, b"x")
+    large = spool.new_file()
+    await spool.write(large, bytes(MAX_SPARE_BYTES + 1))
+    for file in (large, *files):
+        spool.remove(file.name)
+    spool.remove("never there")
+    kept = spool.new_file()
+    await spool.write(kept, b"x")
+    assert len(names(spool)) == MAX_SPARES
+    assert large.name not in names(spool)
+
+
+async def test_leaves_nothing_but_what_somebody_is_to_get(spool):
+    kept, settled = spool.new_file(), spool.new_file()
+    await spool.write(kept, b"x")
+    await spool.write(settled, b"x")
+    spool.remove(settled.name)
+    await spool.aclose()
+    assert names(spool) == [kept.name]
+
+
+async def test_removes_at_the_start_what_nobody_wants(tmp_path):
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    for name in ("wanted", "orphan", "half.part"):
+        (folder / name).write_bytes(b"x")
+    spool = Spool(folder)
+    await spool.open({"wanted"})
+    assert names(spool) == ["wanted"]
+    await spool.aclose()
+
+
+async def test_says_so_where_its_folder_is_gone(spool):
+    spool.folder.rmdir()
+    with pytest.raises(OSError, match="spool"):
+        await spool.write(spool.new_file(), b"abc")
