@@ -1,4 +1,4 @@
-"""`studio-worker jobs`: the queue of a studio, by its admin API."""
+"""`studio-worker jobs`: the queue of a studio, by its admin API; with --local what this machine's worker has done."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from studio_worker.cli import output
+from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.jobs_watch import follow_to_end
+from studio_worker.cli.parameters import whole_number
 
 if TYPE_CHECKING:
     from studio_worker.cli.studio_admin import StudioAdmin
 
+LOCAL_COLUMNS = ("jobId", "state", "kind", "model", "engine", "acceptedAt", "settledAt", "bytes", "note")
 COLUMNS = ("jobId", "state", "kind", "model", "engine", "attempts", "workerId", "error")
 
 
@@ -64,17 +67,40 @@ def _admin(studio_url: str | None, token: str | None, admin_file: Path | None) -
     short_help="Show, add, cancel and retry the jobs of a studio.",
     epilog="Example: studio-worker jobs add docs/examples/jobs.jsonl --watch",
 )
+@click.option("--local", is_flag=True, help="Show the latest jobs that this machine's worker took, from its journal.")
+@click.option(
+    "--limit",
+    default="50",
+    show_default=True,
+    metavar="N",
+    callback=whole_number(1, 1_000_000),
+    help="With --local: how many.",
+)
 @admin_options
+@pass_invocation
 @click.pass_context
-def jobs(context: click.Context, admin: Callable[[], StudioAdmin], as_json: bool) -> None:
+def jobs(
+    context: click.Context,
+    invocation: Invocation,
+    admin: Callable[[], StudioAdmin],
+    local: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
     """Show, add, cancel and retry the jobs of a studio.
 
     Without a command: the list. The studio is the one that runs here (by its admin.json), or that --studio names.
+    With --local no studio is asked: the worker's own journal is read, also while the worker runs.
     """
+    if local:
+        if context.invoked_subcommand is not None:
+            raise click.UsageError("--local shows a list; it goes with no command")
+        _list_local(invocation, limit, as_json=as_json)
+        return
     if context.invoked_subcommand is None:
         _list(admin(), as_json=as_json)
         return
-    given = {key: value for key, value in context.params.items() if value not in (None, False)}
+    given = {key: value for key, value in context.params.items() if value not in (None, False) and key != "limit"}
     context.default_map = dict.fromkeys(jobs.commands, given)
 
 
@@ -167,6 +193,13 @@ def _list(admin: StudioAdmin, *, as_json: bool) -> None:
         output.json_text(found)
     else:
         output.rows([_row(job) for job in found], as_json=False, columns=COLUMNS, empty="the studio has no jobs")
+
+
+def _list_local(invocation: Invocation, limit: int, *, as_json: bool) -> None:
+    from studio_worker.jobs.journal_view import latest_jobs
+
+    found = latest_jobs(invocation.settings().current.state_path, limit)
+    output.rows(found, as_json=as_json, columns=LOCAL_COLUMNS, empty="this machine's worker has taken no jobs")
 
 
 def _row(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,8 +23,6 @@ class Later:
     reason: str
 
 
-JOURNAL = Later("needs the crash-proof journal: results are kept in memory and spool for one life of the worker")
-DISK = Later("needs the journal's room: what a full or failing disk does to rows and spool is decided there")
 INSTALL = Later("needs the command `plugins install`")
 SEVERAL = Later("needs a studio of several processes on one database")
 
@@ -40,6 +38,10 @@ FAULT_NETWORK = "faults/test_network.py::test_"
 FAULT_STUDIO = "faults/test_studio_faults.py::test_"
 FAULT_UPLOAD = "faults/test_uploads.py::test_"
 FAULT_PROCESS = "faults/test_process.py::test_"
+KILL = "faults/test_kills.py::test_"
+JOURNAL = "jobs/test_kept_journal.py::"
+JOURNAL_FILE = "jobs/test_journal_file.py::test_"
+SPOOL = "jobs/test_spool.py::test_"
 BOTH = "faults/test_worker_and_studio.py::test_"
 FRAMES = "faults/test_bad_frames.py::test_"
 CLAIMS = "faults/test_bad_claims.py::test_"
@@ -168,16 +170,44 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "F-50": (CLOCKS + "a_wall_clock_that_jumps_leaves_the_session_alone",),
     "F-51": Partly((SESSION + "a_suspended_machine_drops_its_old_socket_at_once",), "a suspended download or upload"),
     "F-52": (SESSION + "the_heartbeats_missed_in_a_pause_are_not_made_up_for",),
-    "F-53": JOURNAL,
-    "F-54": JOURNAL,
-    "F-55": JOURNAL,
-    "F-56": JOURNAL,
+    "F-53": (
+        KILL + "a_worker_killed_in_mid_run_runs_the_job_again_when_it_is_offered_again",
+        KILL + "a_json_result_that_was_kept_answers_the_next_offer_and_says_nothing_unasked",
+        KILL + "a_binary_result_that_was_kept_is_uploaded_once_by_the_next_life",
+        KILL + "a_binary_result_whose_job_is_not_ours_now_waits_over_a_restart_for_its_offer",
+        KILL + "after_its_acknowledgement_nothing_is_said_of_a_job_by_the_next_life",
+        KILL + "killed_at_any_moment_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
+    ),
+    "F-54": Partly(
+        (
+            KILL + "killed_at_any_moment_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
+            SPOOL + "every_step_is_synced_before_the_next_counts",
+        ),
+        "a kill at each system call in turn, which needs strace",
+    ),
+    "F-55": Partly(
+        (
+            SPOOL + "every_step_is_synced_before_the_next_counts",
+            JOURNAL + "TestWhatIsDamaged::test_a_result_whose_file_is_not_there_is_not_given",
+        ),
+        "the replay of what a disk had written at each moment",
+    ),
+    "F-56": (KILL + "a_kill_between_the_answer_and_its_row_costs_one_more_upload_and_is_settled",),
     "F-57": (
         "state/test_credential_store.py::test_a_kill_at_any_step_of_the_write_leaves_the_old_file_or_the_new_one",
     ),
     # Disks.
-    "F-60": DISK,
-    "F-61": DISK,
+    "F-60": Partly(
+        (
+            "faults/test_disk.py::test_a_full_disk_pauses_the_worker_and_costs_no_result",
+            JOURNAL + "TestADiskThatIsFull::test_is_a_trouble_until_there_is_room_and_then_everything_is_written",
+        ),
+        "downloads, log and credentials",
+    ),
+    "F-61": (
+        SPOOL + "bytes_that_cannot_be_synced_are_not_kept_and_not_tried_a_second_time",
+        SPOOL + "a_file_that_cannot_be_synced_is_not_kept_and_its_bytes_stay_where_they_were",
+    ),
     "F-62": Partly(
         ("state/test_lock.py::test_a_folder_that_cannot_be_written_is_refused_with_path_and_remedy",),
         "a folder that becomes read-only while the worker runs",
@@ -190,12 +220,30 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         ),
         "a folder that comes back, under a whole worker",
     ),
-    "F-65": JOURNAL,
-    "F-66": JOURNAL,
-    "F-67": ("state/test_credential_store.py::test_a_file_of_a_newer_release_is_refused_and_left_untouched",),
-    "F-68": JOURNAL,
+    "F-65": (
+        JOURNAL_FILE + "that_is_none_is_set_aside_with_its_bytes_and_a_new_one_begun",
+        JOURNAL_FILE + "that_was_cut_off_is_set_aside",
+        JOURNAL_FILE + "whose_pages_are_spoilt_is_set_aside",
+        JOURNAL + "TestWhatIsDamaged::test_a_row_that_was_changed_is_set_aside_and_the_others_are_given",
+        JOURNAL + "TestWhatIsDamaged::"
+        "test_a_file_that_breaks_while_the_worker_runs_is_replaced_and_what_is_owed_is_in_the_new_one",
+        KILL + "a_damaged_journal_is_set_aside_and_the_worker_works",
+    ),
+    "F-66": (KILL + "a_result_whose_file_was_changed_is_not_delivered_and_its_job_runs_again",),
+    "F-67": (
+        "state/test_credential_store.py::test_a_file_of_a_newer_release_is_refused_and_left_untouched",
+        JOURNAL_FILE + "of_a_newer_release_is_refused_by_name_and_left_untouched",
+    ),
+    "F-68": (
+        JOURNAL_FILE + "that_is_locked_is_an_error_in_a_bounded_time",
+        JOURNAL_FILE + "on_a_network_file_system_is_warned_of",
+    ),
     "F-69": (FAULT_PROCESS + "a_worker_without_a_free_descriptor_keeps_its_session_and_loses_no_job",),
-    "F-70": JOURNAL,
+    "F-70": (
+        JOURNAL_FILE + "of_many_rows_shows_the_latest_as_quickly_as_one_of_few",
+        JOURNAL + "TestHistory::test_of_settled_jobs_is_bounded_by_count_and_open_ones_stay",
+        "jobs/test_delivery.py::TestBounds::test_results_that_nobody_has_asked_for_are_kept_however_many",
+    ),
     "F-71": Partly(
         (FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker",),
         "the pause: jobs fail one by one, and the worker does not say that its folder is gone",

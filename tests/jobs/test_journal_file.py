@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from studio_worker.errors import AlreadyRunning, ConfigError
-from studio_worker.jobs import journal_file
+from studio_worker.jobs import journal_file, journal_view
 from studio_worker.jobs.journal_file import VERSION, journal_path, open_journal, read_only, set_aside
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -163,6 +163,26 @@ def test_that_is_not_there_is_not_made_by_a_reader(path):
     with pytest.raises(FileNotFoundError):
         read_only(path)
     assert not path.exists()
+
+
+def test_of_many_rows_shows_the_latest_as_quickly_as_one_of_few(tmp_path):
+    """A look at the latest rows reads as many pages, however many rows there are."""
+
+    def steps(rows):
+        path = journal_path(tmp_path / str(rows))
+        filled(path, rows)
+        with closing(read_only(path)) as connection:
+            count = 0
+
+            def step():
+                nonlocal count
+                count += 1
+
+            connection.set_progress_handler(step, 10)
+            assert len(connection.execute(journal_view._SHOWN, (50,)).fetchall()) == 50
+            return count
+
+    assert steps(100_000) <= steps(100) + 5
 
 
 def test_that_is_damaged_is_told_to_a_reader_and_left(path):

@@ -1,0 +1,364 @@
+"""Faults F-53, F-56 and the poison: a worker that is killed outright, in each state of a job, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studio_worker.jobs.journal_file import journal_path
+from studio_worker.testing.scripted_studio import ScriptedStudio
+
+from .conftest import picture, words
+
+MORTAL = """
+import asyncio, os, random, signal, sys
+from pathlib import Path
+from studio_worker import Config, Worker
+from studio_worker.log import set_up
+from tests.faults.conftest import QUICK, Counting, result_of
+
+class Doomed(Counting):
+    async def run(self, job):
+        with open(runs, "a") as log:
+            print(job.id, file=log, flush=True)
+        while Path(home, "hold").exists():
+            await asyncio.sleep(0.005)
+        if Path(home, "deadly").exists():
+            await asyncio.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result_of(job)
+
+async def main():
+    set_up("info")
+    config = Config(
+        api_base_url=url, state_dir=Path(home) / "state", models_root=Path(home) / "models",
+        register_poll_secs=0.05, reconnect_base_secs=0.02, disabled_engines=("piper", "whisper", "synthetic"),
+    )
+    async with Worker(config, engines=[Doomed()], rng=random.Random(7), timings=QUICK) as worker:
+        await worker.run()
+
+url, home, runs = sys.argv[1:]
+asyncio.run(main())
+"""
+
+
+class Machine:
+    """A worker in a process of its own, which can be killed and started again."""
+
+    def __init__(self, studio: ScriptedStudio, home: Path) -> None:
+        self.studio, self.home = studio, home
+        self.state = home / "state"
+        self._runs = home / "runs"
+        self._process: Process | None = None
+        self._lives = 0
+
+    async def start(self) -> None:
+        """Start it and wait for its welcome."""
+        root = Path(__file__).parents[2]
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", MORTAL, self.studio.url, str(self.home), str(self._runs), cwd=root, stderr=PIPE
+        )
+        self._lives += 1
+        await self.studio.welcomed(self._lives)
+
+    async def kill(self) -> None:
+        """SIGKILL; the studio has noticed by the end, and has lost no claim by it."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+        _, said = await self._process.communicate()
+        print(said.decode())
+        await self.studio.gone(self._lives)
+
+    async def died(self) -> None:
+        """Wait until it has ended by itself."""
+        assert self._process is not None
+        await self._process.wait()
+        await self.kill()
+
+    @property
+    def runs(self) -> Counter[str]:
+        """How often the engine ran for each job, over all lives."""
+        return Counter(self._runs.read_text().split()) if self._runs.exists() else Counter()
+
+    def stages(self) -> dict[str, str]:
+        """What the journal says of each job."""
+        if not journal_path(self.state).exists():
+            return {}
+        with closing(sqlite3.connect(journal_path(self.state))) as connection:
+            return dict(connection.execute("SELECT job_id, stage FROM jobs"))
+
+    def keeps(self, job_id: str) -> bool:
+        """Whether a result is kept, or was: row and file are written side by side, and neither counts alone."""
+        if self.stages().get(job_id) not in ("kept", "delivering", "waiting", "delivered"):
+            return False
+        with closing(sqlite3.connect(journal_path(self.state))) as connection:
+            asked = "SELECT file, size, settled_at FROM jobs WHERE job_id = ?"
+            name, size, settled_at = connection.execute(asked, (job_id,)).fetchone()
+        file = self.state / "spool" / name
+        return not name or settled_at is not None or (file.exists() and file.stat().st_size == size)
+
+    async def until(self, job_id: str, *stages: str) -> None:
+        """Wait until the journal says so."""
+        async with asyncio.timeout(20):
+            while self.stages().get(job_id) not in stages:
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def machine(studio: ScriptedStudio, tmp_path: Path) -> AsyncIterator[Machine]:
+    machine = Machine(studio, tmp_path)
+    await machine.start()
+    yield machine
+    await machine.kill()
+
+
+Claim = Callable[..., dict[str, Any]]
+KINDS = pytest.mark.parametrize("make", [pytest.param(words, id="json"), pytest.param(picture, id="binary")])
+
+
+def terminal(studio: ScriptedStudio, job_id: str) -> list[Any]:
+    """Everything that ended the job at the studio."""
+    uploads = [upload for upload in studio.uploads if upload.job_id == job_id and upload.status == 200]
+    return [*studio.of_type("completeJson", job_id=job_id), *studio.of_type("fail", job_id=job_id), *uploads]
+
+
+async def done(studio: ScriptedStudio, job_id: str) -> None:
+    await studio.until(lambda: job_id in studio.done, what=f"the result of {job_id}")
+
+
+@KINDS
+async def test_a_worker_killed_in_mid_run_runs_the_job_again_when_it_is_offered_again(
+    machine: Machine, studio: ScriptedStudio, make: Claim
+) -> None:
+    (machine.home / "hold").touch()
+    await studio.offer(make("job-1"))
+    await machine.until("job-1", "running")
+    await machine.kill()
+    (machine.home / "hold").unlink()
+    await machine.start()
+    await studio.heartbeat()
+    await studio.heartbeat()
+    assert terminal(studio, "job-1") == []
+    await studio.offer(make("job-1"))
+    await done(studio, "job-1")
+    await machine.until("job-1", "delivered")
+
+    assert machine.runs == {"job-1": 2}
+    assert len(terminal(studio, "job-1")) == 1
+    assert studio.violations == []
+
+
+async def test_a_json_result_that_was_kept_answers_the_next_offer_and_says_nothing_unasked(
+    machine: Machine, studio: ScriptedStudio
+) -> None:
+    studio.withhold.add("completeAck")
+    await studio.offer(words("job-1"))
+    await studio.frame("completeJson", job_id="job-1")
+    await machine.until("job-1", "delivering", "kept")
+    await machine.kill()
+    studio.withhold.clear()
+    studio.done.clear()
+    await machine.start()
+    beats = len(studio.of_type("heartbeat"))
+    await studio.frame("heartbeat", nth=beats + 3)
+    assert len(studio.of_type("completeJson", job_id="job-1")) == 1
+    await studio.offer(words("job-1"))
+    await studio.frame("completeJson", job_id="job-1", nth=2)
+    await machine.until("job-1", "delivered")
+
+    assert machine.runs == {"job-1": 1}
+    assert studio.of_type("fail") == []
+    assert studio.violations == []
+
+
+async def test_a_json_result_is_not_given_to_another_task_of_its_id(machine: Machine, studio: ScriptedStudio) -> None:
+    studio.withhold.add("completeAck")
+    await studio.offer(words("job-1"))
+    await studio.frame("completeJson", job_id="job-1")
+    await machine.until("job-1", "delivering", "kept")
+    await machine.kill()
+    studio.withhold.clear()
+    await machine.start()
+    await studio.offer(words("job-1", text="Say something else."))
+    await studio.frame("completeJson", job_id="job-1", nth=2)
+
+    assert machine.runs == {"job-1": 2}
+    assert studio.violations == []
+
+
+async def test_a_binary_result_that_was_kept_is_uploaded_once_by_the_next_life(
+    machine: Machine, studio: ScriptedStudio
+) -> None:
+    studio.upload_answers.always = 503
+    await studio.offer(picture("job-1"))
+    await studio.upload("job-1")
+    await machine.kill()
+    assert machine.stages()["job-1"] in ("kept", "delivering")
+    studio.upload_answers.always = None
+    await machine.start()
+    await done(studio, "job-1")
+    await machine.until("job-1", "delivered")
+
+    assert machine.runs == {"job-1": 1}
+    assert len(terminal(studio, "job-1")) == 1
+    assert studio.violations == []
+
+
+async def test_a_binary_result_whose_job_is_not_ours_now_waits_over_a_restart_for_its_offer(
+    machine: Machine, studio: ScriptedStudio
+) -> None:
+    studio.upload_answers.once(409)
+    await studio.offer(picture("job-1"))
+    await machine.until("job-1", "waiting")
+    await machine.kill()
+    seen = len(studio.uploads)
+    await machine.start()
+    beats = len(studio.of_type("heartbeat"))
+    await studio.frame("heartbeat", nth=beats + 3)
+    assert len(studio.uploads) == seen
+    await studio.offer(picture("job-1"))
+    await done(studio, "job-1")
+
+    assert machine.runs == {"job-1": 1}
+    assert studio.violations == []
+
+
+@pytest.mark.parametrize("answer", [(409, {"reason": "done"}), (200, {})], ids=["409 done", "taken again"])
+async def test_a_kill_between_the_answer_and_its_row_costs_one_more_upload_and_is_settled(
+    machine: Machine, studio: ScriptedStudio, answer: Any
+) -> None:
+    stored: asyncio.Event = asyncio.Event()
+
+    async def store_and_freeze(request: Any) -> Any:
+        stored.set()
+        await asyncio.sleep(30)
+
+    studio.upload_answers.once(store_and_freeze)
+    await studio.offer(picture("job-1"))
+    await stored.wait()
+    await machine.kill()
+    studio.upload_answers.once(answer)
+    await machine.start()
+    await machine.until("job-1", "delivered")
+
+    assert machine.runs == {"job-1": 1}
+    assert studio.of_type("fail") == []
+
+
+@KINDS
+async def test_after_its_acknowledgement_nothing_is_said_of_a_job_by_the_next_life(
+    machine: Machine, studio: ScriptedStudio, make: Claim
+) -> None:
+    await studio.offer(make("job-1"))
+    await done(studio, "job-1")
+    await machine.until("job-1", "delivered")
+    await machine.kill()
+    requests = len(studio.requests)
+    await machine.start()
+    beats = len(studio.of_type("heartbeat"))
+    await studio.frame("heartbeat", nth=beats + 3)
+
+    assert len(terminal(studio, "job-1")) == 1
+    assert [each.path for each in studio.requests[requests:] if each.path.endswith("/complete")] == []
+
+
+async def test_a_result_whose_file_was_changed_is_not_delivered_and_its_job_runs_again(
+    machine: Machine, studio: ScriptedStudio
+) -> None:
+    studio.upload_answers.always = 503
+    await studio.offer(picture("job-1"))
+    await studio.upload("job-1")
+    await machine.kill()
+    (file,) = (machine.state / "spool").iterdir()
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    studio.upload_answers.always = None
+    await machine.start()
+    await machine.until("job-1", "failed")
+    assert "job-1" not in studio.done
+    await studio.offer(picture("job-1"))
+    await done(studio, "job-1")
+
+    assert machine.runs == {"job-1": 2}
+    assert studio.of_type("fail") == []
+
+
+async def test_a_job_that_kills_its_worker_three_times_is_refused_and_the_next_one_runs(
+    machine: Machine, studio: ScriptedStudio
+) -> None:
+    (machine.home / "deadly").touch()
+    for _ in range(3):
+        await studio.offer(words("job-1"))
+        await machine.died()
+        await machine.start()
+    (machine.home / "deadly").unlink()
+    await studio.offer(words("job-1"))
+    fail = await studio.frame("fail", job_id="job-1")
+    await studio.offer(words("job-2"))
+    await done(studio, "job-2")
+
+    assert fail["retryable"] is False
+    assert "3 times" in fail["error"]
+    assert machine.runs == {"job-1": 3, "job-2": 1}
+
+
+@KINDS
+async def test_killed_at_any_moment_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept(
+    machine: Machine, studio: ScriptedStudio, make: Claim
+) -> None:
+    for number, delay in enumerate((0.0, 0.002, 0.005, 0.01, 0.02, 0.05)):
+        job_id = f"job-{number}"
+        await studio.offer(make(job_id))
+        await studio.frame("accept", job_id=job_id)
+        await asyncio.sleep(delay)
+        await machine.kill()
+        was_kept = machine.keeps(job_id)
+        await machine.start()
+        if job_id not in studio.done:
+            await studio.offer(make(job_id))
+        await done(studio, job_id)
+        assert machine.runs[job_id] <= (1 if was_kept else 2)
+    assert studio.of_type("fail") == []
+
+
+async def test_no_secret_of_the_worker_is_in_its_journal(machine: Machine, studio: ScriptedStudio) -> None:
+    await studio.offer(picture("job-1"))
+    await done(studio, "job-1")
+    await machine.until("job-1", "delivered")
+    credentials = json.loads((machine.state / "credentials.json").read_text())
+    await machine.kill()
+    secrets = [str(value) for key, value in credentials.items() if "token" in key or "secret" in key]
+    written = b"".join(path.read_bytes() for path in machine.state.glob("journal*"))
+
+    assert studio.token in secrets
+    assert b"job-1" in written
+    assert [secret for secret in secrets if secret and secret.encode() in written] == []
+
+
+async def test_a_damaged_journal_is_set_aside_and_the_worker_works(machine: Machine, studio: ScriptedStudio) -> None:
+    await studio.offer(words("job-1"))
+    await done(studio, "job-1")
+    await machine.kill()
+    for left in machine.state.glob("journal.sqlite3-*"):
+        # From its write-ahead log alone SQLite would make the file whole again.
+        left.unlink()
+    journal_path(machine.state).write_bytes(b"\xff" * 20_000)
+    await machine.start()
+    await studio.offer(words("job-2"))
+    await done(studio, "job-2")
+    await machine.until("job-2", "delivered")
+
+    asides = [path for path in machine.state.iterdir() if "damaged" in path.name and path.name.endswith("Z")]
+    assert [path.read_bytes() for path in asides] == [b"\xff" * 20_000]
