@@ -129,7 +129,7 @@ class Delivery:
             kept: the result.
             is_unsent: whether a binary one is uploaded unasked; otherwise it waits until the studio offers its job.
         """
-        owed = Owed(kept, GONE)
+        owed = Owed(kept, GONE, is_restored=True)
         self._owed[kept.job_id] = owed
         self._count(kept, 1)
         if is_unsent:

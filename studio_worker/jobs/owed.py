@@ -34,6 +34,7 @@ class Owed:
         accepts: how often the job was accepted: an upload that began before the latest accept says nothing about it.
         task: the upload.
         writing: the latest frame's way to the socket.
+        is_restored: whether an earlier process has kept it: such results may be many, and take turns.
     """
 
     kept: Kept
@@ -42,3 +43,4 @@ class Owed:
     accepts: int = 1
     task: asyncio.Task[None] | None = None
     writing: asyncio.Future[None] | None = None
+    is_restored: bool = False

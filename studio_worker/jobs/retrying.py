@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from random import Random
 from typing import Protocol, TypeAlias
 
@@ -16,6 +17,9 @@ from studio_worker.jobs.results import Kept
 from studio_worker.jobs.settlement import Again, Answer, Done, Gone, NotOurs, Refused, SignedOut, settle
 
 Final: TypeAlias = Done | Gone | NotOurs | Refused
+
+RESTORED_AT_ONCE = 2
+"""Uploads at once of results that an earlier process left, oldest first: a studio that was away has enough to do."""
 
 _SIGNED_OUT = "the studio does not accept this worker's token (401)"
 
@@ -56,6 +60,7 @@ class RetryingUploads:
         self._rng = rng
         self._signed_out = signed_out
         self._age_secs = age_secs
+        self._turns = asyncio.Semaphore(RESTORED_AT_ONCE)
         self._welcomes = 0
         self._welcome = asyncio.Event()
 
@@ -74,7 +79,8 @@ class RetryingUploads:
         tries = refusals = 0
         while True:
             accepts, welcomes = owed.accepts, self._welcomes
-            answer = await self._uploads.upload(owed.kept)
+            async with self._turns if owed.is_restored else nullcontext():
+                answer = await self._uploads.upload(owed.kept)
             tries += 1
             match settle(answer, tries, now=self._clock.now(), rng=self._rng):
                 case Again(after_secs, why):

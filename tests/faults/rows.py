@@ -39,7 +39,7 @@ FAULT_STUDIO = "faults/test_studio_faults.py::test_"
 FAULT_UPLOAD = "faults/test_uploads.py::test_"
 FAULT_PROCESS = "faults/test_process.py::test_"
 KILL = "faults/test_kills.py::test_"
-JOURNAL = "jobs/test_kept_journal.py::"
+JOURNAL = "jobs/test_kept_journal.py::test_"
 JOURNAL_FILE = "jobs/test_journal_file.py::test_"
 SPOOL = "jobs/test_spool.py::test_"
 BOTH = "faults/test_worker_and_studio.py::test_"
@@ -188,7 +188,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "F-55": Partly(
         (
             SPOOL + "every_step_is_synced_before_the_next_counts",
-            JOURNAL + "TestWhatIsDamaged::test_a_result_whose_file_is_not_there_is_not_given",
+            JOURNAL + "a_result_whose_file_is_not_there_is_not_given",
         ),
         "the replay of what a disk had written at each moment",
     ),
@@ -200,7 +200,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "F-60": Partly(
         (
             "faults/test_disk.py::test_a_full_disk_pauses_the_worker_and_costs_no_result",
-            JOURNAL + "TestADiskThatIsFull::test_is_a_trouble_until_there_is_room_and_then_everything_is_written",
+            JOURNAL + "is_a_trouble_until_there_is_room_and_then_everything_is_written",
         ),
         "downloads, log and credentials",
     ),
@@ -224,9 +224,8 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         JOURNAL_FILE + "that_is_none_is_set_aside_with_its_bytes_and_a_new_one_begun",
         JOURNAL_FILE + "that_was_cut_off_is_set_aside",
         JOURNAL_FILE + "whose_pages_are_spoilt_is_set_aside",
-        JOURNAL + "TestWhatIsDamaged::test_a_row_that_was_changed_is_set_aside_and_the_others_are_given",
-        JOURNAL + "TestWhatIsDamaged::"
-        "test_a_file_that_breaks_while_the_worker_runs_is_replaced_and_what_is_owed_is_in_the_new_one",
+        JOURNAL + "a_row_that_was_changed_is_set_aside_and_the_others_are_given",
+        JOURNAL + "a_file_that_breaks_while_the_worker_runs_is_replaced_and_what_is_owed_is_in_the_new_one",
         KILL + "a_damaged_journal_is_set_aside_and_the_worker_works",
     ),
     "F-66": (KILL + "a_result_whose_file_was_changed_is_not_delivered_and_its_job_runs_again",),
@@ -241,8 +240,8 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "F-69": (FAULT_PROCESS + "a_worker_without_a_free_descriptor_keeps_its_session_and_loses_no_job",),
     "F-70": (
         JOURNAL_FILE + "of_many_rows_shows_the_latest_as_quickly_as_one_of_few",
-        JOURNAL + "TestHistory::test_of_settled_jobs_is_bounded_by_count_and_open_ones_stay",
-        "jobs/test_delivery.py::TestBounds::test_results_that_nobody_has_asked_for_are_kept_however_many",
+        JOURNAL + "of_settled_jobs_is_bounded_by_count_and_open_ones_stay",
+        "jobs/test_delivery.py::test_results_that_nobody_has_asked_for_are_kept_however_many",
     ),
     "F-71": Partly(
         (FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker",),
@@ -343,8 +342,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "a hundred starts in one test: thirty are made",
     ),
     "F-106": ("test_worker_faults.py::test_a_cancellation_that_races_the_result_leaves_one_terminal_frame_a_job",),
-    "F-107": JOURNAL,
-    "F-108": JOURNAL,
+    "F-107": ("jobs/test_delivery.py::test_takes_its_turn_and_the_oldest_come_first",),
+    "F-108": (
+        KILL + "a_job_that_kills_its_worker_three_times_is_refused_and_the_next_one_runs",
+        JOURNAL + "a_row_that_was_changed_is_set_aside_and_the_others_are_given",
+    ),
     # Downloads.
     "F-110": (
         RESUMING + "after_a_cut_only_what_is_missing_is_served_again",

@@ -13,6 +13,7 @@ from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Bounds, Delivery
 from studio_worker.jobs.kept_journal import KeptJournal
 from studio_worker.jobs.links import ClaimLink
+from studio_worker.jobs.retrying import RESTORED_AT_ONCE
 from studio_worker.jobs.settlement import Answer
 from studio_worker.wire.claims import Fingerprint
 
@@ -439,6 +440,18 @@ class TestARestoredResult:
         desk.delivery.restore(kept_file(picture_file), is_unsent=True)
         await events.until(JobDelivered)
         assert [kept.job_id for kept in uploads.seen] == ["job-1"]
+
+    async def test_takes_its_turn_and_the_oldest_come_first(self, desk, uploads, kept_file, picture_file, events):
+        uploads.gate.clear()
+        for number in range(50):
+            desk.delivery.restore(kept_file(picture_file, f"job-{number:02}"), is_unsent=True)
+        await uploads.started(RESTORED_AT_ONCE)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert [kept.job_id for kept in uploads.seen] == ["job-00", "job-01"]
+        uploads.gate.set()
+        await events.until(JobDelivered, 50)
+        assert [kept.job_id for kept in uploads.seen] == [f"job-{number:02}" for number in range(50)]
 
     async def test_that_a_studio_has_called_not_ours_is_not_uploaded_before_it_offers_the_job(
         self, desk, wire, uploads, kept_file, picture_file, events
