@@ -135,7 +135,7 @@ class KeptJournal:
     def start(self, entry: Entry) -> None:
         """Note that the job's engine runs."""
         row = self._row_of(entry)
-        if row is not None:
+        if row is not None and row.stage is Stage.ACCEPTED:
             row.stage = Stage.RUNNING
             self._write_soon(row)
 
@@ -143,7 +143,8 @@ class KeptJournal:
         """Write down that the job's engine is about to start, and wait for it; a local job has no row."""
         row = self._row_of(entry)
         if row is not None:
-            row.stage = Stage.RUNNING
+            if row.stage is Stage.ACCEPTED:
+                row.stage = Stage.RUNNING
             await self._commit(row)
 
     async def keep(self, entry: Entry, artifact: Artifact) -> Kept:

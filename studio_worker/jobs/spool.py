@@ -1,4 +1,8 @@
-"""The files of kept results: written whole and safe from a power loss, or not at all."""
+"""The files of kept results, safe from a power loss.
+
+A new file gets its name when it is whole. One that is written over, because its own result is settled, may be torn by
+a crash; then the row that is to say what it holds is not there, or says another hash, and the result was never kept.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ _PART = ".part"
 
 MAX_SPARES = 4
 MAX_SPARE_BYTES = 8 * 1024 * 1024
-"""Files of settled results up to this size are written over: room that is there already is synced in half the time."""
+"""Files of settled results up to this size are written over: a file that exists is synced in a third of the time."""
 
 
 class Spool:
@@ -43,12 +47,16 @@ class Spool:
         await asyncio.to_thread(self._remove_spares)
 
     def new_file(self) -> Path:
-        """A path for one more result: a random name, nothing of the claim becomes part of it."""
-        return self.folder / token_hex(16)
+        """A path for one more result: a random name, nothing of the claim becomes part of it.
+
+        It may be the file of a settled result, to be written over. Only the row of a result, which holds its size and
+        its hash, says what in a file counts.
+        """
+        return self._spares.pop() if self._spares else self.folder / token_hex(16)
 
     def write(self, file: Path, data: bytes) -> asyncio.Future[None]:
         """Have `data` under the name `file`, whole and safe; raises OSError, and then nothing is left of it."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._write, file, data)
+        return asyncio.get_running_loop().run_in_executor(self._thread, _write, file, data)
 
     def take(self, file: Path, made: Path) -> asyncio.Future[str]:
         """Move the file `made` to the name `file`, whole and safe; its SHA-256. Raises OSError as `write` does."""
@@ -59,20 +67,12 @@ class Spool:
         self._thread.submit(self._retire, self.folder / name)
 
     def _retire(self, file: Path) -> None:
+        if file in self._spares:
+            return
         if len(self._spares) < MAX_SPARES and _size(file) <= MAX_SPARE_BYTES:
             self._spares.append(file)
         else:
             _remove(file)
-
-    def _write(self, file: Path, data: bytes) -> None:
-        part = self._spares.pop() if self._spares else file.with_name(file.name + _PART)
-        try:
-            _fill(part, data)
-            part.rename(file)
-        except BaseException:
-            _remove(part)
-            raise
-        sync_folder(file.parent)
 
     def _remove_spares(self) -> None:
         while self._spares:
@@ -91,15 +91,39 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _fill(part: Path, data: bytes) -> None:
-    """Write over what is there, and have it on the disk."""
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
-    with os.fdopen(descriptor, "wb", buffering=0) as opened:
+def _write(file: Path, data: bytes) -> None:
+    if file.exists():
+        try:
+            _fill(file, data)
+        except BaseException:
+            _remove(file)
+            raise
+        return
+    part = file.with_name(file.name + _PART)
+    try:
+        _fill(part, data)
+        part.rename(file)
+    except BaseException:
+        _remove(part)
+        raise
+    sync_folder(file.parent)
+
+
+def _fill(file: Path, data: bytes) -> None:
+    """Write over what is there, and have it on the disk; what is there beyond the data stays."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
+    try:
         view = memoryview(data)
         while view:
-            view = view[opened.write(view) :]
-        opened.truncate(len(data))
-        os.fsync(opened.fileno())
+            view = view[os.write(descriptor, view) :]
+        _sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Have the bytes of a file on the disk, and its size, but not its times, which cost as much as both."""
+    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(descriptor)
 
 
 def _take(file: Path, made: Path) -> str:
@@ -114,7 +138,7 @@ def _take(file: Path, made: Path) -> str:
             shutil.copyfile(made, part)
         part.chmod(PRIVATE)
         with part.open("rb+") as opened:
-            os.fsync(opened.fileno())
+            _sync(opened.fileno())
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         part.rename(file)
     except BaseException:

@@ -106,18 +106,17 @@ class FormBody(payload.Payload):
 
     async def _write_file(self, writer: AbstractStreamWriter, left: int) -> None:
         summed = hashlib.sha256()
-        file, block = await self._read(partial(_open, summed), self._file)
+        file, block = await self._read(partial(_open, summed, left), self._file)
         try:
             while True:
-                view = memoryview(block)[:left]
-                left -= len(view)
+                left -= len(block)
                 if not left and self._sha256 not in ("", summed.hexdigest()):
                     self.problem = "it is not what was kept"
                     raise OSError(self.problem)
-                await self._put(writer, view)
+                await self._put(writer, block)
                 if not left:
                     return
-                file, block = await self._read(partial(_read_on, summed), file)
+                file, block = await self._read(partial(_read_on, summed, left), file)
         finally:
             file.close()
 
@@ -148,18 +147,19 @@ def _disposition(name: str) -> str:
     return f'Content-Disposition: form-data; name="{name}"'
 
 
-def _open(summed: Digest, path: Path) -> tuple[BinaryIO, bytes]:
+def _open(summed: Digest, left: int, path: Path) -> tuple[BinaryIO, bytes]:
     """The file with its first block, in one hop."""
     file = path.open("rb")
     try:
-        return _read_on(summed, file)
+        return _read_on(summed, left, file)
     except BaseException:
         file.close()
         raise
 
 
-def _read_on(summed: Digest, file: BinaryIO) -> tuple[BinaryIO, bytes]:
-    block = file.read(_BLOCK)
+def _read_on(summed: Digest, left: int, file: BinaryIO) -> tuple[BinaryIO, bytes]:
+    """The next of the `left` bytes that count; a file may be longer than its result."""
+    block = file.read(min(left, _BLOCK))
     summed.update(block)
     return file, block
 

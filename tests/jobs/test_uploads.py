@@ -1,6 +1,7 @@
 """Uploads, against a real server on loopback."""
 
 import asyncio
+import hashlib
 import json
 import random
 import socket
@@ -285,6 +286,22 @@ class TestTheFile:
         with pytest.raises(ResultRejected, match="spool-lost") as caught:
             await upload(server.url, kept)
         assert caught.value.retryable
+
+    async def test_that_is_not_what_was_kept_is_never_sent_to_its_end(self, server, kept_file, large):
+        kept = replace(kept_file(large), sha256=hashlib.sha256(large.read_bytes()).hexdigest())
+        with large.open("r+b") as file:
+            file.seek(-1, 2)
+            file.write(b"?")
+        with pytest.raises(ResultRejected, match="not what was kept"):
+            await upload(server.url, kept)
+
+    async def test_that_is_longer_than_its_result_is_sent_as_far_as_it_counts(self, server, kept_file, large):
+        data = large.read_bytes()
+        kept = replace(kept_file(large), sha256=hashlib.sha256(data).hexdigest())
+        with large.open("ab") as file:
+            file.write(b"the end of an older result")
+        answer = await upload(server.url, kept)
+        assert answer.status == 200
 
     async def test_that_has_shrunk_fails_so_that_the_job_runs_again(self, server, kept_file, large):
         kept = kept_file(large)
