@@ -14,6 +14,7 @@ import pytest
 
 from studio_worker.engines.base import EngineJob, LlmResult
 from studio_worker.testing.frame_toxics import CutFrame, CutRequest
+from studio_worker.testing.records import SeenFrame
 from studio_worker.testing.scripted_session import ScriptedSession
 from studio_worker.testing.toxics import Swallow
 
@@ -28,7 +29,15 @@ def offer_until_done(site: Site, claims: dict[str, dict]) -> None:
             if job_id not in site.studio.done:
                 await session.offer(claim)
 
+    async def on_frame(session: ScriptedSession, frame: SeenFrame) -> bool:
+        # The engine's seat is free when the result before is on the disk: a busy worker is asked again.
+        is_busy = frame.type == "reject" and frame.get("code") == "busy" and frame.get("jobId") in claims
+        if is_busy:
+            await session.offer(claims[frame["jobId"]])
+        return is_busy
+
     site.studio.on_welcome = on_welcome
+    site.studio.on_frame = on_frame
 
 
 @pytest.mark.parametrize("make", [words, picture], ids=["json", "bytes"])
