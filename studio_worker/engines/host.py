@@ -200,7 +200,11 @@ class Host:
         return bool(found)
 
     async def estimate(self, route: Route, model: ModelFiles) -> Estimate | None:
-        """What the route's engine says that `model` takes once loaded; None where it does not know or answer."""
+        """What the route's engine says that `model` takes once loaded; None where it does not know.
+
+        Raises:
+            EngineError: it did not answer within ten seconds, or could not.
+        """
         if self._is_closed:
             return None
         engine = route.engine

@@ -306,6 +306,18 @@ async def test_two_given_engines_stay_apart(bench, toy, answer):
     assert (await within(host.run(bench.call(host, "one", model=ModelFiles("m"))))).result.json == {"from": 1}
 
 
+@BOTH
+async def test_an_engine_here_that_thinks_for_too_long_over_an_estimate_has_not_said(way, bench, toy, monkeypatch):
+    thinking = threading.Event()
+    engine = toy(way(lambda job: None))
+    engine.estimate = lambda model: thinking.wait(WAIT_SECS)
+    host = bench.host(engine)
+    monkeypatch.setattr("studio_worker.engines.runner.ESTIMATE_SECS", 0.05)
+    with pytest.raises(EngineError, match=r"engine 'toy' did not say within 0\.05 s"):
+        await within(host.estimate(bench.call(host).route, ModelFiles("m")))
+    thinking.set()
+
+
 async def test_a_cancelled_job_leaves_no_complaint_of_an_error_that_nobody_read(bench, toy):
     complaints = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
