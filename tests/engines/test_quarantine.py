@@ -2,26 +2,19 @@
 
 import pytest
 
-from studio_worker.clock import SystemClock
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.quarantine import MAX_PAIRS, MAX_PAUSE_SECS, PAUSE_SECS, Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.errors import NoEngine
+from studio_worker.testing.clocks import HandClock
 from studio_worker.wire.kinds import TaskKind
 
 IMAGE, LLM = TaskKind.IMAGE, TaskKind.LLM
 
 
-class Hand(SystemClock):
-    secs = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.secs
-
-
 @pytest.fixture
 def clock():
-    return Hand()
+    return HandClock()
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from studio_worker.fetch.download import Downloaded, Downloader, DownloadSetting
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
 from studio_worker.fetch.wanted import Wanted
+from studio_worker.testing.clocks import HandClock
 
 from .file_server import FileServer
-from .hand_clock import HandClock
 from .loopback_proxy import LoopbackProxy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
