@@ -30,6 +30,7 @@ from studio_worker.models.ledger import Ledger
 from studio_worker.models.settings import downloads, guard, open_store
 from studio_worker.models.store import Store
 from studio_worker.private_file import reason
+from studio_worker.readiness import READY, DiskWatch, LoopLag, Readiness, session_problem
 from studio_worker.session.keeper import SessionKeeper
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.registrar import Registrar
@@ -66,7 +67,7 @@ class Runtime:
         timings: Timings | None = None,
         ledger: Path | None = None,
     ) -> None:
-        self._timings = timings
+        self._timings = timings or Timings()
         self._ledger = ledger
         self._config = config
         self._routes = routes
@@ -83,6 +84,8 @@ class Runtime:
         self.closed_ports: frozenset[tuple[str, int]] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_ending = False
+        self._lag = LoopLag(clock)
+        self._disk = DiskWatch(config().state_path, clock)
         self.registrar: Registrar | None = None
         self.keeper: SessionKeeper | None = None
 
@@ -130,6 +133,18 @@ class Runtime:
         """Take offers again, and say so in a heartbeat at once."""
         self.jobs.desk.resume()
         self._nudge()
+
+    def readiness(self) -> Readiness:
+        """Whether an offer would come and be taken; what an operator has asked for is told first."""
+        desk = self.jobs.desk
+        if desk.is_closed:
+            return Readiness("draining", "the worker is stopping")
+        if desk.is_paused:
+            return Readiness("paused", "the operator paused the worker")
+        if not self._routes().task_kinds:
+            return Readiness("no_engine", "no engine can run on this machine")
+        session = session_problem(self.keeper.snapshot(), self._timings) if self.keeper is not None else None
+        return self._disk.problem() or self._lag.problem() or session or READY
 
     async def wind_down(self, abandon: asyncio.Event, *, drain_secs: float, abandon_secs: float) -> None:
         """Stop in order: the desk closes, jobs empty, deliveries flush, the session closes.
@@ -198,6 +213,8 @@ class Runtime:
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self.spawn(self._run_jobs(config.state_path), name="jobs")
         await self.jobs.ready()
+        self.spawn(self._lag.run(), name="loop lag")
+        self.spawn(self._disk.run(), name="disk watch")
         if urls is not None:
             self.registrar = Registrar(
                 urls=urls,
@@ -219,7 +236,7 @@ class Runtime:
                 desk=self.jobs.desk,
                 delivery=self.jobs.delivery,
                 capabilities=self._capabilities,
-                health=self._health,
+                health=lambda: self.readiness().to_json(),
                 logs=self._logs,
                 events=self._events,
                 clock=self._clock,
@@ -260,17 +277,6 @@ class Runtime:
 
     def _guard(self) -> Guard:
         return guard(self._config(), closed=self.closed_ports)
-
-    def _health(self) -> dict[str, object]:
-        """The extension `health`'s object: whether an offer would be taken, and if not, why."""
-        desk = self.jobs.desk
-        if desk.is_closed:
-            return {"ready": False, "code": "draining", "detail": "the worker is stopping"}
-        if desk.is_paused:
-            return {"ready": False, "code": "paused", "detail": "the operator paused the worker"}
-        if not self._routes().task_kinds:
-            return {"ready": False, "code": "no_engine", "detail": "no engine can run on this machine"}
-        return {"ready": True, "code": "ok", "detail": ""}
 
     def _nudge(self) -> None:
         if self.keeper is not None:

@@ -46,6 +46,7 @@ def snapshot(
         return out
     jobs = runtime.jobs.desk.jobs()
     return out | {
+        "readiness": runtime.readiness().to_json(),
         "paused": runtime.jobs.desk.is_paused,
         "draining": runtime.jobs.desk.is_closed,
         "busy": bool(jobs),

@@ -32,6 +32,7 @@ from studio_worker.local_job import Job
 from studio_worker.log import logger
 from studio_worker.machine import Machine, probe
 from studio_worker.models.residency import Residency
+from studio_worker.readiness import Readiness
 from studio_worker.runtime import Runtime
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.timings import Timings
@@ -231,6 +232,10 @@ class Worker:
     def status(self) -> dict[str, Any]:
         """What the worker is doing, as JSON values without secrets."""
         return snapshot(self._config, self._machine, self.engines, self._routes, self._runtime)
+
+    def readiness(self) -> Readiness:
+        """Whether the worker would be offered a job now and take it, and if not, why."""
+        return self._live_runtime.readiness()
 
     @property
     def routes(self) -> Routes:

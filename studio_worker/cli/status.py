@@ -31,11 +31,14 @@ def status(invocation: Invocation, as_json: bool) -> None:
 
 
 def _for_people(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer with its engines as words."""
-    engines = answer.get("engines")
-    if not isinstance(engines, list):
-        return answer
-    return {**answer, "engines": [_engine(each) for each in engines if isinstance(each, dict)]}
+    """The answer with its engines and its readiness as words."""
+    shown = dict(answer)
+    if isinstance(engines := answer.get("engines"), list):
+        shown["engines"] = [_engine(each) for each in engines if isinstance(each, dict)]
+    if isinstance(readiness := answer.get("readiness"), dict):
+        code, detail = (str(readiness.get(key) or "") for key in ("code", "detail"))
+        shown["readiness"] = f"{code}: {detail}" if detail else code
+    return shown
 
 
 def _engine(engine: Mapping[str, Any]) -> str:

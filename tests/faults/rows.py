@@ -40,6 +40,7 @@ FAULT_NETWORK = "faults/test_network.py::test_"
 FAULT_STUDIO = "faults/test_studio_faults.py::test_"
 FAULT_UPLOAD = "faults/test_uploads.py::test_"
 FAULT_PROCESS = "faults/test_process.py::test_"
+READINESS = "test_readiness.py::test_"
 BOTH = "faults/test_worker_and_studio.py::test_"
 FRAMES = "faults/test_bad_frames.py::test_"
 CLAIMS = "faults/test_bad_claims.py::test_"
@@ -122,7 +123,10 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     ),
     "F-21": (SESSION + "no_welcome_in_time_ends_the_session",),
     "F-22": (SESSION + "an_offer_before_the_welcome_is_discarded_with_a_warning",),
-    "F-23": (SESSION + "withheld_acks_end_the_session_though_other_frames_flow",),
+    "F-23": (
+        SESSION + "withheld_acks_end_the_session_though_other_frames_flow",
+        READINESS + "a_worker_whose_studio_stops_to_answer_is_not_ready_before_its_session_ends",
+    ),
     "F-24": (CLOCKS + "hours_without_an_offer_are_a_healthy_session",),
     "F-25": (FAULT_STUDIO + "the_same_offer_twice_at_once_is_one_run",),
     "F-26": (FAULT_STUDIO + "an_offer_of_a_running_job_after_a_lost_session_is_adopted",),
@@ -197,8 +201,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "F-69": (FAULT_PROCESS + "a_worker_without_a_free_descriptor_keeps_its_session_and_loses_no_job",),
     "F-70": JOURNAL,
     "F-71": Partly(
-        (FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker",),
-        "the pause: jobs fail one by one, and the worker does not say that its folder is gone",
+        (
+            FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker",
+            READINESS + "a_state_folder_that_vanishes_makes_the_worker_not_ready",
+        ),
+        "the pause: jobs that are offered meanwhile fail one by one",
     ),
     # Processes and engines.
     "F-80": (
@@ -263,6 +270,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         (
             FAULT_PROCESS + "threads_that_burn_every_core_miss_no_heartbeat",
             FAULT_PROCESS + "a_loop_that_was_blocked_past_every_bound_keeps_its_session",
+            READINESS + "whatever_blocks_the_loop_is_told_afterwards",
         ),
         "the name of the hook that blocked the loop",
     ),
