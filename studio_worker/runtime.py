@@ -12,7 +12,7 @@ from typing import Self
 
 import aiohttp
 
-from studio_worker.clock import Clock
+from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine
@@ -84,8 +84,9 @@ class Runtime:
         self.closed_ports: frozenset[tuple[str, int]] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_ending = False
-        self._lag = LoopLag(clock)
-        self._disk = DiskWatch(config().state_path, clock)
+        # They watch the machine, whose time no test moves.
+        self._lag = LoopLag(SystemClock())
+        self._disk = DiskWatch(config().state_path, SystemClock())
         self.registrar: Registrar | None = None
         self.keeper: SessionKeeper | None = None
 

@@ -9,6 +9,8 @@ from studio_worker.errors import ConfigError, EngineError, JobCancelled
 from studio_worker.testing.devices import FakeDevices
 from studio_worker.wire.model_source import parse_model_source
 
+from .conftest import NOT_HERE
+
 ENGINES = """
 import os, time
 from pathlib import Path
@@ -150,7 +152,7 @@ async def test_a_device_that_is_not_here_ends_the_start_with_those_that_are(give
 
 async def test_a_plugins_table_names_the_device_of_its_engines(settings, site, words, soon):
     site.install("one", isolation="process")
-    config = settings(device="cuda:1", plugins={"one": {"device": "cuda:0"}}, disabled_engines=("piper", "whisper"))
+    config = settings(device="cuda:1", plugins={"one": {"device": "cuda:0"}}, disabled_engines=NOT_HERE)
     assert (config.device_of("one"), config.device_of("two")) == ("cuda:0", "cuda:1")
     async with Worker(config, devices=FakeDevices(gpus_gib=(12, 12))) as worker:
         await soon(worker.submit(words(), model="m", source=parse_model_source({"engine": "one"})))

@@ -101,9 +101,9 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         NETWORK + "slices_of_three_bytes_change_nothing",
         NETWORK + "latency_within_the_bounds_is_no_dead_session",
     ),
-    "F-12": Partly(
-        (NETWORK + "a_certificate_that_is_not_trusted_is_refused_by_name",),
-        "a certificate of tomorrow, and a cut in the middle of the handshake",
+    "F-12": (
+        NETWORK + "a_certificate_that_is_not_trusted_is_refused_by_name",
+        NETWORK + "a_handshake_that_is_cut_in_the_middle_is_tried_again",
     ),
     "F-13": Partly(
         ("session/test_studio_http.py::test_a_name_that_does_not_exist_is_named",),
@@ -295,12 +295,9 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "test_worker_faults.py::test_a_worker_that_loses_one_of_its_rooms_ends_and_says_which",
         FAULT_PROCESS + "a_cancelled_job_task_frees_its_seat_and_the_worker_goes_on",
     ),
-    "F-105": Partly(
-        (
-            FAULT_PROCESS + "a_thousand_pauses_at_a_studio_change_nothing",
-            FAULT_PROCESS + "many_starts_and_stops_at_a_studio_leave_nothing_open",
-        ),
-        "a hundred starts in one test: thirty are made",
+    "F-105": (
+        FAULT_PROCESS + "a_thousand_pauses_at_a_studio_change_nothing",
+        FAULT_PROCESS + "a_hundred_starts_and_stops_at_a_studio_leave_nothing_open",
     ),
     "F-106": ("test_worker_faults.py::test_a_cancellation_that_races_the_result_leaves_one_terminal_frame_a_job",),
     "F-107": JOURNAL,
