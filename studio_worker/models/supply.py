@@ -14,7 +14,7 @@ from studio_worker.fetch.download import Downloaded, Downloader
 from studio_worker.fetch.leftovers import sweep
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.resumable_file import ResumableFile
-from studio_worker.fetch.wanted import OnBytes, Wanted
+from studio_worker.fetch.wanted import OnBytes, WantedFile
 from studio_worker.models.formats.pickles import check_head
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.places import folders, own_folder, plain_url
@@ -128,9 +128,9 @@ class Supply:
                 return seen
         raise ModelUnavailable(f"model file {problems[0] if problems else f'{file.filename}: its places are taken'}")
 
-    def _wanted(self, file: ModelFile, dest: Path, root: Path) -> Wanted:
+    def _wanted(self, file: ModelFile, dest: Path, root: Path) -> WantedFile:
         about = file.approx_bytes or 0
-        return Wanted(
+        return WantedFile(
             url=file.url,
             dest=dest,
             what=f"model file {escape(file.filename)}",
