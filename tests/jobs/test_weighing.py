@@ -1,6 +1,7 @@
 """Offers whose model files may not fit: what is said before anything is accepted."""
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,8 +66,9 @@ async def weigher(tmp_path, open_room, disk):
         lambda: Guard(own_origin=None), DownloadSettings, user_agent="test", disk=DiskSpace(disk), tries=1
     )
     (tmp_path / "models").mkdir()
-    store = Store(lambda: tmp_path / "models", downloader=downloader)
+    store = Store(lambda: room.settings.root, downloader=downloader)
     async with open_room(tmp_path, store=store) as room:
+        room.settings.root = tmp_path / "models"
         yield room
     await store.aclose()
 
@@ -96,6 +98,14 @@ async def test_an_offer_whose_files_do_not_fit_is_rejected_before_it_is_accepted
     assert weigher.desk.jobs() == ()
     assert weigher.engine.runs == 0
     assert ("info", f"offered: rejected, {rejected.reason}", "job-1") in weigher.events.lines
+
+
+async def test_a_folder_whose_name_no_frame_can_carry_is_named_in_letters(weigher, wire, disk, claim_of):
+    weigher.settings.root = weigher.state_dir / os.fsdecode(b"mod\xe8les")
+    weigher.settings.root.mkdir()
+    disk.free = SIZE
+    weigher.offer(wire, claim_of())
+    assert "mod\\udce8les" in (await wire.until("reject")).reason
 
 
 async def test_after_a_rejection_the_seat_is_free(weigher, wire, disk, claim_of, claim):
