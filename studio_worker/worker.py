@@ -280,7 +280,9 @@ class Worker:
             on_gone=self._engine_gone,
             devices=self._finder.devices,
         )
-        self._residency = Residency(self._finder.devices.budget, clock=self._clock)
+        self._residency = Residency(
+            self._finder.devices.budget, clock=self._clock, pinned=lambda: self._config.pinned_models
+        )
         self._admission = Admission(self._host, self._residency, self._finder.devices)
         self._descriptions = self._host.descriptions
         self._routes = self._draw_routes()

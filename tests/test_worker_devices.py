@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from studio_worker import Worker
-from studio_worker.errors import ConfigError, EngineError, JobCancelled
+from studio_worker.errors import ConfigError, EngineError, JobCancelled, OutOfMemory
 from studio_worker.testing.devices import FakeDevices
 from studio_worker.wire.model_source import parse_model_source
 
@@ -226,3 +226,25 @@ async def test_a_model_that_was_loaded_for_a_cancelled_job_is_counted(settings, 
         assert users(worker) == {"slow": 1}
         (seen / "heard").touch()
         await become(lambda: users(worker), {"slow": 0})
+
+
+class Followed:
+    """Settings that a test changes while a worker runs."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def refresh(self):
+        return self.config
+
+
+async def test_a_pinned_model_keeps_its_process_until_it_is_pinned_no_more(settings, seer, ask):
+    source = Followed(settings(pinned_models=("org/mine",)))
+    rig = FakeDevices(gpus_gib=(12,))
+    async with Worker(source.config, config_source=source, engines=[seer], devices=rig) as worker:
+        await ask(worker, "hello", model="org/mine")
+        with pytest.raises(OutOfMemory, match=r"holds one model at a time, and keeps 'org/mine#\w+' \(idle, pinned\)"):
+            await ask(worker, "hello", model="org/other")
+        await ask(worker, "hello", model="org/mine")
+        source.config = source.config.model_copy(update={"pinned_models": ()})
+        await ask(worker, "hello", model="org/other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from studio_worker.errors import ModelUnavailable
@@ -55,7 +55,7 @@ class DiskSpace:
             ModelUnavailable: the disk would be all but full; another worker, or this one later, may have the room.
             OSError: the folder cannot be looked at.
         """
-        there = next(each for each in (folder, *folder.parents) if each.exists())
+        there = _nearest(folder)
         with self._lock:
             claims = self._claims.setdefault(there.stat().st_dev, [])
             claim = Claim(max(missing_bytes, 0), claims.remove)
@@ -63,20 +63,31 @@ class DiskSpace:
             claims.append(claim)
         return claim
 
-    def check(self, folder: Path, missing_bytes: int, what: str) -> None:
+    def check(self, folder: Path, missing_bytes: int, what: str, *, freed: Sequence[tuple[Path, int]] = ()) -> None:
         """Refuse what would not fit now, without holding the room. Blocks.
+
+        Args:
+            folder: where it is to lie.
+            missing_bytes: how much of it is not there yet.
+            what: the subject of the sentence.
+            freed: files that will have gone by then, with their bytes; those of another disk free nothing here.
 
         Raises:
             ModelUnavailable: as `claim` does.
             OSError: the folder cannot be looked at.
         """
-        self.claim(folder, missing_bytes, what).release()
+        there = _nearest(folder)
+        device = there.stat().st_dev
+        with self._lock:
+            claimed = sum(claim.missing_bytes for claim in self._claims.get(device, ()))
+        freed_bytes = sum(size for path, size in freed if _device(path) == device)
+        self._check(there, max(missing_bytes, 0), claimed, what, freed_bytes=freed_bytes)
 
-    def _check(self, there: Path, missing_bytes: int, claimed_bytes: int, what: str) -> None:
+    def _check(self, there: Path, missing_bytes: int, claimed_bytes: int, what: str, *, freed_bytes: int = 0) -> None:
         if not missing_bytes:
             return
         try:
-            free = self._free_bytes(there)
+            free = self._free_bytes(there) + freed_bytes
         except OSError as error:
             logger.bind(event="fetch.disk_unknown", folder=str(there), error=str(error)).warning(
                 "How much room a disk has is not known; the download is tried"
@@ -89,3 +100,15 @@ class DiskSpace:
                 f"not enough disk space for {what}{others}: {need:,} bytes are needed in {there} "
                 f"(a reserve included), {free:,} are free; free some, or set models_root or models_quota_gb"
             )
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the one above it that is there: what is going to hold it."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None

@@ -22,7 +22,7 @@ from studio_worker.fetch.mirrors import Way, ways
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.transfer import StartOver, Transfer
 from studio_worker.fetch.tries import LONGEST_REST_SECS, Tries
-from studio_worker.fetch.wanted import OnBytes, Wanted
+from studio_worker.fetch.wanted import OnBytes, WantedFile
 from studio_worker.log import logger
 from studio_worker.retry_after import retry_after
 
@@ -117,7 +117,7 @@ class Downloader:
         """Whether the operator wants nobody to be asked."""
         return self._settings().is_offline
 
-    async def download(self, wanted: Wanted, on_bytes: OnBytes = lambda done, total: None) -> Downloaded | None:
+    async def download(self, wanted: WantedFile, on_bytes: OnBytes = lambda done, total: None) -> Downloaded | None:
         """Bring `wanted` to its place, or None where something lies there by the time that it is our turn.
 
         Raises:
@@ -136,7 +136,7 @@ class Downloader:
                 f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}"
             ) from error
 
-    async def _tried(self, wanted: Wanted, tell: OnBytes) -> Downloaded | None:
+    async def _tried(self, wanted: WantedFile, tell: OnBytes) -> Downloaded | None:
         tries = Tries(ways(wanted.url, self._settings().mirrors, what=wanted.what), clock=self._clock, rng=self._rng)
         while True:
             way = await tries.turn()
@@ -162,12 +162,12 @@ class Downloader:
                 if not isinstance(error, StartOver):
                     tries.pause()
 
-    async def _clear(self, wanted: Wanted, transfer: Transfer, error: FetchFailed | FetchRefused) -> None:
+    async def _clear(self, wanted: WantedFile, transfer: Transfer, error: FetchFailed | FetchRefused) -> None:
         """Drop what came of a file that is gone, where no other address could go on from it."""
         if isinstance(error, BadStatus) and error.status in GONE and wanted.sha256 is None:
             await off_loop(transfer.part.discard)
 
-    async def _whole(self, wanted: Wanted, transfer: Transfer, way: Way) -> Downloaded | None:
+    async def _whole(self, wanted: WantedFile, transfer: Transfer, way: Way) -> Downloaded | None:
         """One try, its hash compared, the file inspected and named; None where something has the name by then."""
         was_here = await off_loop(transfer.part.look)
         begun = self._clock.monotonic()
@@ -199,7 +199,7 @@ class Downloader:
         ).info("Downloaded a model file")
         return Downloaded(size, brought.sha256)
 
-    def _transfer(self, wanted: Wanted, tell: OnBytes) -> Transfer:
+    def _transfer(self, wanted: WantedFile, tell: OnBytes) -> Transfer:
         return Transfer(
             wanted,
             self._guard(),
@@ -213,7 +213,7 @@ class Downloader:
             on_bytes=tell,
         )
 
-    def _note(self, wanted: Wanted, way: Way, error: Exception, sentence: str) -> None:
+    def _note(self, wanted: WantedFile, way: Way, error: Exception, sentence: str) -> None:
         logger.bind(event="fetch.try_failed", file=wanted.dest.name, url=shown(way.url), error=str(error)).warning(
             sentence
         )

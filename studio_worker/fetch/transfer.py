@@ -25,7 +25,7 @@ from studio_worker.fetch.mirrors import Way
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.proxies import proxy_for
 from studio_worker.fetch.resumable_file import Note, ResumableFile, source_mark
-from studio_worker.fetch.wanted import OnBytes, Wanted
+from studio_worker.fetch.wanted import OnBytes, WantedFile
 
 READ_BUFFER = 2**18
 """Bytes that aiohttp may hold of an answer (it takes up to twice as many): what it holds when a connection breaks is
@@ -67,7 +67,7 @@ class Transfer:
 
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: WantedFile,
         guard: Guard,
         *,
         user_agent: str,
@@ -146,7 +146,7 @@ class Transfer:
         if proxy is None:
             session = hop.open_session(self._timeout, self._tls, read_bufsize=READ_BUFFER)
         else:
-            await hop.judge_name()
+            await hop.judge_name(self._timeout.connect)
             connector = aiohttp.TCPConnector(ssl=self._tls or True, force_close=True)
             session = plain_session(connector, self._timeout, read_bufsize=READ_BUFFER)
         async with session:

@@ -12,7 +12,7 @@ OnBytes: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedFile:
     """A file to download.
 
     Attributes:

@@ -113,3 +113,13 @@ async def test_the_room_of_a_failed_download_is_given_back(server: FileServer, p
     server.script = [up_to(10)] * 3
     await pull()
     disk.check(pull.dest.parent, len(DATA), "a model")
+
+
+def test_what_will_have_gone_by_then_counts_as_free(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.write_bytes(b"x")
+    disk = with_free(GIB)
+    disk.check(tmp_path, 100, "a model", freed=[(old, 105)])
+    for freed in ([(old, 104)], [(tmp_path / "gone", 105)], [(Path("/proc/version"), 105)]):
+        with pytest.raises(ModelUnavailable):
+            disk.check(tmp_path, 100, "a model", freed=freed)
