@@ -60,6 +60,7 @@ class Store:
         self._clock = clock or SystemClock()
         self._shelf = Shelf(self._ledger)
         self._presence = Presence()
+        self._roots: set[Path] = set()
         quota = Quota(self._ledger, quota_bytes, pinned=pinned, removed=lambda path: self._presence.doubt_all())
         self._supply = Supply(downloader, self._shelf, self._ledger, quota, self._clock) if downloader else None
         self._ending: set[asyncio.Future[Any]] = set()
@@ -183,6 +184,7 @@ class Store:
         missing = [at for at, seen in enumerate(found) if seen is None]
         if missing:
             self._presence.doubt(model, files, root)
+            await self._check_root(root)
         if missing and (self._supply is None or self._supply.is_offline):
             raise self._unavailable(files[missing[0]], root, problems[missing[0]])
 
@@ -194,7 +196,13 @@ class Store:
             wanted = {at: files[at] for at in missing}
             await self._supply.bring(model, root, wanted, arrived=arrived, on_progress=on_progress)
         self._presence.note(model, files, root)
+        self._roots.add(root)
         return [seen for seen in found if seen is not None]
+
+    async def _check_root(self, root: Path) -> None:
+        """A folder that files were used from and that is gone is a disk that was unplugged, not one to be made anew."""
+        if root in self._roots and not await off_loop(root.is_dir):
+            raise ModelUnavailable(f"the models folder {root} is gone: bring it back, or name another as models_root")
 
     async def _begin_use(self, model: str, seen: Seen, used: list[Seen]) -> None:
         used.append(seen)

@@ -187,12 +187,10 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "a folder that becomes read-only while the worker runs",
     ),
     "F-63": ("config/test_source.py::test_a_read_only_file_is_left_alone_with_a_sentence",),
-    "F-64": Partly(
-        (
-            "models/test_store.py::test_a_models_folder_that_does_not_exist_is_named",
-            "models/test_store.py::test_the_models_folder_of_the_moment_counts",
-        ),
-        "a folder that comes back, under a whole worker",
+    "F-64": (
+        "models/test_store.py::test_a_models_folder_that_does_not_exist_is_named",
+        "models/test_store.py::test_the_models_folder_of_the_moment_counts",
+        FAULT_PROCESS + "a_models_folder_that_vanishes_costs_jobs_until_it_is_back",
     ),
     "F-65": JOURNAL,
     "F-66": JOURNAL,

@@ -243,6 +243,26 @@ async def test_a_state_folder_that_is_deleted_costs_the_job_and_neither_session_
     assert len(site.studio.sessions) == 1
 
 
+async def test_a_models_folder_that_vanishes_costs_jobs_until_it_is_back(start: Start, tmp_path: Path) -> None:
+    """F-64: a disk that was unplugged."""
+    root, away = tmp_path / "models", tmp_path / "away"
+    root.mkdir()
+    (root / "a.bin").write_bytes(b"weights")
+    file = {"role": "model", "url": "https://files.example/a.bin", "filename": "a.bin"}
+    async with start(engines=(Threaded(),)) as site:
+        await site.studio.offer(words("job-1", engine="threaded", files=[file]))
+        await site.settled("job-1")
+        root.rename(away)
+        await site.studio.offer(words("job-2", engine="threaded", files=[file]))
+        failed = await site.studio.frame("fail", job_id="job-2")
+        away.rename(root)
+        await site.studio.offer(words("job-3", engine="threaded", files=[file]))
+        await site.settled("job-3")
+
+    assert failed["retryable"]
+    assert f"the models folder {root} is gone" in failed["error"]
+
+
 async def test_a_thousand_pauses_at_a_studio_change_nothing(site: Site) -> None:
     tasks = len(asyncio.all_tasks())
     for _ in range(1_000):
