@@ -15,7 +15,7 @@ import aiohttp
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.engines.host import Host
-from studio_worker.engines.quarantine import Quarantine
+from studio_worker.engines.quarantine import Quarantine, Quarantined
 from studio_worker.engines.router import Routes
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.events import EventSink
@@ -134,6 +134,11 @@ class Runtime:
         """Take offers again, and say so in a heartbeat at once."""
         self.jobs.desk.resume()
         self._nudge()
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """The engines that are left alone for a while, with the models on which they keep dying."""
+        return self._quarantine.pairs
 
     def readiness(self) -> Readiness:
         """Whether an offer would come and be taken; what an operator has asked for is told first."""

@@ -275,7 +275,7 @@ class Worker:
             tables=self._config.plugins,
             clock=self._clock,
             engine_idle_secs=self._config.engine_idle_secs,
-            slots=self._config.max_concurrent_jobs,
+            slots=lambda: self._config.max_concurrent_jobs,
             on_death=self._engine_died,
             on_gone=self._engine_gone,
             devices=self._finder.devices,

@@ -44,7 +44,7 @@ class ProcessSettings:
     Attributes:
         idle_secs: how long a process without jobs stays.
         cancel_grace_secs: how long a cancelled job may take to stop before its process is ended.
-        threads: CPU threads where a job names none.
+        threads: CPU threads where a job names none, at this moment.
         cores: CPU threads that a job gets at most.
         on_death: told of each death.
         on_gone: told when nothing is left of a process, whatever ended it.
@@ -55,7 +55,7 @@ class ProcessSettings:
 
     idle_secs: float
     cancel_grace_secs: float
-    threads: int
+    threads: Callable[[], int]
     cores: int
     on_death: DeathCallback
     on_gone: GoneCallback
@@ -286,12 +286,13 @@ class ProcessRunner:
     def _as_seen(self, model: ModelFiles) -> ModelFiles:
         """The model with the options that the engine sees: its share of the threads, its device by its name there."""
         options = model.options
-        threads = capped(options.threads, self._settings.threads, self._settings.cores)
+        threads = capped(options.threads, self._settings.threads(), self._settings.cores)
         return replace(model, options=replace(options, threads=threads, device=seen_as(options.device)))
 
     def _variables(self) -> dict[str, str]:
         """The child's own device, and its threads where the operator says nothing of them."""
-        threads = {name: str(self._settings.threads) for name in VARIABLES if name not in os.environ}
+        share = str(self._settings.threads())
+        threads = {name: share for name in VARIABLES if name not in os.environ}
         return {**threads, **variables(self._device)}
 
     async def _checked(self, job: EngineJob, done: Done) -> EngineOutput:

@@ -138,10 +138,24 @@ async def test_threads_are_the_jobs_share_of_the_cores_unless_the_operator_says_
             env = os.environ
             return say(threads=job.options.threads, omp=env["OMP_NUM_THREADS"], mkl=env["MKL_NUM_THREADS"])
     """
-    host = workshop.host(body, slots=1_000)
+    host = workshop.host(body, slots=lambda: 1_000)
     assert await workshop.run(host) == {"object": "chat.completion", "threads": 1, "omp": "1", "mkl": "3"}
     many = model_files(tmp_path, "m.bin", threads=100_000)
     assert 1 <= (await workshop.run(host, model=many))["threads"] <= os.cpu_count()
+
+
+async def test_more_jobs_at_once_share_the_cores_from_the_next_job_and_the_next_process_on(workshop, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("studio_worker.engines.host.usable_cores", lambda: 8)
+    slots = 1
+    body = "def run(self, job): return say(threads=job.options.threads, omp=os.environ['OMP_NUM_THREADS'])"
+    host = workshop.host(body, slots=lambda: slots)
+    assert (await workshop.run(host))["threads"] == 8
+    slots = 2
+    seen = await workshop.run(host)
+    assert (seen["threads"], seen["omp"]) == (4, "8")
+    assert await within(host.unload(host.descriptions[0].key))
+    assert (await workshop.run(host))["omp"] == "4"
 
 
 # models
