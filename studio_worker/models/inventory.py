@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from studio_worker.fetch.resumable_file import ResumableFile, lock_path
+from studio_worker.models.holds import is_held
 from studio_worker.models.ledger import Ledger, Record, Seen
 from studio_worker.models.path_keys import place_of
 from studio_worker.models.quota import owned
@@ -187,7 +188,7 @@ def _item(path: Path, name: str, record: Record | None, known: str | None, *, is
         mtime_ns=seen.mtime_ns,
         record=record if record is not None and record.is_of(seen) else None,
         known=known,
-        is_used=is_used,
+        is_used=is_used or is_held(path),
     )
 
 

@@ -16,8 +16,9 @@ import psutil
 
 from studio_worker.errors import ModelUnavailable
 from studio_worker.log import logger
+from studio_worker.models.holds import Holds, unheld
 from studio_worker.models.path_keys import path_of, place_of, row_key, row_text
-from studio_worker.models.records import Record, Seen
+from studio_worker.models.records import Record, Seen, record_of
 from studio_worker.private_file import make_private_folder
 
 __all__ = ["Ledger", "Record", "Seen", "ledger_path"]
@@ -52,6 +53,7 @@ class Ledger:
         self._path = path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._holds = Holds()
         self._me = (os.getpid(), psutil.Process().create_time())
 
     @classmethod
@@ -62,11 +64,11 @@ class Ledger:
     def record(self, path: Path) -> Record | None:
         """What is remembered of the file at `path`."""
         found = self._ask("SELECT * FROM files WHERE path = ?", (row_key(path),))
-        return _record(found[0]) if found else None
+        return record_of(found[0]) if found else None
 
     def records(self) -> list[Record]:
         """Everything that is remembered, by path."""
-        return [_record(row) for row in self._ask("SELECT * FROM files ORDER BY path", ())]
+        return [record_of(row) for row in self._ask("SELECT * FROM files ORDER BY path", ())]
 
     def remember(self, seen: Seen, sha256: str) -> None:
         """Keep a file's hash for as long as its size and modification time stay the same."""
@@ -93,7 +95,8 @@ class Ledger:
         self._change("DELETE FROM expected WHERE path = ?", [(row_key(seen.path),)])
 
     def begin_use(self, found: Sequence[Seen], *, model: str, now: float) -> None:
-        """This process uses these files from now on."""
+        """This process uses these files from now on; that is seen by those who have another memory too."""
+        self._holds.begin(seen.path for seen in found)
         self._change(
             "INSERT INTO uses (path, pid, started) VALUES (?, ?, ?)", [(row_key(s.path), *self._me) for s in found]
         )
@@ -104,7 +107,7 @@ class Ledger:
         )
         self._note_model(found, model)
 
-    def end_use(self, paths: Iterable[Path], *, now: float) -> None:
+    def end_use(self, paths: Collection[Path], *, now: float) -> None:
         """One use of each of these files by this process is over."""
         names = [row_key(path) for path in paths]
         self._change(
@@ -113,9 +116,10 @@ class Ledger:
             [(name, *self._me) for name in names],
         )
         self._change("UPDATE files SET last_used = ? WHERE path = ?", [(now, name) for name in names])
+        self._holds.end(paths)
 
     def in_use(self) -> frozenset[Path]:
-        """The files that a living process uses; what dead ones have left is swept out."""
+        """The files that a living process with this memory uses; what dead ones have left is swept out."""
         rows = self._ask("SELECT DISTINCT pid, started FROM uses", ())
         dead = [(pid, started) for pid, started in rows if not _lives(pid, started)]
         if dead:
@@ -160,8 +164,8 @@ class Ledger:
     def unless_used(self, path: Path, remove: Callable[[], None]) -> bool:
         """Call `remove` for a file that nobody uses, and forget it; False, and nothing done, where somebody does.
 
-        A use of the same file by another path counts too. Nobody can begin to use it meanwhile: `begin_use` waits
-        until it is gone.
+        A use of the same file by another path counts too, and one by a process with another memory. Nobody can begin
+        to use it meanwhile: `begin_use` waits until it is gone.
 
         Raises:
             OSError: what `remove` raises; the file is remembered as before.
@@ -176,13 +180,14 @@ class Ledger:
                 database.execute("BEGIN IMMEDIATE")
                 users = database.execute("SELECT path, pid, started FROM uses").fetchall()
                 if not is_gone:
-                    if self._is_used(path, users):
-                        return [(False,)]
-                    try:
-                        remove()
-                    except OSError as error:
-                        problems.append(error)
-                        return []
+                    with unheld(path) as is_free:
+                        if not is_free or self._is_used(path, users):
+                            return [(False,)]
+                        try:
+                            remove()
+                        except OSError as error:
+                            problems.append(error)
+                            return []
                     is_gone = True
                 for table in ("files", "uses", "expected", "models"):
                     database.execute(f"DELETE FROM {table} WHERE path = ?", (row_key(path),))  # noqa: S608 - our own names
@@ -204,6 +209,7 @@ class Ledger:
         """Let go of the file; this process uses nothing any more."""
         if self._connection is not None:
             self._change("DELETE FROM uses WHERE pid = ? AND started = ?", [self._me])
+        self._holds.end_all()
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -283,11 +289,6 @@ class Ledger:
         logger.bind(event="models.ledger", file=str(self._path), error=str(error)).warning(
             "The memory of model files cannot be used; hashes are computed again and nothing is removed"
         )
-
-
-def _record(row: tuple[object, ...]) -> Record:
-    path, size, mtime_ns, sha256, owned, url, model, last_used = row
-    return Record(path_of(path), size, mtime_ns, sha256, bool(owned), url, model, last_used)  # type: ignore[arg-type]  # the columns' types
 
 
 def _lives(pid: object, started: object) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from studio_worker.errors import ModelUnavailable
 from studio_worker.log import logger
+from studio_worker.models.holds import is_held
 from studio_worker.models.ledger import Ledger, Record, Seen
 from studio_worker.models.path_keys import place_of
 from studio_worker.models.shelf import look
@@ -177,7 +178,7 @@ def to_evict(
     for record in files:
         if excess <= 0:
             break
-        if place_of(record.path) not in fixed:
+        if place_of(record.path) not in fixed and not is_held(record.path):
             chosen.append(record)
             excess -= record.size
     if excess > 0 and incoming:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from studio_worker.models.path_keys import path_of
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -42,3 +44,9 @@ class Record:
     def is_of(self, seen: Seen) -> bool:
         """Whether it speaks of the very file that was seen."""
         return (self.size, self.mtime_ns) == (seen.size, seen.mtime_ns)
+
+
+def record_of(row: tuple[object, ...]) -> Record:
+    """What a row of the ledger's table of files says."""
+    path, size, mtime_ns, sha256, owned, url, model, last_used = row
+    return Record(path_of(path), size, mtime_ns, sha256, bool(owned), url, model, last_used)  # type: ignore[arg-type]  # the columns' types
