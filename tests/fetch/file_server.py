@@ -126,9 +126,9 @@ def stall(end: int) -> Answer:
 
 
 async def endless(server: FileServer, asked: Asked, writer: asyncio.StreamWriter) -> None:
-    """The file again and again without a word about its length, for as long as anybody listens."""
+    """The file again and again without a word about its length, longer than anybody should listen."""
     writer.write(head(200, ETag=server.etag))
-    while True:
+    for _ in range(100):
         await server.body(writer, server.data)
 
 

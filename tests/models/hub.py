@@ -43,7 +43,7 @@ class Hub:
     holds: set[str] = field(default_factory=set)
     """Paths whose body never ends."""
     endless: set[str] = field(default_factory=set)
-    """Paths whose body goes on for ever, without a word about its length."""
+    """Paths whose body goes on longer than anybody should listen, without a word about its length."""
     busy: int = 0
     busiest: int = 0
 
@@ -85,8 +85,9 @@ class Hub:
     async def pour(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        while True:
+        for _ in range(1_000):
             await response.write(self.data[:65_536])
+        return response
 
 
 async def serve(hub: Hub) -> web.AppRunner:
