@@ -35,6 +35,10 @@ class Claim:
         """Nothing more will be written."""
         self._release(self)
 
+    def extended(self, count: int) -> None:
+        """So many more are still to be written."""
+        self.missing_bytes += count
+
 
 class DiskSpace:
     """The room of each disk, less what the downloads of this process still have to write.
@@ -62,6 +66,19 @@ class DiskSpace:
             self._check(there, claim.missing_bytes, sum(other.missing_bytes for other in claims), what)
             claims.append(claim)
         return claim
+
+    def extend(self, claim: Claim, folder: Path, more_bytes: int, what: str) -> None:
+        """Hold the room for `more_bytes` beyond those of `claim`, whose file turns out to be longer. Blocks.
+
+        Raises:
+            ModelUnavailable: as `claim` does; the claim stays as it was.
+            OSError: the folder cannot be looked at.
+        """
+        there = _nearest(folder)
+        with self._lock:
+            claimed = sum(other.missing_bytes for other in self._claims.get(there.stat().st_dev, ()))
+            self._check(there, more_bytes, claimed, what)
+            claim.extended(more_bytes)
 
     def check(self, folder: Path, missing_bytes: int, what: str, *, freed: Sequence[tuple[Path, int]] = ()) -> None:
         """Refuse what would not fit now, without holding the room. Blocks.

@@ -35,8 +35,9 @@ NAME_TRIES = 2
 
 GONE = (404, 410)
 
-GAIN_BYTES = 8 * 1024 * 1024
-"""A try that brought this much was no failure of the way as a whole: the count begins anew."""
+GAIN_BYTES = 1024 * 1024
+"""A try that brought this much, or a hundredth of the file, was no failure of the way as a whole: the count begins
+anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,11 @@ class Downloader:
 
     async def _tried(self, wanted: WantedFile, tell: OnBytes) -> Downloaded | None:
         tries = Tries(ways(wanted.url, self._settings().mirrors, what=wanted.what), clock=self._clock, rng=self._rng)
+        # The most that there has been: what is lost and comes again, time after time, gets nobody further.
+        most = 0
         while True:
             way = await tries.turn()
             transfer = self._transfer(wanted, tell)
-            before = await off_loop(transfer.part.look)
             try:
                 return await self._whole(wanted, transfer, way)
             except (FetchFailed, FetchRefused) as error:
@@ -151,8 +153,10 @@ class Downloader:
                         raise
                     self._note(wanted, way, error, "A mirror does not have this file")
                     continue
-                gained = await off_loop(transfer.part.look) - before
-                failures = tries.failed(has_gained=gained >= GAIN_BYTES)
+                here, total = await off_loop(transfer.part.progress)
+                enough = min((total or wanted.expected) // 100 or GAIN_BYTES, GAIN_BYTES)
+                failures = tries.failed(has_gained=here - most >= enough)
+                most = max(most, here)
                 is_nameless = isinstance(error.__cause__, aiohttp.ClientConnectorDNSError)
                 if failures >= (min(self._tries, NAME_TRIES) if is_nameless else self._tries):
                     raise FetchFailed(f"{error} (given up after {failures} tries in a row)") from error

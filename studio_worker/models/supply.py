@@ -166,6 +166,7 @@ class Supply:
             largest=int(about * SIZE_FACTOR) or MAX_FILE_BYTES,
             expected=about,
             announce=lambda total: self._quota.announce(root / file.filename, total),
+            grown=lambda size: self._quota.freed_by(max(size - about, 0)),
             look=lambda head: check_head(head, file.filename),
             inspect=lambda path: preflight(path, file.filename),
         )

@@ -9,8 +9,6 @@ import pytest
 from .file_server import DATA, FileServer, head, say, up_to
 
 SHA = hashlib.sha256(DATA).hexdigest()
-LOST = 600_000
-"""What a broken connection may cost: the buffer of the client, twice its size at most."""
 
 
 @pytest.mark.parametrize("percent", [30, 60, 90])
@@ -20,9 +18,21 @@ async def test_after_a_cut_only_what_is_missing_is_served_again(server: FileServ
     await pull()
     assert pull.dest.read_bytes() == server.data
     assert server.ranges[0] is None
-    assert server.asked[1].start > 0
-    assert sum(server.sent) <= len(server.data) + LOST
+    assert server.asked[1].start == server.sent[0]
     assert server.sent[1] == len(server.data) - server.asked[1].start
+
+
+async def test_a_server_that_cuts_every_connection_early_gets_through(server: FileServer, pull: Any) -> None:
+    server.script = [up_to(end) for end in (300_000, 600_000, 900_000)]
+    await pull()
+    assert [asked.start for asked in server.asked] == [0, 300_000, 600_000, 900_000]
+    assert pull.dest.read_bytes() == DATA
+
+
+async def test_what_came_of_a_body_without_a_length_reaches_the_part_too(server: FileServer, pull: Any) -> None:
+    server.script = [chunked(300_000), say(404, b"")]
+    await pull.failed(sha256=SHA)
+    assert pull.part.read_bytes() == DATA[:300_000]
 
 
 async def test_what_came_before_a_cut_is_asked_for_under_the_condition_that_nothing_changed(
