@@ -136,8 +136,8 @@ def session_problem(session: SessionSnapshot, timings: Timings) -> Readiness | N
         own end for that reason.
     """
     if session.state.phase != "connected" or session.welcome_secs is None:
-        reason_ = session.state.reason or session.state.phase.replace("_", " ")
-        return Readiness("no_session", f"no session with the studio: {reason_}")
+        why = session.state.reason or session.state.phase.replace("_", " ")
+        return Readiness("no_session", f"no session with the studio: {why}")
     patience = 2 * timings.heartbeat_secs + timings.watch_secs
     for code, age, what in (
         ("no_ack", session.last_ack_secs, "answer to a heartbeat"),

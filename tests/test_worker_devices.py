@@ -193,7 +193,7 @@ async def become(condition, value):
 
 
 async def test_a_gpu_is_not_anothers_before_the_engine_of_a_cancelled_job_has_let_go(settings, seer, words, tmp_path):
-    """What has no process of its own to be told "no" by is the device: it is the host that must know."""
+    """Each of the two engines has a process of its own: nothing but the GPU keeps the second job waiting."""
     seen = tmp_path / "seen"
     rig = FakeDevices(gpus_gib=(12,))
     source, other = (parse_model_source({"engine": name}) for name in ("seer", "other"))

@@ -63,7 +63,7 @@ class DiskSpace:
         with self._lock:
             claims = self._claims.setdefault(there.stat().st_dev, [])
             claim = Claim(max(missing_bytes, 0), claims.remove)
-            self._check(there, claim.missing_bytes, sum(other.missing_bytes for other in claims), what)
+            self._check(there, claim.missing_bytes, what)
             claims.append(claim)
         return claim
 
@@ -76,8 +76,7 @@ class DiskSpace:
         """
         there = _nearest(folder)
         with self._lock:
-            claimed = sum(other.missing_bytes for other in self._claims.get(there.stat().st_dev, ()))
-            self._check(there, more_bytes, claimed, what)
+            self._check(there, more_bytes, what)
             claim.extended(more_bytes)
 
     def check(self, folder: Path, missing_bytes: int, what: str, *, freed: Sequence[tuple[Path, int]] = ()) -> None:
@@ -95,14 +94,15 @@ class DiskSpace:
         """
         there = _nearest(folder)
         device = there.stat().st_dev
-        with self._lock:
-            claimed = sum(claim.missing_bytes for claim in self._claims.get(device, ()))
         freed_bytes = sum(size for path, size in freed if _device(path) == device)
-        self._check(there, max(missing_bytes, 0), claimed, what, freed_bytes=freed_bytes)
+        with self._lock:
+            self._check(there, max(missing_bytes, 0), what, freed_bytes=freed_bytes)
 
-    def _check(self, there: Path, missing_bytes: int, claimed_bytes: int, what: str, *, freed_bytes: int = 0) -> None:
+    def _check(self, there: Path, missing_bytes: int, what: str, *, freed_bytes: int = 0) -> None:
+        """The rule; with the lock held."""
         if not missing_bytes:
             return
+        claimed_bytes = sum(claim.missing_bytes for claim in self._claims.get(there.stat().st_dev, ()))
         try:
             free = self._free_bytes(there) + freed_bytes
         except OSError as error:

@@ -116,27 +116,30 @@ class Quota:
             with self._counting:
                 incoming = sum(self._incoming.values())
             stays: set[Path] = set(keep)
-            refused: OSError | None = None
-            is_enough = False
-            while not is_enough:
+            refused: list[OSError] = []
+            while True:
                 try:
                     chosen = to_evict(self._ledger, quota, incoming=incoming, keep=stays, pinned=self._pinned())
                 except ModelUnavailable:
-                    if refused is None:
+                    if not refused:
                         raise
-                    raise ModelUnavailable(f"models_quota_gb: a file cannot be removed: {refused}") from refused
-                is_enough = True
-                for record in chosen:
-                    try:
-                        is_gone = evict(self._ledger, record, "quota")
-                    except OSError as error:
-                        is_gone, refused = False, refused or error
-                    if not is_gone:
-                        # Somebody uses it by now, or the disk keeps it: others are chosen in its place.
-                        stays.add(record.path)
-                        is_enough = False
-                        break
-                    self._removed(record.path)
+                    raise ModelUnavailable(f"models_quota_gb: a file cannot be removed: {refused[0]}") from refused[0]
+                left = next((record for record in chosen if not self._is_evicted(record, refused)), None)
+                if left is None:
+                    return
+                # Somebody uses it by now, or the disk keeps it: others are chosen in its place.
+                stays.add(left.path)
+
+    def _is_evicted(self, record: Record, refused: list[OSError]) -> bool:
+        """Remove a file; whether it is gone. What the disk says against it goes into `refused`."""
+        try:
+            is_gone = evict(self._ledger, record, "quota")
+        except OSError as error:
+            refused.append(error)
+            return False
+        if is_gone:
+            self._removed(record.path)
+        return is_gone
 
 
 def owned(ledger: Ledger) -> list[Record]:
