@@ -327,6 +327,7 @@ async def main(url, home):
     def give_back():
         while held:
             held.pop().close()
+        print("free", flush=True)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, exhaust)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, give_back)
@@ -354,6 +355,7 @@ async def test_a_worker_without_a_free_descriptor_keeps_its_session_and_loses_no
             await studio.frame("accept", job_id=job_id)
             await studio.heartbeat()
         process.send_signal(signal.SIGUSR2)
+        assert await process.stdout.readline() == b"free\n"
         for job_id in ("job-1", "job-2"):
             await studio.until(
                 lambda job_id=job_id: job_id in studio.done or studio.of_type("fail", job_id=job_id), what=job_id
