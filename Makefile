@@ -67,6 +67,11 @@ reference: $(VENV)/ready-demo ## Write the reference pages that follow the code
 bench: $(VENV)/ready-test ## Measure overhead, routing and start-up against their floors
 	@$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s $(ARGS)
 
+.PHONY: audit
+audit: $(VENV)/ready-demo ## Look for known vulnerabilities in what we bring (asks the advisory database)
+	@$(PIP) pip-audit
+	@$(BIN)/pip-audit --local --skip-editable --progress-spinner off
+
 .PHONY: clean
 clean: ## Remove everything that make made
 	@rm -rf $(VENV) .demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,10 +12,10 @@ from typing import Self
 
 import aiohttp
 
-from studio_worker.clock import Clock
+from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.engines.host import Host
-from studio_worker.engines.quarantine import Quarantine
+from studio_worker.engines.quarantine import Quarantine, Quarantined
 from studio_worker.engines.router import Routes
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.events import EventSink
@@ -31,6 +31,7 @@ from studio_worker.models.ledger import Ledger
 from studio_worker.models.settings import downloads, guard, open_store
 from studio_worker.models.store import Store
 from studio_worker.private_file import reason
+from studio_worker.readiness import READY, DiskWatch, LoopLag, Readiness, session_problem
 from studio_worker.session.keeper import SessionKeeper
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.registrar import Registrar
@@ -68,7 +69,7 @@ class Runtime:
         timings: Timings | None = None,
         ledger: Path | None = None,
     ) -> None:
-        self._timings = timings
+        self._timings = timings or Timings()
         self._ledger = ledger
         self._config = config
         self._routes = routes
@@ -85,6 +86,9 @@ class Runtime:
         self.closed_ports: frozenset[tuple[str, int]] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_ending = False
+        # They watch the machine, whose time no test moves.
+        self._lag = LoopLag(SystemClock())
+        self._disk = DiskWatch(config().state_path, SystemClock())
         self.registrar: Registrar | None = None
         self.keeper: SessionKeeper | None = None
 
@@ -132,6 +136,23 @@ class Runtime:
         """Take offers again, and say so in a heartbeat at once."""
         self.jobs.desk.resume()
         self._nudge()
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """The engines that are left alone for a while, with the models on which they keep dying."""
+        return self._quarantine.pairs
+
+    def readiness(self) -> Readiness:
+        """Whether an offer would come and be taken; what an operator has asked for is told first."""
+        desk = self.jobs.desk
+        if desk.is_closed:
+            return Readiness("draining", "the worker is stopping")
+        if desk.is_paused:
+            return Readiness("paused", "the operator paused the worker")
+        if not self._routes().task_kinds:
+            return Readiness("no_engine", "no engine can run on this machine")
+        session = session_problem(self.keeper.snapshot(), self._timings) if self.keeper is not None else None
+        return self._disk.problem() or self._lag.problem() or session or READY
 
     async def wind_down(self, abandon: asyncio.Event, *, drain_secs: float, abandon_secs: float) -> None:
         """Stop in order: the desk closes, jobs empty, deliveries flush, the session closes.
@@ -200,6 +221,8 @@ class Runtime:
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self.spawn(self._run_jobs(config.state_path), name="jobs")
         await self.jobs.ready()
+        self.spawn(self._lag.run(), name="loop lag")
+        self.spawn(self._disk.run(), name="disk watch")
         if urls is not None:
             self.registrar = Registrar(
                 urls=urls,
@@ -221,7 +244,7 @@ class Runtime:
                 desk=self.jobs.desk,
                 delivery=self.jobs.delivery,
                 capabilities=self._capabilities,
-                health=self._health,
+                health=lambda: self.readiness().to_json(),
                 logs=self._logs,
                 events=self._events,
                 clock=self._clock,
@@ -268,19 +291,6 @@ class Runtime:
 
     def _guard(self) -> Guard:
         return guard(self._config(), closed=self.closed_ports)
-
-    def _health(self) -> dict[str, object]:
-        """The extension `health`'s object: whether an offer would be taken, and if not, why."""
-        desk = self.jobs.desk
-        if desk.is_closed:
-            return {"ready": False, "code": "draining", "detail": "the worker is stopping"}
-        if desk.is_paused:
-            return {"ready": False, "code": "paused", "detail": "the operator paused the worker"}
-        if (trouble := desk.trouble) is not None:
-            return {"ready": False, "code": trouble.code, "detail": trouble.detail}
-        if not self._routes().task_kinds:
-            return {"ready": False, "code": "no_engine", "detail": "no engine can run on this machine"}
-        return {"ready": True, "code": "ok", "detail": ""}
 
     def _nudge(self) -> None:
         if self.keeper is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from studio_worker.config import Config
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.quarantine import Quarantined
 from studio_worker.engines.router import Routes
 from studio_worker.jobs.ticket import JobSnapshot
 from studio_worker.machine import Machine
@@ -46,6 +47,8 @@ def snapshot(
         return out
     jobs = runtime.jobs.desk.jobs()
     return out | {
+        "readiness": runtime.readiness().to_json(),
+        "quarantined": [_pair(pair) for pair in runtime.quarantined],
         "paused": runtime.jobs.desk.is_paused,
         "draining": runtime.jobs.desk.is_closed,
         "busy": bool(jobs),
@@ -56,6 +59,10 @@ def snapshot(
         "activeJobs": [_job(job) for job in jobs],
         "deliveries": {"pending": runtime.jobs.delivery.pending, "waiting": runtime.jobs.delivery.waiting},
     }
+
+
+def _pair(pair: Quarantined) -> dict[str, Any]:
+    return {"engine": pair.engine, "model": pair.model, "deaths": pair.deaths, "retryInSecs": pair.secs_left}
 
 
 def _registration(runtime: Runtime) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from studio_worker.local_job import Job
 from studio_worker.log import logger
 from studio_worker.machine import Machine, probe
 from studio_worker.models.residency import Residency
+from studio_worker.readiness import Readiness
 from studio_worker.runtime import Runtime
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.timings import Timings
@@ -232,6 +233,10 @@ class Worker:
         """What the worker is doing, as JSON values without secrets."""
         return snapshot(self._config, self._machine, self.engines, self._routes, self._runtime)
 
+    def readiness(self) -> Readiness:
+        """Whether the worker would be offered a job now and take it, and if not, why."""
+        return self._live_runtime.readiness()
+
     @property
     def routes(self) -> Routes:
         """Which engine serves what, at this moment."""
@@ -270,12 +275,14 @@ class Worker:
             tables=self._config.plugins,
             clock=self._clock,
             engine_idle_secs=self._config.engine_idle_secs,
-            slots=self._config.max_concurrent_jobs,
+            slots=lambda: self._config.max_concurrent_jobs,
             on_death=self._engine_died,
             on_gone=self._engine_gone,
             devices=self._finder.devices,
         )
-        self._residency = Residency(self._finder.devices.budget, clock=self._clock)
+        self._residency = Residency(
+            self._finder.devices.budget, clock=self._clock, pinned=lambda: self._config.pinned_models
+        )
         self._admission = Admission(self._host, self._residency, self._finder.devices)
         self._descriptions = self._host.descriptions
         self._routes = self._draw_routes()

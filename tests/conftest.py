@@ -24,7 +24,7 @@ from studio_worker.wire.tasks import Task, parse_task
 
 T = TypeVar("T")
 PATIENCE_SECS = 20.0
-NOT_HERE = ("piper", "whisper")
+NOT_HERE = ("llama", "onnx", "piper", "sdcpp", "whisper")
 """Installed beside this package in a checkout; describing them takes a child each, and no test here is about them."""
 
 

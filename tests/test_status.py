@@ -56,6 +56,16 @@ async def test_an_idle_worker_is_neither_paused_nor_busy_nor_draining(settings):
     assert (seen["activeJobs"], seen["deliveries"]) == ([], {"pending": 0, "waiting": 0})
 
 
+async def test_engines_that_are_left_alone_on_a_model_are_shown(settings, gate):
+    async with Worker(settings(), engines=[gate]) as worker:
+        assert worker.status()["quarantined"] == []
+        for _ in range(3):
+            worker._quarantine.died("gate", "m")
+        (pair,) = worker.status()["quarantined"]
+        assert 0 < pair.pop("retryInSecs") <= 300
+        assert pair == {"engine": "gate", "model": "m", "deaths": 3}
+
+
 async def test_a_running_local_job_is_shown_and_is_not_the_studios_current_one(settings, gate, words, soon):
     async with Worker(settings(), engines=[gate]) as worker:
         job = worker.submit(words("secret words"), model="gate-llm")

@@ -5,9 +5,11 @@ import asyncio
 import pytest
 
 from studio_worker import Worker
-from studio_worker.errors import ConfigError, EngineError
+from studio_worker.errors import ConfigError, EngineError, JobCancelled, OutOfMemory
 from studio_worker.testing.devices import FakeDevices
 from studio_worker.wire.model_source import parse_model_source
+
+from .conftest import NOT_HERE
 
 ENGINES = """
 import os, time
@@ -27,7 +29,13 @@ class Seer(Engine):
         return EngineCapabilities({{TaskKind.LLM: ["seer:*"]}})
 
     def load(self, model):
-        return None
+        if model.id == "slow":
+            self.be_deaf("loading")
+
+    def be_deaf(self, name):
+        (FOLDER / name).touch()
+        while not (FOLDER / "heard").exists():
+            time.sleep(0.002)
 
     def run(self, job):
         said = job.task.messages[-1].content
@@ -43,6 +51,8 @@ class Seer(Engine):
                 time.sleep(0.002)
         if said == "die":
             os._exit(3)
+        if said == "deaf":
+            self.be_deaf("deaf")
         mine.unlink()
         seen = [os.getpid(), most, os.environ.get("CUDA_VISIBLE_DEVICES"), job.options.device]
         message = {{"role": "assistant", "content": " ".join(map(str, seen))}}
@@ -51,8 +61,19 @@ class Seer(Engine):
         return LlmResult({{"object": "chat.completion", "model": job.model, "choices": [choice], "usage": usage}})
 
 
+class Other(Seer):
+    name = "other"
+
+    def capabilities(self):
+        return EngineCapabilities({{TaskKind.LLM: ["other:*"]}})
+
+
 def make():
     return Seer()
+
+
+def make_other():
+    return Other()
 """
 
 
@@ -131,7 +152,7 @@ async def test_a_device_that_is_not_here_ends_the_start_with_those_that_are(give
 
 async def test_a_plugins_table_names_the_device_of_its_engines(settings, site, words, soon):
     site.install("one", isolation="process")
-    config = settings(device="cuda:1", plugins={"one": {"device": "cuda:0"}}, disabled_engines=("piper", "whisper"))
+    config = settings(device="cuda:1", plugins={"one": {"device": "cuda:0"}}, disabled_engines=NOT_HERE)
     assert (config.device_of("one"), config.device_of("two")) == ("cuda:0", "cuda:1")
     async with Worker(config, devices=FakeDevices(gpus_gib=(12, 12))) as worker:
         await soon(worker.submit(words(), model="m", source=parse_model_source({"engine": "one"})))
@@ -158,3 +179,72 @@ async def test_a_process_that_was_idle_for_its_time_is_counted_no_more(settings,
         async with asyncio.timeout(20):
             while worker._residency.residents:
                 await asyncio.sleep(0.005)
+
+
+def users(worker):
+    """By model, how many jobs use it; those that are loaded and idle too."""
+    return {resident.key.partition("#")[0]: resident.users for resident in worker._residency.residents}
+
+
+async def become(condition, value):
+    async with asyncio.timeout(20):
+        while condition() != value:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_gpu_is_not_anothers_before_the_engine_of_a_cancelled_job_has_let_go(settings, seer, words, tmp_path):
+    """Each of the two engines has a process of its own: nothing but the GPU keeps the second job waiting."""
+    seen = tmp_path / "seen"
+    rig = FakeDevices(gpus_gib=(12,))
+    source, other = (parse_model_source({"engine": name}) for name in ("seer", "other"))
+    config = settings(max_concurrent_jobs=2)
+    async with Worker(config, engines=[seer, "seer_engine:make_other"], devices=rig) as worker:
+        deaf = worker.submit(words("deaf"), model="one", source=source)
+        await become((seen / "deaf").exists, True)
+        deaf.cancel()
+        with pytest.raises(JobCancelled):
+            await deaf
+        next_job = worker.submit(words("hello"), model="two", source=other)
+        await become(lambda: users(worker).get("two"), 1)
+        assert users(worker) == {"one": 1, "two": 1}
+        (seen / "heard").touch()
+        async with asyncio.timeout(20):
+            answer = await next_job
+        assert answer.json["choices"][0]["message"]["content"].split()[1] == "1"
+        await become(lambda: users(worker), {"one": 0, "two": 0})
+
+
+async def test_a_model_that_was_loaded_for_a_cancelled_job_is_counted(settings, seer, words, tmp_path):
+    seen = tmp_path / "seen"
+    rig = FakeDevices(gpus_gib=(12,))
+    async with Worker(settings(), engines=[seer], devices=rig) as worker:
+        job = worker.submit(words(), model="slow", source=parse_model_source({"engine": "seer"}))
+        await become((seen / "loading").exists, True)
+        job.cancel()
+        with pytest.raises(JobCancelled):
+            await job
+        assert users(worker) == {"slow": 1}
+        (seen / "heard").touch()
+        await become(lambda: users(worker), {"slow": 0})
+
+
+class Followed:
+    """Settings that a test changes while a worker runs."""
+
+    def __init__(self, config):
+        self.config = config
+
+    def refresh(self):
+        return self.config
+
+
+async def test_a_pinned_model_keeps_its_process_until_it_is_pinned_no_more(settings, seer, ask):
+    source = Followed(settings(pinned_models=("org/mine",)))
+    rig = FakeDevices(gpus_gib=(12,))
+    async with Worker(source.config, config_source=source, engines=[seer], devices=rig) as worker:
+        await ask(worker, "hello", model="org/mine")
+        with pytest.raises(OutOfMemory, match=r"holds one model at a time, and keeps 'org/mine#\w+' \(idle, pinned\)"):
+            await ask(worker, "hello", model="org/other")
+        await ask(worker, "hello", model="org/mine")
+        source.config = source.config.model_copy(update={"pinned_models": ()})
+        await ask(worker, "hello", model="org/other")

@@ -150,6 +150,23 @@ def _auto(studio) -> bool:
     return studio.of_type("heartbeat")[-1]["capabilities"]["autoEnabled"]
 
 
+async def test_a_job_whose_model_no_disk_holds_is_rejected_and_the_next_one_is_taken(joined, studio, gate):
+    gate.opened.set()
+    huge = gated("huge")
+    huge["modelSource"]["files"] = [
+        {"role": "model", "url": f"https://files.example/{at}", "filename": str(at), "approxBytes": 2**44}
+        for at in range(64)
+    ]
+    async with Worker(joined(), engines=[gate]):
+        await studio.offer(huge)
+        rejected = await studio.frame("reject", job_id="huge")
+        assert rejected["code"] == "no_space"
+        assert rejected["reason"].startswith("not enough disk space for 64 model files: ")
+        await studio.offer(gated("small"))
+        await studio.frame("completeJson", job_id="small")
+    assert [frame["jobId"] for frame in studio.of_type("accept")] == ["small"]
+
+
 async def test_a_drain_finishes_the_job_delivers_it_and_says_goodbye(joined, studio, gate, soon):
     async with Worker(joined(), engines=[gate]) as worker:
         await studio.offer(gated("slow"))

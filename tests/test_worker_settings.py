@@ -17,6 +17,8 @@ from studio_worker.testing.devices import FakeDevices
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.wire.kinds import TaskKind
 
+from .conftest import NOT_HERE
+
 
 @pytest.fixture
 async def studio():
@@ -29,7 +31,7 @@ class File:
 
     def __init__(self, path: Path, **fields: object) -> None:
         self.path = path
-        self.fields: dict[str, object] = {"disabled_engines": ["piper", "whisper"], **fields}
+        self.fields: dict[str, object] = {"disabled_engines": [*NOT_HERE], **fields}
         self._edits = 0
         self.write()
         self.source = ConfigSource(path, {})
@@ -115,7 +117,7 @@ async def test_more_seats_are_used_without_a_restart(file, studio, gate, words, 
 async def test_a_worker_without_a_studio_takes_changes_with_the_next_job(tmp_path, words, gate):
     path = tmp_path / "config.toml"
     file = File(path, state_dir=tmp_path / "state")
-    base = Config(api_base_url=None, state_dir=tmp_path / "state", disabled_engines=("piper", "whisper"))
+    base = Config(api_base_url=None, state_dir=tmp_path / "state", disabled_engines=NOT_HERE)
 
     class WithoutStudio:
         def __init__(self) -> None:
@@ -130,7 +132,7 @@ async def test_a_worker_without_a_studio_takes_changes_with_the_next_job(tmp_pat
     gate.opened.set()
     async with Worker(base, config_source=WithoutStudio(), engines=[gate]) as worker:
         await worker.submit(words(), model="gate-llm")
-        file.write(disabled_engines=["piper", "whisper", "gate"])
+        file.write(disabled_engines=[*NOT_HERE, "gate"])
         with pytest.raises(NoEngine):
             await worker.submit(words(), model="gate-llm")
 
@@ -139,7 +141,7 @@ async def test_an_engine_that_is_disabled_is_advertised_no_more_and_refuses(file
     gate.opened.set()
     async with file.worker(engines=[gate]) as worker:
         assert "gate" in (await advert(worker, studio))["sources"]["llm"]
-        file.write(disabled_engines=["piper", "whisper", "gate"])
+        file.write(disabled_engines=[*NOT_HERE, "gate"])
         told = await advert(worker, studio)
         assert "gate" not in told["sources"]["llm"]
         assert "gate-llm" not in told["supportedModels"]
@@ -151,11 +153,11 @@ async def test_an_engine_that_is_disabled_is_advertised_no_more_and_refuses(file
 
 async def test_an_engine_that_is_enabled_again_is_advertised_and_runs(file, studio, gate):
     gate.opened.set()
-    file.write(disabled_engines=["piper", "whisper", "gate"])
+    file.write(disabled_engines=[*NOT_HERE, "gate"])
     file.source.refresh()
     async with file.worker(engines=[gate]) as worker:
         assert "gate" not in (await advert(worker, studio))["sources"]["llm"]
-        file.write(disabled_engines=["piper", "whisper"])
+        file.write(disabled_engines=[*NOT_HERE])
         assert "gate" in (await advert(worker, studio))["sources"]["llm"]
         await studio.offer(llm_claim("j", claim_fields={"engine": "gate"}))
         await studio.frame("completeJson", job_id="j")
@@ -163,11 +165,11 @@ async def test_an_engine_that_is_enabled_again_is_advertised_and_runs(file, stud
 
 async def test_a_plugin_that_was_disabled_at_the_start_is_described_once_it_is_enabled(file, studio, site):
     site.install("late")
-    file.write(disabled_engines=["piper", "whisper", "late"])
+    file.write(disabled_engines=[*NOT_HERE, "late"])
     file.source.refresh()
     async with file.worker() as worker:
         assert "late" not in (await advert(worker, studio))["sources"]["llm"]
-        file.write(disabled_engines=["piper", "whisper"])
+        file.write(disabled_engines=[*NOT_HERE])
         async with asyncio.timeout(20):
             while "late" not in (await advert(worker, studio))["sources"]["llm"]:
                 pass
@@ -237,7 +239,7 @@ async def test_a_hidden_machine_shows_neither_its_name_nor_its_user(file, studio
 
 async def test_an_engine_is_given_as_module_and_factory(settings, site, words):
     module = site.install("made")
-    async with Worker(settings(disabled_engines=("made", "piper", "whisper")), engines=[f"{module}:make"]) as worker:
+    async with Worker(settings(disabled_engines=("made", *NOT_HERE)), engines=[f"{module}:make"]) as worker:
         assert ("made", "disabled") in [(engine.name, engine.status) for engine in worker.engines]
     async with Worker(settings("other"), engines=[f"{module}:make"]) as worker:
         result = await worker.submit(words(), model="made-llm")

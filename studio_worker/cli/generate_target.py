@@ -117,12 +117,13 @@ def _write(path: Path, data: bytes, *, may_replace: bool) -> None:
         path.write_bytes(data)
         return
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part") if may_replace else path
-    with part.open("xb") as file:
-        try:
+    file = part.open("xb")
+    try:
+        # Closed before it is moved: Windows moves no file that is open.
+        with file:
             file.write(data)
-            file.flush()
-            if may_replace:
-                part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        if may_replace:
+            part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

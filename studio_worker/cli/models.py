@@ -52,7 +52,7 @@ def list_(invocation: Invocation, as_json: bool) -> None:
     """List the model files: size, last use, hash where it is known, and downloads that are not complete.
 
     The last line tells the total, how much of it the worker has downloaded itself (what models_quota_gb counts), and
-    what is free on the disk.
+    what is free on the disk. Files of a model that pinned_models names are shown as pinned.
     """
     _list(invocation, as_json=as_json)
 

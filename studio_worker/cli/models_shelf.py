@@ -92,7 +92,7 @@ def open_stock(invocation: Invocation) -> Iterator[Stock]:
     ledger = Ledger.of(settings.state_path)
     try:
         try:
-            items = take_stock(settings.models_path, ledger)
+            items = take_stock(settings.models_path, ledger, pinned=settings.pinned_models)
         except OSError as error:
             raise ConfigError(
                 f"models_root: {escape(str(settings.models_path))} cannot be read: {reason(error)}; "
@@ -117,6 +117,7 @@ def json_of(item: Item) -> dict[str, Any]:
         "sha256": record.sha256 if record is not None else None,
         "isDownloaded": item.is_owned,
         "isUsed": item.is_used,
+        "isPinned": item.is_pinned,
         "model": (record.model or None) if record is not None else None,
         "url": (record.url or None) if record is not None else None,
         "problem": item.problem or None,
@@ -168,6 +169,6 @@ def _state(item: Item) -> str:
     if item.state is State.BROKEN:
         return f"broken: {item.problem}"
     if item.is_complete:
-        return "downloaded" if item.is_owned else "yours"
+        return ("downloaded" if item.is_owned else "yours") + (", pinned" if item.is_pinned else "")
     of = f", {item.size * 100 // item.total} % of {size_text(item.total)}" if item.total else ""
     return f"{item.state.value}{of}"

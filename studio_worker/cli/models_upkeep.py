@@ -126,7 +126,7 @@ def prune(
     """Remove downloads that have had their time, the least recently used first.
 
     Without an option: until models_quota_gb holds. Only what the worker has downloaded itself goes, never a file of
-    your own, and never one that a job uses now.
+    your own, and never one that a job uses now or that a model of pinned_models has used.
     """
     from studio_worker.cli.models_shelf import open_stock
     from studio_worker.models.removal import choose
@@ -146,7 +146,9 @@ def prune(
     else:
         _tell(removed, dry_run=dry_run)
     if quota is not None and left > quota:
-        output.note("what is left is more than the quota: jobs use it now; prune again later")
+        output.note(
+            "what is left is more than the quota: jobs use it now, or pinned_models keeps it; prune again later"
+        )
 
 
 def _remove(stock: Stock, victims: list[Victim]) -> tuple[list[Victim], list[Victim]]:

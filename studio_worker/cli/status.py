@@ -10,6 +10,7 @@ import click
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.local_api.client import DaemonClient, NoDaemon
+from studio_worker.text import escape
 
 
 @click.command(
@@ -31,16 +32,26 @@ def status(invocation: Invocation, as_json: bool) -> None:
 
 
 def _for_people(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer with its engines as words."""
-    engines = answer.get("engines")
-    if not isinstance(engines, list):
-        return answer
-    return {**answer, "engines": [_engine(each) for each in engines if isinstance(each, dict)]}
+    """The answer with its engines and its readiness as words."""
+    shown = dict(answer)
+    if isinstance(engines := answer.get("engines"), list):
+        shown["engines"] = [_engine(each) for each in engines if isinstance(each, dict)]
+    if isinstance(pairs := answer.get("quarantined"), list):
+        shown["quarantined"] = [_pair(each) for each in pairs if isinstance(each, dict)]
+    if isinstance(readiness := answer.get("readiness"), dict):
+        code, detail = (str(readiness.get(key) or "") for key in ("code", "detail"))
+        shown["readiness"] = f"{code}: {detail}" if detail else code
+    return shown
 
 
 def _engine(engine: Mapping[str, Any]) -> str:
     name, status, reason = (str(engine.get(key) or "") for key in ("name", "status", "reason"))
     return name if status == "available" else f"{name} ({status}{': ' + reason if reason else ''})"
+
+
+def _pair(pair: Mapping[str, Any]) -> str:
+    engine, model = (escape(str(pair.get(key)), limit=200) for key in ("engine", "model"))
+    return f"{engine} on {model} (died {pair.get('deaths')} times, tried again in {pair.get('retryInSecs')} s)"
 
 
 def _at_rest(invocation: Invocation) -> Mapping[str, Any]:

@@ -95,6 +95,10 @@ class Config(BaseModel):
     models_quota_gb: OptionalGigabytes = Field(
         None, description="The most that downloaded model files may take, in GB."
     )
+    pinned_models: Names = Field(
+        (),
+        description="Models, by id, that make room for no other: neither their files on disk, nor what is loaded.",
+    )
     models_offline: Flag = Field(False, description="Download no model files: use those that are here.")
     model_mirrors: Mirrors = Field(
         default_factory=dict, description="Hosts of model files, each with what is asked in its place, in this order."

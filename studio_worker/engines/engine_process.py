@@ -157,17 +157,14 @@ class EngineProcess:
             self._process.send(Cancel(run.number))
             self._later(grace_secs, lambda: self._grace_ran_out(run, hangs))
 
-    async def ask(self, question: Callable[[int], Estimate | Unload], *, within_secs: float) -> Up | None:
-        """The answer to a question; None where none comes in time."""
+    async def ask(self, question: Callable[[int], Estimate | Unload]) -> Up | None:
+        """The answer to a question; None where the child ends without one."""
         number = self._number()
         answer: asyncio.Future[Up | None] = self._loop.create_future()
         self._calls[number] = answer
         self._process.send(question(number))
         try:
-            async with asyncio.timeout(within_secs):
-                return await answer
-        except TimeoutError:
-            return None
+            return await answer
         finally:
             self._calls.pop(number, None)
 

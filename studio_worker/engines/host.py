@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -68,7 +68,7 @@ class Host:
         clock: takes the time of a run.
         engine_idle_secs: how long an unused model stays loaded, and an engine's process without jobs stays.
         cancel_grace_secs: how long a cancelled job may take to stop before its engine's process is ended.
-        slots: jobs that may run at once, which share the machine's cores.
+        slots: jobs that may run at once, which share the machine's cores; asked for each job and each process.
         on_death: told on the loop when an engine's process has died or was ended for hanging: the engine's key, the
             model at work (None: no job ran) and what happened.
         on_gone: told on the loop when an engine has let go of its memory, for whatever reason: the engine's key and
@@ -86,7 +86,7 @@ class Host:
         clock: Clock | None = None,
         engine_idle_secs: float = 300.0,
         cancel_grace_secs: float = CANCEL_GRACE_SECS,
-        slots: int = 1,
+        slots: Callable[[], int] = lambda: 1,
         on_death: DeathCallback | None = None,
         on_gone: GoneCallback | None = None,
         devices: Devices | None = None,
@@ -106,7 +106,7 @@ class Host:
         self._processes = ProcessSettings(
             idle_secs=engine_idle_secs,
             cancel_grace_secs=cancel_grace_secs,
-            threads=thread_share(slots, cores),
+            threads=lambda: thread_share(slots(), cores),
             cores=cores,
             on_death=on_death or _unheard,
             on_gone=self._on_gone,
@@ -200,7 +200,11 @@ class Host:
         return bool(found)
 
     async def estimate(self, route: Route, model: ModelFiles) -> Estimate | None:
-        """What the route's engine says that `model` takes once loaded; None where it does not know or answer."""
+        """What the route's engine says that `model` takes once loaded; None where it does not know.
+
+        Raises:
+            EngineError: it did not answer within ten seconds, or could not.
+        """
         if self._is_closed:
             return None
         engine = route.engine

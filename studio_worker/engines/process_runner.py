@@ -22,15 +22,12 @@ from studio_worker.engines.oom_kills import oom_kills
 from studio_worker.engines.output import EngineOutput, check_output
 from studio_worker.engines.restarts import Restarts
 from studio_worker.engines.run_in_child import RunInChild
-from studio_worker.engines.runner import LeftBehind
+from studio_worker.engines.runner import ESTIMATE_SECS, LeftBehind
 from studio_worker.engines.thread_share import VARIABLES, capped
 from studio_worker.engines.working import ChunkCallback
 from studio_worker.errors import EngineError
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
-
-ESTIMATE_SECS = 10.0
-"""How long an engine may take to say what a model needs; the start of its process included."""
 
 EngineKey: TypeAlias = tuple[str, str, int]
 DeathCallback: TypeAlias = Callable[[EngineKey, str | None, str], None]
@@ -47,7 +44,7 @@ class ProcessSettings:
     Attributes:
         idle_secs: how long a process without jobs stays.
         cancel_grace_secs: how long a cancelled job may take to stop before its process is ended.
-        threads: CPU threads where a job names none.
+        threads: CPU threads where a job names none, at this moment.
         cores: CPU threads that a job gets at most.
         on_death: told of each death.
         on_gone: told when nothing is left of a process, whatever ended it.
@@ -58,7 +55,7 @@ class ProcessSettings:
 
     idle_secs: float
     cancel_grace_secs: float
-    threads: int
+    threads: Callable[[], int]
     cores: int
     on_death: DeathCallback
     on_gone: GoneCallback
@@ -99,6 +96,7 @@ class ProcessRunner:
         self._leaving: set[EngineProcess] = set()
         self._idling: asyncio.TimerHandle | None = None
         self._waiting = 0
+        self._asking = 0
         self._running: set[RunInChild] = set()
         self._hanging: dict[str, str] = {}
         self._is_closed = False
@@ -128,25 +126,27 @@ class ProcessRunner:
     async def estimate(self, model: ModelFiles) -> Estimate | None:
         """What the engine says in its child; started for that where it is not there."""
         raw = pack_model(self._as_seen(model))
-        self._waiting += 1
+        self._asking += 1
         try:
             async with asyncio.timeout(ESTIMATE_SECS):
                 process = await self._usable()
-            answer = await process.ask(lambda call: messages.Estimate(call, raw), within_secs=ESTIMATE_SECS)
-        except (EngineError, TimeoutError) as problem:
-            logger.bind(event="engine.estimate", engine=self._name, reason=str(problem)).warning(
-                "An engine cannot say what a model takes"
-            )
-            return None
+                answer = await process.ask(lambda call: messages.Estimate(call, raw))
+        except TimeoutError:
+            raise EngineError(f"engine '{self._name}' did not say within {ESTIMATE_SECS:g} s") from None
         finally:
-            self._waiting -= 1
+            self._asking -= 1
             self._idle()
-        if not isinstance(answer, Estimated) or answer.ram_bytes is None or answer.vram_bytes is None:
+        if not isinstance(answer, Estimated):
+            raise EngineError(f"the process of engine '{self._name}' ended before it had said")
+        if answer.ram_bytes is None or answer.vram_bytes is None:
             return None
         return Estimate(max(answer.ram_bytes, 0), max(answer.vram_bytes, 0))
 
     async def unload(self) -> bool:
-        """End the process unless a job uses it; whether nothing of it is left."""
+        """End the process unless a job uses it; whether nothing of it is left.
+
+        A question that it has been asked does not keep it: whoever asks can ask again.
+        """
         if self._waiting or self._running:
             return False
         self._retire()
@@ -238,7 +238,8 @@ class ProcessRunner:
         if self._idling is not None:
             self._idling.cancel()
             self._idling = None
-        if self._process is not None and not self._waiting and not self._running and not self._is_closed:
+        is_used = self._waiting or self._asking or self._running
+        if self._process is not None and not is_used and not self._is_closed:
             self._idling = asyncio.get_running_loop().call_later(self._settings.idle_secs, self._retire)
 
     def _retire(self) -> None:
@@ -285,12 +286,13 @@ class ProcessRunner:
     def _as_seen(self, model: ModelFiles) -> ModelFiles:
         """The model with the options that the engine sees: its share of the threads, its device by its name there."""
         options = model.options
-        threads = capped(options.threads, self._settings.threads, self._settings.cores)
+        threads = capped(options.threads, self._settings.threads(), self._settings.cores)
         return replace(model, options=replace(options, threads=threads, device=seen_as(options.device)))
 
     def _variables(self) -> dict[str, str]:
         """The child's own device, and its threads where the operator says nothing of them."""
-        threads = {name: str(self._settings.threads) for name in VARIABLES if name not in os.environ}
+        share = str(self._settings.threads())
+        threads = {name: share for name in VARIABLES if name not in os.environ}
         return {**threads, **variables(self._device)}
 
     async def _checked(self, job: EngineJob, done: Done) -> EngineOutput:

@@ -27,6 +27,16 @@ MAX_PAIRS = 1_000
 """Pairs that are remembered: model ids come from outside."""
 
 
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A pair that is left alone, for people: its deaths, and the seconds until it is tried again."""
+
+    engine: str
+    model: str
+    deaths: int
+    secs_left: float
+
+
 @dataclass(slots=True)
 class _Record:
     deaths: list[float]
@@ -74,6 +84,16 @@ class Quarantine:
             f"it is tried again in {max(1, round(left))} s"
         )
 
+    @property
+    def pairs(self) -> tuple[Quarantined, ...]:
+        """What is in quarantine now, the longest there first."""
+        now = self._clock.monotonic()
+        return tuple(
+            Quarantined(engine, model, record.total, round(record.until - now, 1))
+            for (engine, model), record in self._records.items()
+            if record.until > now
+        )
+
     def next_release(self) -> float | None:
         """When, on the clock's monotonic time, the next pair is tried again and the advert changes; None for never."""
         now = self._clock.monotonic()
@@ -82,7 +102,7 @@ class Quarantine:
     def advertised(self, engines: Iterable[EngineDescription]) -> tuple[EngineDescription, ...]:
         """The engines without the models that are in quarantine; for `Routes.build`.
 
-        A kind stays routable by its source while the engine advertises anything at all.
+        A kind stays routable by its source: only an engine that serves no source, and lists nothing else, goes.
         """
         return tuple(self._without_quarantined(engine) for engine in engines)
 
@@ -98,7 +118,8 @@ class Quarantine:
         if not reasons:
             return engine
         models = {kind: tuple(model for model in ids if model not in reasons) for kind, ids in engine.models.items()}
-        if any(models.values()):
+        if engine.sources or any(models.values()):
+            # Other models come with their source, whether or not the engine lists any.
             return replace(engine, models=models)
         return replace(
             engine,

@@ -36,7 +36,8 @@ class RunInChild:
     has_started: bool = False
 
     def heard(self, message: Started | Loaded | Progress | Chunk | Done | Failed) -> bool:
-        """Take a message of this run; whether it has ended. What nobody waits for any more is ignored.
+        """Take a message of this run; whether it has ended. What nobody waits for any more is ignored,
+        but for a model that was loaded.
 
         Raises:
             BrokenFrame: the message carries bytes that cannot be read.
@@ -50,7 +51,8 @@ class RunInChild:
                     watch.taken()
                     if not message.loads:
                         watch.loaded(UNMEASURED)
-            case Loaded() if is_awaited and watch is not None:
+            case Loaded() if watch is not None:
+                # Also where nobody waits for the job any more: its model is in memory, and has to be counted.
                 watch.loaded(_held(message))
             case Progress() if is_awaited:
                 preview = None if message.preview is None else unpack_bytes(message.preview)

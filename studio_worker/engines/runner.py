@@ -16,8 +16,12 @@ from studio_worker.engines.self_report import said
 from studio_worker.engines.threads import Crew
 from studio_worker.engines.warm import WarmModel, loads_models
 from studio_worker.engines.working import ChunkCallback, do_job
+from studio_worker.errors import EngineError
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
+
+ESTIMATE_SECS = 10.0
+"""How long an engine may take to say what a model needs; the start of its process included."""
 
 LeftBehind: TypeAlias = Callable[[str, "Future[Any]"], None]
 """Told of a job's work that goes on in a thread after its call was cancelled."""
@@ -41,7 +45,11 @@ class Runner(Protocol):
         ...
 
     async def estimate(self, model: ModelFiles) -> Estimate | None:
-        """What the engine says that `model` will take; None where it does not know or does not answer."""
+        """What the engine says that `model` will take; None where it does not know.
+
+        Raises:
+            EngineError: it did not answer in time, or could not.
+        """
         ...
 
     async def unload(self, device: str | None = None) -> bool:
@@ -113,9 +121,13 @@ class EngineHolder:
             self._on_unloaded()
 
     async def estimate(self, model: ModelFiles, name: str) -> Estimate | None:
-        """What the engine says; an error there is logged and ends no job."""
+        """What the engine says; an error there is logged, a silence is an EngineError. Neither ends a job."""
+        asking = self._aside.submit(lambda: self.get().estimate(model))
         try:
-            return await asyncio.wrap_future(self._aside.submit(lambda: self.get().estimate(model)))
+            async with asyncio.timeout(ESTIMATE_SECS):
+                return await asyncio.wrap_future(asking)
+        except TimeoutError:
+            raise EngineError(f"engine '{name}' did not say within {ESTIMATE_SECS:g} s") from None
         except Exception as error:  # noqa: BLE001 - an engine's fault that ends no job
             logger.bind(event="engine.estimate", engine=name, reason=said(error)).warning(
                 "An engine cannot say what a model takes"

@@ -13,7 +13,7 @@ from studio_worker.fetch.guard import shown
 from studio_worker.fetch.hop import TRANSIENT
 from studio_worker.fetch.hub_token import remedy
 from studio_worker.fetch.resumable_file import Note
-from studio_worker.fetch.wanted import Wanted
+from studio_worker.fetch.wanted import WantedFile
 from studio_worker.text import escape
 
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII | re.IGNORECASE)
@@ -52,7 +52,8 @@ class Answer:
         validator: a strong ETag or else the date of the last change; empty: none.
         restart: why the part cannot be continued; empty: it can, or there is none.
         is_complete: the part is the whole file.
-        has_end: the body says where it ends, so that a connection that breaks cannot pass for the end.
+        has_end: it is said where the file ends, so that neither a connection that breaks nor the end of a range can
+            pass for it.
     """
 
     start: int = 0
@@ -76,11 +77,14 @@ def read_answer(response: aiohttp.ClientResponse, have: int, note: Note | None =
         found = _RANGE.fullmatch(said.strip())
         if found is None or int(found[1]) != have or int(found[2]) < have:
             return Answer(restart=f"the server sent {escape(said, limit=80)!r} for the bytes from {have:,} on")
-        total = None if found[3] == "*" else int(found[3])
-        if total is None and response.content_length is not None:
-            total = have + response.content_length
-        answer = Answer(have, total, _validator(response))
-        if note is not None and _is_another(note, answer):
+        # With `*` the range ends somewhere, and the file where only an earlier answer has said.
+        known = note.total if note is not None else None
+        total = known if found[3] == "*" else int(found[3])
+        if total is None and (note is None or note.sha256 is None):
+            return Answer(restart="the server does not say where the file ends that it sent a range of")
+        answer = Answer(have, total, _validator(response), has_end=total is not None)
+        is_beyond = total is not None and int(found[2]) >= total
+        if is_beyond or (note is not None and _is_another(note, answer)):
             return Answer(restart="the file on the server is another one than before")
         return answer
     if response.status == 416 and have:
@@ -101,7 +105,7 @@ def _is_another(note: Note, answer: Answer) -> bool:
 
 
 def check_answer(
-    response: aiohttp.ClientResponse, url: URL, answer: Answer, wanted: Wanted, *, has_token: bool
+    response: aiohttp.ClientResponse, url: URL, answer: Answer, wanted: WantedFile, *, has_token: bool
 ) -> None:
     """Refuse an answer whose body is not the file.
 
@@ -133,7 +137,7 @@ def check_answer(
         raise FetchRefused("too-small", _size(url, answer.total, wanted))
 
 
-def _failure(response: aiohttp.ClientResponse, url: URL, wanted: Wanted, *, has_token: bool) -> BadStatus:
+def _failure(response: aiohttp.ClientResponse, url: URL, wanted: WantedFile, *, has_token: bool) -> BadStatus:
     status = response.status
     if status in (401, 403):
         words = remedy(status, url, has_token=has_token)
@@ -146,7 +150,7 @@ def _failure(response: aiohttp.ClientResponse, url: URL, wanted: Wanted, *, has_
     )
 
 
-def _size(url: URL, total: int, wanted: Wanted) -> str:
+def _size(url: URL, total: int, wanted: WantedFile) -> str:
     about = f", the claim names about {wanted.expected:,}" if wanted.expected else ""
     return f"{wanted.what}: {shown(url)} has {total:,} bytes{about}"
 

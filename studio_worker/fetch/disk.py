@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from studio_worker.errors import ModelUnavailable
@@ -35,6 +35,10 @@ class Claim:
         """Nothing more will be written."""
         self._release(self)
 
+    def extended(self, count: int) -> None:
+        """So many more are still to be written."""
+        self.missing_bytes += count
+
 
 class DiskSpace:
     """The room of each disk, less what the downloads of this process still have to write.
@@ -55,28 +59,52 @@ class DiskSpace:
             ModelUnavailable: the disk would be all but full; another worker, or this one later, may have the room.
             OSError: the folder cannot be looked at.
         """
-        there = next(each for each in (folder, *folder.parents) if each.exists())
+        there = _nearest(folder)
         with self._lock:
             claims = self._claims.setdefault(there.stat().st_dev, [])
             claim = Claim(max(missing_bytes, 0), claims.remove)
-            self._check(there, claim.missing_bytes, sum(other.missing_bytes for other in claims), what)
+            self._check(there, claim.missing_bytes, what)
             claims.append(claim)
         return claim
 
-    def check(self, folder: Path, missing_bytes: int, what: str) -> None:
+    def extend(self, claim: Claim, folder: Path, more_bytes: int, what: str) -> None:
+        """Hold the room for `more_bytes` beyond those of `claim`, whose file turns out to be longer. Blocks.
+
+        Raises:
+            ModelUnavailable: as `claim` does; the claim stays as it was.
+            OSError: the folder cannot be looked at.
+        """
+        there = _nearest(folder)
+        with self._lock:
+            self._check(there, more_bytes, what)
+            claim.extended(more_bytes)
+
+    def check(self, folder: Path, missing_bytes: int, what: str, *, freed: Sequence[tuple[Path, int]] = ()) -> None:
         """Refuse what would not fit now, without holding the room. Blocks.
+
+        Args:
+            folder: where it is to lie.
+            missing_bytes: how much of it is not there yet.
+            what: the subject of the sentence.
+            freed: files that will have gone by then, with their bytes; those of another disk free nothing here.
 
         Raises:
             ModelUnavailable: as `claim` does.
             OSError: the folder cannot be looked at.
         """
-        self.claim(folder, missing_bytes, what).release()
+        there = _nearest(folder)
+        device = there.stat().st_dev
+        freed_bytes = sum(size for path, size in freed if _device(path) == device)
+        with self._lock:
+            self._check(there, max(missing_bytes, 0), what, freed_bytes=freed_bytes)
 
-    def _check(self, there: Path, missing_bytes: int, claimed_bytes: int, what: str) -> None:
+    def _check(self, there: Path, missing_bytes: int, what: str, *, freed_bytes: int = 0) -> None:
+        """The rule; with the lock held."""
         if not missing_bytes:
             return
+        claimed_bytes = sum(claim.missing_bytes for claim in self._claims.get(there.stat().st_dev, ()))
         try:
-            free = self._free_bytes(there)
+            free = self._free_bytes(there) + freed_bytes
         except OSError as error:
             logger.bind(event="fetch.disk_unknown", folder=str(there), error=str(error)).warning(
                 "How much room a disk has is not known; the download is tried"
@@ -89,3 +117,15 @@ class DiskSpace:
                 f"not enough disk space for {what}{others}: {need:,} bytes are needed in {there} "
                 f"(a reserve included), {free:,} are free; free some, or set models_root or models_quota_gb"
             )
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the one above it that is there: what is going to hold it."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:
+        return None

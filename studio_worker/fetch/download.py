@@ -22,7 +22,7 @@ from studio_worker.fetch.mirrors import Way, ways
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.transfer import StartOver, Transfer
 from studio_worker.fetch.tries import LONGEST_REST_SECS, Tries
-from studio_worker.fetch.wanted import OnBytes, Wanted
+from studio_worker.fetch.wanted import OnBytes, WantedFile
 from studio_worker.log import logger
 from studio_worker.retry_after import retry_after
 
@@ -35,8 +35,9 @@ NAME_TRIES = 2
 
 GONE = (404, 410)
 
-GAIN_BYTES = 8 * 1024 * 1024
-"""A try that brought this much was no failure of the way as a whole: the count begins anew."""
+GAIN_BYTES = 1024 * 1024
+"""A try that brought this much, or a hundredth of the file, was no failure of the way as a whole: the count begins
+anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Downloader:
         """Whether the operator wants nobody to be asked."""
         return self._settings().is_offline
 
-    async def download(self, wanted: Wanted, on_bytes: OnBytes = lambda done, total: None) -> Downloaded | None:
+    async def download(self, wanted: WantedFile, on_bytes: OnBytes = lambda done, total: None) -> Downloaded | None:
         """Bring `wanted` to its place, or None where something lies there by the time that it is our turn.
 
         Raises:
@@ -136,12 +137,13 @@ class Downloader:
                 f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}"
             ) from error
 
-    async def _tried(self, wanted: Wanted, tell: OnBytes) -> Downloaded | None:
+    async def _tried(self, wanted: WantedFile, tell: OnBytes) -> Downloaded | None:
         tries = Tries(ways(wanted.url, self._settings().mirrors, what=wanted.what), clock=self._clock, rng=self._rng)
+        # The most that there has been: what is lost and comes again, time after time, gets nobody further.
+        most = 0
         while True:
             way = await tries.turn()
             transfer = self._transfer(wanted, tell)
-            before = await off_loop(transfer.part.look)
             try:
                 return await self._whole(wanted, transfer, way)
             except (FetchFailed, FetchRefused) as error:
@@ -151,8 +153,10 @@ class Downloader:
                         raise
                     self._note(wanted, way, error, "A mirror does not have this file")
                     continue
-                gained = await off_loop(transfer.part.look) - before
-                failures = tries.failed(has_gained=gained >= GAIN_BYTES)
+                here, total = await off_loop(transfer.part.progress)
+                enough = min((total or wanted.expected) // 100 or GAIN_BYTES, GAIN_BYTES)
+                failures = tries.failed(has_gained=here - most >= enough)
+                most = max(most, here)
                 is_nameless = isinstance(error.__cause__, aiohttp.ClientConnectorDNSError)
                 if failures >= (min(self._tries, NAME_TRIES) if is_nameless else self._tries):
                     raise FetchFailed(f"{error} (given up after {failures} tries in a row)") from error
@@ -162,12 +166,12 @@ class Downloader:
                 if not isinstance(error, StartOver):
                     tries.pause()
 
-    async def _clear(self, wanted: Wanted, transfer: Transfer, error: FetchFailed | FetchRefused) -> None:
+    async def _clear(self, wanted: WantedFile, transfer: Transfer, error: FetchFailed | FetchRefused) -> None:
         """Drop what came of a file that is gone, where no other address could go on from it."""
         if isinstance(error, BadStatus) and error.status in GONE and wanted.sha256 is None:
             await off_loop(transfer.part.discard)
 
-    async def _whole(self, wanted: Wanted, transfer: Transfer, way: Way) -> Downloaded | None:
+    async def _whole(self, wanted: WantedFile, transfer: Transfer, way: Way) -> Downloaded | None:
         """One try, its hash compared, the file inspected and named; None where something has the name by then."""
         was_here = await off_loop(transfer.part.look)
         begun = self._clock.monotonic()
@@ -199,7 +203,7 @@ class Downloader:
         ).info("Downloaded a model file")
         return Downloaded(size, brought.sha256)
 
-    def _transfer(self, wanted: Wanted, tell: OnBytes) -> Transfer:
+    def _transfer(self, wanted: WantedFile, tell: OnBytes) -> Transfer:
         return Transfer(
             wanted,
             self._guard(),
@@ -213,7 +217,7 @@ class Downloader:
             on_bytes=tell,
         )
 
-    def _note(self, wanted: Wanted, way: Way, error: Exception, sentence: str) -> None:
+    def _note(self, wanted: WantedFile, way: Way, error: Exception, sentence: str) -> None:
         logger.bind(event="fetch.try_failed", file=wanted.dest.name, url=shown(way.url), error=str(error)).warning(
             sentence
         )

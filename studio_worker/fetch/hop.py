@@ -7,6 +7,7 @@ outlives the settings that allowed it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
@@ -79,16 +80,21 @@ class Hop(AbstractResolver):
         )
         return plain_session(connector, timeout, read_bufsize=read_bufsize)
 
-    async def judge_name(self) -> None:
+    async def judge_name(self, limit_secs: float | None) -> None:
         """Judge the addresses of the URL's name where a proxy will make the connection.
 
-        A name that is not known here is the proxy's business: closed networks resolve names there alone.
+        A name that is not known here is the proxy's business: closed networks resolve names there alone. Nor is one
+        whose look-up is not answered in time, as where a firewall drops the question.
+
+        Args:
+            limit_secs: the longest that the look-up may take; None: however long.
 
         Raises:
             FetchRefused: an address breaks a rule.
         """
         try:
-            await self.resolve(self.url.raw_host or "", self.url.port or 0)
+            async with asyncio.timeout(limit_secs):
+                await self.resolve(self.url.raw_host or "", self.url.port or 0)
         except OSError:
             if self.refusal is not None:
                 raise self.refusal from None

@@ -134,8 +134,8 @@ def lock_path(dest: Path) -> Path:
 
 
 def _short(name: str) -> str:
-    """A name that still takes an ending."""
-    if len(name.encode()) <= _MAX_NAME:
+    """A name that still takes an ending. One that is no valid UTF-8 may lie in the folder too."""
+    raw = name.encode(errors="surrogatepass")
+    if len(raw) <= _MAX_NAME:
         return name
-    mark = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{name.encode()[: _MAX_NAME - 17].decode(errors='ignore')}-{mark}"
+    return f"{raw[: _MAX_NAME - 17].decode(errors='ignore')}-{hashlib.sha256(raw).hexdigest()[:16]}"

@@ -16,6 +16,7 @@ from yarl import URL
 
 from studio_worker.errors import FetchFailed, FetchRefused, ModelUnavailable
 from studio_worker.fetch.answer import Answer, check_answer, read_answer
+from studio_worker.fetch.body import next_piece
 from studio_worker.fetch.disk import Claim, DiskSpace
 from studio_worker.fetch.filling import Filling
 from studio_worker.fetch.guard import Guard
@@ -25,11 +26,13 @@ from studio_worker.fetch.mirrors import Way
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.proxies import proxy_for
 from studio_worker.fetch.resumable_file import Note, ResumableFile, source_mark
-from studio_worker.fetch.wanted import OnBytes, Wanted
+from studio_worker.fetch.wanted import OnBytes, WantedFile
 
 READ_BUFFER = 2**18
-"""Bytes that aiohttp may hold of an answer (it takes up to twice as many): what it holds when a connection breaks is
-lost and asked for again, so no more than keeps the hand-overs few."""
+"""Bytes that aiohttp may hold of an answer (it takes up to twice as many): no more than keeps the hand-overs few."""
+
+STEP_BYTES = 8 * 1024 * 1024
+"""Of a body whose length nobody says, the room for so many bytes more is held each time."""
 
 
 class StartOver(FetchFailed):
@@ -67,7 +70,7 @@ class Transfer:
 
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: WantedFile,
         guard: Guard,
         *,
         user_agent: str,
@@ -146,7 +149,7 @@ class Transfer:
         if proxy is None:
             session = hop.open_session(self._timeout, self._tls, read_bufsize=READ_BUFFER)
         else:
-            await hop.judge_name()
+            await hop.judge_name(self._timeout.connect)
             connector = aiohttp.TCPConnector(ssl=self._tls or True, force_close=True)
             session = plain_session(connector, self._timeout, read_bufsize=READ_BUFFER)
         async with session:
@@ -170,11 +173,10 @@ class Transfer:
         total = answer.total
         if total is not None:
             await off_loop(lambda: wanted.announce(total))
-        missing = (total or wanted.expected) - start
         claims: list[Claim] = []
         try:
             # Noted in the thread: a cancellation that comes meanwhile must still give the room back.
-            await off_loop(lambda: claims.append(self._disk.claim(wanted.dest.parent, missing, wanted.what)))
+            await off_loop(lambda: claims.append(self._hold(answer)))
             claim = claims[0]
             if start == 0:
                 note = Note(source_mark(way.url), answer.validator, answer.total, wanted.sha256)
@@ -206,7 +208,7 @@ class Transfer:
         now = asyncio.get_running_loop().time
         begun, start, is_first = now(), filling.size, filling.size == 0
         self._on_bytes(filling.size, answer.total)
-        async for chunk in response.content.iter_any():
+        while chunk := await next_piece(response.content):
             if is_first:
                 wanted.look(chunk)
                 is_first = False
@@ -214,7 +216,26 @@ class Transfer:
                 raise FetchRefused("too-large", f"{wanted.what} is longer than the {most:,} bytes that it should have")
             await filling.put(chunk)
             claim.written(len(chunk))
+            if answer.total is None and not claim.missing_bytes:
+                await off_loop(lambda: self._hold_more(claim, filling.size))
             self._on_bytes(filling.size, answer.total)
             taken = now() - begun
             if taken > self._patience_secs and filling.size - start < MIN_PACE * taken:
                 raise FetchFailed(f"{wanted.what} came slower than {MIN_PACE:,} bytes a second")
+
+    def _hold(self, answer: Answer) -> Claim:
+        """Room for what is missing; of a file whose length nobody says, for one step. Blocks."""
+        wanted, total = self._wanted, answer.total
+        missing = (total or wanted.expected) - answer.start
+        try:
+            return self._disk.claim(wanted.dest.parent, max(missing, STEP_BYTES * (total is None)), wanted.what)
+        except ModelUnavailable:
+            if total is None and not wanted.expected:
+                # Nothing says that the part is worth its room: it may be what has filled the disk.
+                self.part.discard()
+            raise
+
+    def _hold_more(self, claim: Claim, size: int) -> None:
+        """Room for the next step of a body whose length nobody says, or the end of it. Blocks."""
+        self._wanted.grown(size)
+        self._disk.extend(claim, self._wanted.dest.parent, STEP_BYTES, self._wanted.what)

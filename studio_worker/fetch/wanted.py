@@ -12,7 +12,7 @@ OnBytes: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedFile:
     """A file to download.
 
     Attributes:
@@ -24,6 +24,7 @@ class Wanted:
         largest: the most.
         expected: about how many bytes it has, 0 where nobody said.
         announce: told how long the whole file is, where the server says so, before its bytes come; blocks; raises.
+        grown: told now and then how long the file has become, where no server says how long it is; blocks; raises.
         look: judges its first bytes as soon as they are here; raises.
         inspect: judges the whole file before it gets its name; blocks; raises.
     """
@@ -36,5 +37,6 @@ class Wanted:
     largest: int = 2**40
     expected: int = 0
     announce: Callable[[int], None] = field(default=lambda total: None)
+    grown: Callable[[int], object] = field(default=lambda size: None)
     look: Callable[[bytes], None] = field(default=lambda head: None)
     inspect: Callable[[Path], None] = field(default=lambda path: None)

@@ -21,7 +21,7 @@ from studio_worker.engines.devices import Device, Devices
 from studio_worker.engines.job_watch import Held
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.router import Route
-from studio_worker.errors import OutOfMemory
+from studio_worker.errors import EngineError, OutOfMemory
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
 from studio_worker.models.identity import ModelMark, mark_of
@@ -42,7 +42,11 @@ class EngineMemory(Protocol):
     """What admission asks of the engine host."""
 
     async def estimate(self, route: Route, model: ModelFiles) -> Estimate | None:
-        """Bytes that the model takes once loaded, None where the engine doesn't say."""
+        """Bytes that the model takes once loaded, None where the engine doesn't know.
+
+        Raises:
+            EngineError: it did not answer in time, or could not.
+        """
         ...
 
     async def unload(self, engine: EngineKey, device: str | None = None) -> bool:
@@ -128,7 +132,7 @@ class Admission:
         return bool(model.files) or (may_use_gpu and bool(self._devices.gpus))
 
     async def _estimate(self, route: Route, model: ModelFiles, mark: ModelMark) -> Estimate | None:
-        """What the engine says of a model, asked once; it is not asked about one without files."""
+        """What the engine says of a model, asked until it answers; it is not asked about one without files."""
         if not model.files:
             return None
         known = f"{route.engine.key} {mark.identity}"
@@ -137,7 +141,14 @@ class Admission:
             first = next(iter(self._devices.named(named)), None) if named is not None else None
             device = named if first is None else first.id
             asked = replace(model, options=replace(model.options, device=device))
-            self._said[known] = await self._host.estimate(route, asked)
+            try:
+                self._said[known] = await self._host.estimate(route, asked)
+            except EngineError as problem:
+                # Not an answer: the next job asks again.
+                logger.bind(event="engine.estimate", engine=route.engine.name, reason=str(problem)).warning(
+                    "An engine did not say what a model takes"
+                )
+                return None
             if len(self._said) > MAX_KNOWN:
                 self._said.popitem(last=False)
         self._said.move_to_end(known)

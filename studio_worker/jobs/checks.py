@@ -29,7 +29,7 @@ QUICK_BYTES = 64 * 1024
 """What is looked at in about a tenth of a millisecond, a picture once unpacked."""
 
 QUICK_STORED_BYTES = 2 * 1024 * 1024
-"""A picture that was never packed is looked at ten times as fast; a thread would take longer to begin."""
+"""Of a picture that was never packed there is nothing to inflate: a mebibyte takes half a millisecond at most."""
 
 _PICTURES = frozenset({"png", "webp", "gif", "jpg"})
 _EXTS = {

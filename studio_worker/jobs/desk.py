@@ -1,7 +1,8 @@
 """Where offers are taken or refused: synchronous, without a lock, an await or a look at a disk.
 
 The order of the questions is the contract's (protocol sections 3 and 5): a job of our own is adopted before anybody
-asks whether there is room, and busy and paused are looked at before the claim's fields.
+asks whether there is room, and busy and paused are looked at before the claim's fields. An offer whose model files are
+not known to be here keeps its seat in `weighing` until somebody has looked at the disk for it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from studio_worker.jobs.plan import LocalOrder, Plan, draw
 from studio_worker.jobs.results import Artifact, Entry
 from studio_worker.jobs.seats import Seat, Seats
 from studio_worker.jobs.ticket import JobSnapshot, Ticket
+from studio_worker.jobs.weighing import Answers, RoomStore, Weighed, Weighing
 from studio_worker.log import logger
 from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.frames import MAX_JOB_REF, Offer, RejectCode
@@ -56,6 +58,7 @@ class Desk:
         execution: runs a ticket.
         delivery: knows what is kept.
         journal: told of each accepted job.
+        store: knows whether the model files of an offer would fit.
         chronicle: told what happens.
         start: starts a task that somebody owns.
         quarantine: knows which engines are not to run which models now.
@@ -71,6 +74,7 @@ class Desk:
         execution: Execution,
         delivery: Delivery,
         journal: Journal,
+        store: RoomStore,
         chronicle: Chronicle,
         start: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
         quarantine: Quarantine,
@@ -93,6 +97,8 @@ class Desk:
         self._is_paused = False
         self._is_closed = False
         self._moved = asyncio.Event()
+        answers = Answers(self._closed_for, self._begin, self._reject, self._refuse)
+        self._weighing = Weighing(store, answers, start=start, ended=self._moved.set)
 
     @property
     def is_paused(self) -> bool:
@@ -107,7 +113,7 @@ class Desk:
     @property
     def takes_jobs(self) -> bool:
         """Whether an offer would be taken, were there a seat."""
-        return not (self._is_paused or self._is_closed or self.trouble)
+        return self._closed_for() is None
 
     @property
     def trouble(self) -> Trouble | None:
@@ -154,7 +160,7 @@ class Desk:
             link.fail(JobCancelled("the worker is stopping", retryable=True))
             return
         try:
-            if order.job_id in self._tickets or order.job_id in self._waiting:
+            if order.job_id in self._tickets or order.job_id in self._waiting or order.job_id in self._weighing:
                 raise BadClaim("jobId", f"{order.job_id!r} is in use by another job")
             plan = self._drawn(order)
         except JobError as error:
@@ -178,6 +184,8 @@ class Desk:
         if self._waiting.end(job_id, cancellation):
             self._moved.set()
             return True
+        if self._weighing.cancel(job_id, cancellation):
+            return True
         ticket = self._tickets.get(job_id)
         return ticket is not None and ticket.cancel(cancellation)
 
@@ -196,8 +204,8 @@ class Desk:
         self._moved.set()
 
     async def drained(self) -> None:
-        """Return once no job runs or waits for a seat; results may still be on their way."""
-        while self._tickets or self._waiting:
+        """Return once no job runs or waits for a seat or an answer; results may still be on their way."""
+        while self._tickets or self._waiting or self._weighing:
             self._moved.clear()
             await self._moved.wait()
 
@@ -218,19 +226,28 @@ class Desk:
                 ticket.link = link
                 self._chronicle.offered(job_id, "it runs here already, adopted")
             return True
+        if job_id in self._weighing:
+            if not self._weighing.adopt(job_id, mark, link):
+                self._reject(job_id, link, "another task of this id waits for its answer", RejectCode.BUSY)
+            return True
         if self._delivery.adopt(job_id, mark, link):
             self._chronicle.offered(job_id, "its result is here already, adopted")
             return True
         return False
 
+    def _closed_for(self) -> str | None:
+        """Why no offer is taken at this moment; None: offers are taken."""
+        if self._is_closed:
+            return "the worker is stopping"
+        if self._is_paused:
+            return "the worker is paused"
+        trouble = self.trouble
+        return None if trouble is None else f"{trouble.code}: {trouble.detail}"
+
     def _take_anew(self, offer: Offer, mark: Fingerprint, link: Link) -> None:
         job_id = offer.job_id
-        if self._is_closed or self._is_paused:
-            why = "the worker is stopping" if self._is_closed else "the worker is paused"
+        if (why := self._closed_for()) is not None:
             self._reject(job_id, link, why, RejectCode.PAUSED)
-            return
-        if (trouble := self.trouble) is not None:
-            self._reject(job_id, link, f"{trouble.code}: {trouble.detail}", RejectCode.PAUSED)
             return
         if self._delivery.pending >= self._seats.slots(has_capacity=link.has_capacity) + EXTRA_DELIVERIES:
             self._reject(job_id, link, "too many results wait for their delivery", RejectCode.BUSY)
@@ -239,11 +256,13 @@ class Desk:
         if seat is None:
             self._reject(job_id, link, "the worker is busy", RejectCode.BUSY)
             return
-        self._chronicle.offered(job_id, "taken")
         try:
             plan = self._drawn(offer.claim)
             if (reason := self._journal.refusal(job_id, mark)) is not None:
                 raise EngineError(reason, retryable=False)
+            if self._weighing.wants(plan):
+                self._weighing.begin(Weighed(plan, link, seat, mark))
+                return
             self._begin(plan, link, seat, mark)
         except JobError as error:
             seat.leave()
@@ -274,6 +293,7 @@ class Desk:
             origin=plan.origin,
         )
         if plan.origin == "studio":
+            self._chronicle.offered(plan.job_id, "taken")
             self._journal.accept(entry)
         try:
             link.accept()
@@ -317,6 +337,7 @@ class Desk:
 
     def _refuse(self, job_id: str, link: Link, error: JobError) -> None:
         """Accept and fail: the claim cannot be run."""
+        self._chronicle.offered(job_id, "taken")
         link.accept()
         self._chronicle.accepted(job_id, None)
         tell_failure(link, error, job_id)

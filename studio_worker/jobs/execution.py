@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,7 +139,7 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - any error of a job ends this job, and no other
             on_end(ticket)
             self.report(ticket, error)
-            await self._host.settled(ticket.job_id)
+            await self._settled(ticket)
         else:
             if ticket.plan.origin == "local" and ticket.work_dir is not None:
                 # A caller may look at once whether its files are gone; a studio can't.
@@ -168,6 +169,14 @@ class Execution:
         if isinstance(problem, JobCancelled):
             outcome = replace(outcome, status="cancelled")
         self._host.job_finished(ticket.plan.info, outcome)
+
+    async def _settled(self, ticket: Ticket) -> None:
+        """Wait until the engine of a failed job has let go; only then is its room another job's."""
+        try:
+            await self._host.settled(ticket.job_id)
+        finally:
+            if ticket.room is not None:
+                await ticket.room.aclose()
 
     async def _worked(self, ticket: Ticket, work: asyncio.Task[Artifact]) -> Artifact:
         """What the work task made. A cancel of the work becomes its reason; one of this task goes on up."""
@@ -210,7 +219,7 @@ class Execution:
             on_progress=relay,
             on_chunk=ticket.link.on_chunk,
         )
-        output = await (self._host.run(call) if plan.is_light else self._run_within_limits(call))
+        output = await (self._host.run(call) if plan.is_light else self._run_within_limits(ticket, call))
         if isinstance(output.result, (LlmResult, TranscriptResult)) and plan.origin == "studio":
             # No studio is told the meta of a JSON result.
             return inspect_json(plan.kind, output.result, {})
@@ -219,14 +228,21 @@ class Execution:
             return inspect(plan.task, output.result, meta, inputs)
         return await asyncio.to_thread(inspect, plan.task, output.result, meta, inputs)
 
-    async def _run_within_limits(self, call: EngineCall) -> EngineOutput:
+    async def _run_within_limits(self, ticket: Ticket, call: EngineCall) -> EngineOutput:
         """Run where there is room for the model, and end what hangs; what is slow goes on."""
         route = call.route
-        async with self._admission.room(route, call.model) as room:
+        async with AsyncExitStack() as held:
+            room = await held.enter_async_context(self._admission.room(route, call.model))
             stages = StageWatch(self._limits, self._clock, model_bytes=room.size_bytes)
             with StageTimer(stages, self._clock, lambda late: self._host.end_job(call.job_id, str(late))) as timer:
                 watch = RunWatch(timer, room.loaded, call.on_progress)
-                output = await self._host.run(replace(call, model=room.model, on_progress=watch.progress, watch=watch))
+                call = replace(call, model=room.model, on_progress=watch.progress, watch=watch)
+                try:
+                    output = await self._host.run(call)
+                except BaseException:
+                    # The call is over; the engine may be at it still, with the memory and the device of this room.
+                    ticket.room = held.pop_all()
+                    raise
         self._quarantine.succeeded(route.engine.name, route.model)
         return output
 

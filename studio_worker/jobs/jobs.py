@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from studio_worker.clock import Clock
 from studio_worker.engines.host import Host
@@ -23,8 +23,13 @@ from studio_worker.jobs.journal import Journal
 from studio_worker.jobs.progress import INTERVAL_SECS
 from studio_worker.jobs.retrying import Uploads
 from studio_worker.jobs.stage_limits import StageLimits
+from studio_worker.jobs.weighing import RoomStore
 from studio_worker.jobs.work_dirs import WorkDirs
 from studio_worker.log import LogSink, logger
+
+
+class JobStore(ModelStore, RoomStore, Protocol):
+    """What jobs ask of the model store: room before they are accepted, and their files afterwards."""
 
 
 class Jobs:
@@ -61,7 +66,7 @@ class Jobs:
         settings: Callable[[], DeskSettings],
         routes: Callable[[], Routes],
         host: Host,
-        store: ModelStore,
+        store: JobStore,
         fetcher: InputFetcher,
         journal: Journal,
         upload: Uploads,
@@ -112,6 +117,7 @@ class Jobs:
             execution=execution,
             delivery=self.delivery,
             journal=journal,
+            store=store,
             chronicle=chronicle,
             start=self._start,
             quarantine=quarantine,

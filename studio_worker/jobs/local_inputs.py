@@ -6,7 +6,9 @@ import asyncio
 import os
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,6 +71,7 @@ async def copy_in(path: Path, dest: Path, *, limit_bytes: int, what: str) -> Non
 
     Raises:
         BadInput: it cannot be read, is no regular file, or is too large.
+        OSError: the copy cannot be written.
     """
     is_over = threading.Event()
     copying = asyncio.ensure_future(asyncio.to_thread(_copy, path, dest, limit_bytes, what, is_over))
@@ -82,14 +85,25 @@ async def copy_in(path: Path, dest: Path, *, limit_bytes: int, what: str) -> Non
 
 
 def _copy(path: Path, dest: Path, limit_bytes: int, what: str, is_over: threading.Event) -> None:
-    try:
-        with _opened(path) as file, dest.open("xb") as copy:
+    """Trouble with the copy is the worker's own: an OSError. Trouble with the caller's file is the caller's."""
+    with closing(_chunks(path, what)) as chunks:
+        first = next(chunks, b"")
+        with dest.open("xb") as copy:
             size = 0
-            while not is_over.is_set() and (data := file.read(CHUNK_BYTES)):
+            for data in chain([first], chunks):
                 size += len(data)
                 if size > limit_bytes:
                     raise BadInput(f"{what}: {path} is larger than {limit_bytes:,} bytes")
                 copy.write(data)
+                if is_over.is_set():
+                    return
+
+
+def _chunks(path: Path, what: str) -> Generator[bytes, None, None]:
+    try:
+        with _opened(path) as file:
+            while data := file.read(CHUNK_BYTES):
+                yield data
     except (OSError, ValueError) as error:
         raise BadInput(f"{what}: {path} cannot be used: {reason(error)}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,7 @@ class Ticket:
         work: the task that does the work; None before it has begun.
         cancellation: why the work was ended, where somebody asked for it.
         work_dir: the job's private folder, from its making until its removal is somebody else's.
+        room: the memory and the device of a job that failed, to be closed once its engine has let go of them.
         latest: the latest progress.
         is_ended: whether its end was told, or handed to the delivery.
     """
@@ -52,6 +54,7 @@ class Ticket:
     work: asyncio.Task[object] | None = None
     cancellation: JobCancelled | None = None
     work_dir: Path | None = None
+    room: AsyncExitStack | None = None
     latest: JobProgress | None = None
     is_ended: bool = False
 

@@ -10,7 +10,9 @@ from studio_worker.version import __version__
 
 
 def daemon_routes(control: DaemonControl) -> list[web.RouteDef]:
-    """``/healthz``, ``/daemon/status``, ``/daemon/pause`` and ``/daemon/resume``.
+    """``/healthz``, ``/readyz``, ``/daemon/status``, ``/daemon/pause`` and ``/daemon/resume``.
+
+    The first says that the worker lives, the second whether it would take a job: 200, or 503 with a code.
 
     Args:
         control: the worker.
@@ -18,6 +20,12 @@ def daemon_routes(control: DaemonControl) -> list[web.RouteDef]:
 
     async def healthz(_: web.Request) -> web.Response:
         return json_answer({"ok": True, "status": "live", "version": __version__})
+
+    async def readyz(_: web.Request) -> web.Response:
+        readiness = control.readiness()
+        # Without its detail: this route wants no token, and a detail may name a folder.
+        answer = {"ready": readiness.is_ready, "code": readiness.code}
+        return json_answer(answer, status=200 if readiness.is_ready else 503)
 
     async def status(_: web.Request) -> web.Response:
         return json_answer(dict(control.status()))
@@ -32,6 +40,7 @@ def daemon_routes(control: DaemonControl) -> list[web.RouteDef]:
 
     return [
         web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
         web.get("/daemon/status", status),
         web.post("/daemon/pause", pause),
         web.post("/daemon/resume", resume),

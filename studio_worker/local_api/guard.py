@@ -3,7 +3,7 @@
 Threat: a web page that the operator visits can send requests to loopback, under another Host (DNS rebinding) or with
 its own Origin; another user of the machine can connect too. Promise: in this order a request must be meant for
 loopback (Host), come from no foreign page (Origin), and carry this start's token, which only the owner can read from
-the discovery file. ``/healthz`` tells nothing worth a token and needs a loopback Host alone.
+the discovery file. ``/healthz`` and ``/readyz`` tell nothing worth a token and need a loopback Host alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 from studio_worker.local_api.answers import error_answer
 from studio_worker.log import logger
 
-OPEN_PATHS = frozenset({"/healthz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 MAX_BODY_BYTES = 1_048_576
 
 _LOOPBACK = r"(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?"

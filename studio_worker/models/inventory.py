@@ -5,17 +5,18 @@ The folders that are looked into are those that `places.folders` names: flat, a 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from studio_worker.fetch.resumable_file import ResumableFile, lock_path
+from studio_worker.models.holds import is_held
 from studio_worker.models.ledger import Ledger, Record, Seen
+from studio_worker.models.path_keys import place_of
 from studio_worker.models.quota import owned
 from studio_worker.models.shelf import look
 
@@ -51,6 +52,7 @@ class Item:
         record: what is remembered of the very file; None: nothing, or of another one that had this name.
         known: the hash that the file should have, also where the file has changed since; None: not known.
         is_used: whether a job uses it now.
+        is_pinned: whether it is a file, or a part of one, of a model that the operator has pinned.
         problem: why it is broken.
     """
 
@@ -63,6 +65,7 @@ class Item:
     record: Record | None = None
     known: str | None = None
     is_used: bool = False
+    is_pinned: bool = False
     problem: str = ""
 
     @property
@@ -81,20 +84,28 @@ class Item:
         return Seen(self.path, self.size, self.mtime_ns)
 
 
-def take_stock(root: Path, ledger: Ledger) -> list[Item]:
+def take_stock(root: Path, ledger: Ledger, *, pinned: Collection[str] = ()) -> list[Item]:
     """Everything on the shelf, by name; downloads that lie below another models folder of before come last. Blocks.
+
+    Args:
+        root: the models folder.
+        ledger: what is remembered.
+        pinned: the models that the operator has pinned.
 
     Raises:
         OSError: the models folder cannot be read; one that is not there is empty.
     """
-    used = frozenset(os.path.realpath(path) for path in ledger.in_use())
+    used = frozenset(place_of(path) for path in ledger.in_use())
+    fixed = frozenset(place_of(path) for path in ledger.files_of(pinned))
     records = {record.path: record for record in ledger.records()}
     expected = ledger.expected()
 
     def item(path: Path, name: str) -> Item:
         record = records.get(path)
         known = expected.get(path) or (record.sha256 if record is not None else None)
-        return _item(path, name, record, known, is_used=os.path.realpath(path) in used)
+        place = place_of(path if not name.endswith(PART) else whole(path))
+        found = _item(path, name, record, known, is_used=place in used)
+        return replace(found, is_pinned=place in fixed)
 
     found = sorted((item(path, _name(path, root)) for path in _paths(root)), key=lambda item: item.name)
     here = {item.path for item in found}
@@ -177,7 +188,7 @@ def _item(path: Path, name: str, record: Record | None, known: str | None, *, is
         mtime_ns=seen.mtime_ns,
         record=record if record is not None and record.is_of(seen) else None,
         known=known,
-        is_used=is_used,
+        is_used=is_used or is_held(path),
     )
 
 

@@ -23,7 +23,8 @@ def link_folder(root: Path, model: str, files: Mapping[str, Path]) -> Path:
     Raises:
         OSError: it cannot be made.
     """
-    mark = sha256("\n".join(f"{name}\0{path}" for name, path in sorted(files.items())).encode()).hexdigest()[:16]
+    text = "\n".join(f"{name}\0{path}" for name, path in sorted(files.items()))
+    mark = sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
     folder = root / f"{sanitised(model)[:100]}-{mark}"
     make_private_folder(folder)
     for name, path in files.items():

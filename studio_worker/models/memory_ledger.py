@@ -6,7 +6,7 @@ All of it is arithmetic on one thread; nothing waits and nothing is loaded here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -27,7 +27,7 @@ class Need:
     """What a job needs loaded.
 
     Attributes:
-        key: what makes two loads the same: model, files and options. Whoever asks makes it up.
+        key: what makes two loads the same: ``<model id>#<what tells loads of it apart>``. Whoever asks makes it up.
         engine: the engine's name, for sentences.
         device: where it is to run: ``cpu``, ``cuda:0`` ….
         ram_bytes: RAM that it takes once loaded.
@@ -49,6 +49,11 @@ class Need:
             raise ValueError(f"the need of {self.key!r} is negative: {self.ram_bytes} and {self.vram_bytes} bytes")
         if not 0 <= self.reload_secs < math.inf:
             raise ValueError(f"the reload cost of {self.key!r} is no number of seconds: {self.reload_secs}")
+
+    @property
+    def model(self) -> str:
+        """The id of the model."""
+        return self.key.rpartition("#")[0] or self.key
 
     @property
     def memory(self) -> Memory:
@@ -118,15 +123,19 @@ def total(parts: Iterable[Memory]) -> dict[str, int]:
     return found
 
 
-class Ledger:
+class MemoryLedger:
     """The entries by key, and the questions about their memory.
 
     Attributes:
         entries: what is loaded or about to be.
+
+    Args:
+        pinned: the ids of the models of this moment that make room for nobody.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pinned: Callable[[], Collection[str]] = tuple) -> None:
         self.entries: dict[str, Entry] = {}
+        self._pinned = pinned
 
     def charged(self) -> Iterator[Entry]:
         """The entries that count; one that makes room for another counts with that one."""
@@ -138,20 +147,25 @@ class Ledger:
         used = total(entry.charge for entry in self.charged())
         return {name: budget.get(name, 0) - used.get(name, 0) for name in {*budget, *used}}
 
-    def short(self, memory: Memory, budget: Memory, reserved: Memory) -> set[str]:
-        """The devices of which `memory` would get too little even if every idle model made room."""
-        held = total((reserved, *(entry.charge for entry in self.charged() if not entry.is_idle)))
+    def short(self, memory: Memory, budget: Memory, reserved: Memory, *, model: str | None = None) -> set[str]:
+        """The devices of which `memory` would get too little even if every idle model made room that may."""
+        stay = (entry for entry in self.charged() if not entry.is_idle or self._is_fixed(entry, model))
+        held = total((reserved, *(entry.charge for entry in stay)))
         return {name for name, size in memory.items() if size + held.get(name, 0) > budget.get(name, 0)}
 
-    def never(self, memory: Memory, budget: Memory) -> set[str]:
-        """The devices of which `memory` would get too little even if all other models went."""
-        return {name for name, size in memory.items() if size > budget.get(name, 0)}
+    def never(self, memory: Memory, budget: Memory, *, model: str | None = None) -> set[str]:
+        """The devices of which `memory` would get too little even if all other models went but the pinned ones."""
+        fixed = (entry for entry in self.charged() if self._is_fixed(entry, model))
+        held = total(entry.memory for entry in fixed if not entry.is_leaving and not entry.is_gone)
+        return {name for name, size in memory.items() if size + held.get(name, 0) > budget.get(name, 0)}
 
-    def victims(self, memory: Memory, budget: Memory, reserved: Memory, now: float) -> list[str]:
+    def victims(
+        self, memory: Memory, budget: Memory, reserved: Memory, now: float, *, model: str | None = None
+    ) -> list[str]:
         """The idle models that make room for `memory`, the first to go first; all that there are if that is too few.
 
-        Chosen by idle time over reload cost; one that turns out not to be needed, since a later one is so large,
-        is spared.
+        Never a pinned one, unless it is an earlier load of the very `model`. Chosen by idle time over reload cost; one
+        that turns out not to be needed, since a later one is so large, is spared.
         """
         free = self.free(budget)
         lacking = {
@@ -160,7 +174,7 @@ class Ledger:
             if size + reserved.get(name, 0) > free.get(name, 0)
         }
         ranked = sorted(
-            (entry for entry in self.charged() if entry.is_idle),
+            (entry for entry in self.charged() if entry.is_idle and not self._is_fixed(entry, model)),
             key=lambda entry: (-entry.worth_unloading(now), entry.last_used, entry.need.key),
         )
         chosen: list[Entry] = []
@@ -181,17 +195,24 @@ class Ledger:
         free = self.free(budget)
         parts = []
         for name in sorted(names):
-            held = [self._held(entry, name) for entry in self.charged() if entry.charge.get(name)]
+            held = ", ".join(self._held(entry, name) for entry in self.charged() if entry.charge.get(name)) or "nobody"
+            if name == need.place:
+                parts.append(f"its engine's process holds one model at a time, and keeps {held}")
+                continue
             parts.append(
                 f"needs {gib(memory[name])} of {name}, {gib(max(0, free.get(name, 0)))} of {gib(budget.get(name, 0))} "
-                f"free, held by {', '.join(held) or 'nobody'}"
+                f"free, held by {held}"
             )
         return f"model '{escape(need.key, limit=200)}' of engine '{need.engine}' does not fit: " + "; ".join(parts)
 
-    @staticmethod
-    def _held(entry: Entry, name: str) -> str:
-        state = "in use" if entry.users else "idle"
-        return f"'{escape(entry.need.key, limit=200)}' ({gib(entry.charge[name])}, {state})"
+    def _is_fixed(self, entry: Entry, model: str | None) -> bool:
+        """Whether a model is pinned, and so makes room for nobody but another load of the same one."""
+        return entry.need.model != model and entry.need.model in self._pinned()
+
+    def _held(self, entry: Entry, name: str) -> str:
+        words = ["in use" if entry.users else "idle"] + ["pinned"] * self._is_fixed(entry, None)
+        size = "" if name == entry.need.place else f"{gib(entry.charge[name])}, "
+        return f"'{escape(entry.need.key, limit=200)}' ({size}{', '.join(words)})"
 
 
 def gib(size: int) -> str:

@@ -9,21 +9,36 @@ from pathlib import Path
 
 from studio_worker.errors import ModelUnavailable
 from studio_worker.log import logger
+from studio_worker.models.holds import is_held
 from studio_worker.models.ledger import Ledger, Record, Seen
+from studio_worker.models.path_keys import place_of
 from studio_worker.models.shelf import look
 
 
 class Quota:
-    """Keeps the worker's own files, and what is on its way, within the bound of the moment. All but `end` block.
+    """Keeps the worker's own files, and what is on its way, within the bound of the moment.
+
+    All methods but `end` and `is_coming` block.
 
     Args:
         ledger: the memory.
         quota_bytes: the most that the worker's own files may take at this moment; None: no limit.
+        pinned: the models of this moment whose files stay.
+        removed: told of each file that made room.
     """
 
-    def __init__(self, ledger: Ledger, quota_bytes: Callable[[], int | None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        quota_bytes: Callable[[], int | None],
+        *,
+        pinned: Callable[[], Collection[str]] = tuple,
+        removed: Callable[[Path], None] = lambda path: None,
+    ) -> None:
         self._ledger = ledger
         self._quota_bytes = quota_bytes
+        self._pinned = pinned
+        self._removed = removed
         self._evicting = threading.Lock()
         self._counting = threading.Lock()
         self._incoming: dict[Path, int] = {}
@@ -43,6 +58,10 @@ class Quota:
         except ModelUnavailable:
             self.end((dest,))
             raise
+
+    def is_coming(self, dest: Path) -> bool:
+        """Whether the file is on its way, so that its room is spoken for. Does not block."""
+        return dest in self._incoming
 
     def announce(self, dest: Path, total_bytes: int) -> None:
         """How long a file on its way really is.
@@ -72,6 +91,23 @@ class Quota:
                     del self._waiting[dest]
                     self._incoming.pop(dest, None)
 
+    def freed_by(self, incoming_bytes: int, *, keep: Collection[Path] = ()) -> list[Record]:
+        """The files that would go if so many bytes more were on their way. Removes nothing.
+
+        Args:
+            incoming_bytes: how many.
+            keep: files that must stay.
+
+        Raises:
+            ModelUnavailable: they do not fit, whatever goes.
+        """
+        quota = self._quota_bytes()
+        if quota is None:
+            return []
+        with self._counting:
+            incoming = sum(self._incoming.values()) + incoming_bytes
+        return to_evict(self._ledger, quota, incoming=incoming, keep=keep, pinned=self._pinned())
+
     def _make_room(self, keep: Collection[Path] = ()) -> None:
         quota = self._quota_bytes()
         if quota is None:
@@ -79,20 +115,51 @@ class Quota:
         with self._evicting:
             with self._counting:
                 incoming = sum(self._incoming.values())
-            try:
-                for record in to_evict(self._ledger, quota, incoming=incoming, keep=keep):
-                    evict(self._ledger, record, "quota")
-            except OSError as error:
-                raise ModelUnavailable(f"models_quota_gb: a file cannot be removed: {error}") from error
+            stays: set[Path] = set(keep)
+            refused: list[OSError] = []
+            while True:
+                try:
+                    chosen = to_evict(self._ledger, quota, incoming=incoming, keep=stays, pinned=self._pinned())
+                except ModelUnavailable:
+                    if not refused:
+                        raise
+                    raise ModelUnavailable(f"models_quota_gb: a file cannot be removed: {refused[0]}") from refused[0]
+                left = next((record for record in chosen if not self._is_evicted(record, refused)), None)
+                if left is None:
+                    return
+                # Somebody uses it by now, or the disk keeps it: others are chosen in its place.
+                stays.add(left.path)
+
+    def _is_evicted(self, record: Record, refused: list[OSError]) -> bool:
+        """Remove a file; whether it is gone. What the disk says against it goes into `refused`."""
+        try:
+            is_gone = evict(self._ledger, record, "quota")
+        except OSError as error:
+            refused.append(error)
+            return False
+        if is_gone:
+            self._removed(record.path)
+        return is_gone
 
 
 def owned(ledger: Ledger) -> list[Record]:
-    """The worker's own files that are still what they were, least recently used first. Blocks."""
+    """The worker's own files that are still what they were, least recently used first. Blocks.
+
+    One that is remembered by two of its paths counts once, with its last use.
+    """
     found = [record for record in ledger.records() if record.is_owned and _is_still(record)]
-    return sorted(found, key=lambda record: (record.last_used or 0.0, str(record.path)))
+    by_place = {place_of(record.path): record for record in sorted(found, key=_age)}
+    return sorted(by_place.values(), key=_age)
 
 
-def to_evict(ledger: Ledger, quota_bytes: int, *, incoming: int = 0, keep: Collection[Path] = ()) -> list[Record]:
+def to_evict(
+    ledger: Ledger,
+    quota_bytes: int,
+    *,
+    incoming: int = 0,
+    keep: Collection[Path] = (),
+    pinned: Collection[str] = (),
+) -> list[Record]:
     """The files that must go so that `incoming` bytes more fit into the quota. Blocks; removes nothing.
 
     Args:
@@ -100,18 +167,21 @@ def to_evict(ledger: Ledger, quota_bytes: int, *, incoming: int = 0, keep: Colle
         quota_bytes: the most that the worker's own files may take.
         incoming: bytes that are on their way.
         keep: files that must stay; those in use stay anyway.
+        pinned: models whose files must stay.
 
     Raises:
         ModelUnavailable: what may go is not enough.
     """
     files = owned(ledger)
     excess = sum(record.size for record in files) + incoming - quota_bytes
-    fixed = {*keep, *ledger.in_use()}
+    if excess <= 0:
+        return []
+    fixed = {place_of(path) for path in (*keep, *ledger.in_use(), *ledger.files_of(pinned))}
     chosen: list[Record] = []
     for record in files:
         if excess <= 0:
             break
-        if record.path not in fixed:
+        if place_of(record.path) not in fixed and not is_held(record.path):
             chosen.append(record)
             excess -= record.size
     if excess > 0 and incoming:
@@ -138,6 +208,10 @@ def evict(ledger: Ledger, record: Record, why: str) -> bool:
 def log_removal(path: Path, size: int, why: str) -> None:
     """Leave the one line that tells of a model file's end, whoever removed it."""
     logger.bind(event="models.removed", file=path.name, size=size, why=why).info("Removed a model file")
+
+
+def _age(record: Record) -> tuple[float, str]:
+    return record.last_used or 0.0, str(record.path)
 
 
 def _is_still(record: Record) -> bool:

@@ -53,7 +53,7 @@ def choose(
 ) -> list[Victim]:
     """What would be removed, in the order in which it would go. Blocks; removes nothing.
 
-    Complete files go only where the worker has downloaded them itself and nobody uses them.
+    Complete files go only where the worker has downloaded them itself, nobody uses them and no pinned model has.
 
     Args:
         items: what lies on the shelf.
@@ -65,17 +65,19 @@ def choose(
     """
     chosen: dict[str, Victim] = {}
     if partial:
-        ours = (item for item in items if item.state is State.PARTIAL and _is_our_part(item.path))
+        left = (item for item in items if item.state is State.PARTIAL and not item.is_pinned)
+        ours = (item for item in left if _is_our_part(item.path))
         chosen |= {item.name: Victim(item, "partial") for item in ours}
     if unused_days is not None:
         longest = unused_days * DAY_SECS
-        idle = [item for item in items if item.is_owned and not item.is_used and now - last_used(item) >= longest]
+        free = [item for item in items if item.is_owned and not item.is_used and not item.is_pinned]
+        idle = [item for item in free if now - last_used(item) >= longest]
         chosen |= {item.name: Victim(item, "unused") for item in sorted(idle, key=last_used)}
     if quota_bytes is not None:
         going = sum(victim.item.size for victim in chosen.values() if victim.item.is_owned)
         by_path = {item.path: item for item in items}
-        gone = {victim.item.path for victim in chosen.values()}
-        for record in to_evict(ledger, quota_bytes + going, keep=gone):
+        fixed = {victim.item.path for victim in chosen.values()} | {item.path for item in items if item.is_pinned}
+        for record in to_evict(ledger, quota_bytes + going, keep=fixed):
             if (item := by_path.get(record.path)) is not None:
                 chosen[item.name] = Victim(item, "quota")
     return list(chosen.values())

@@ -10,7 +10,7 @@ the front, and each gets its lease where
    front waits for is kept for them, so this delays nobody: two devices serve two requests at once, and on one device
    it is first come, first served.
 
-A request that can never be served, with every other model unloaded, fails at once.
+A request that can never be served, with every other model unloaded but those that are pinned, fails at once.
 
 What holds one model at a time, an engine's process, is counted as a device with room for one (`Need.place`): so
 requests of one engine keep to this order too, and it is not swapped back and forth.
@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from studio_worker.clock import Clock
 from studio_worker.errors import EngineError, OutOfMemory
-from studio_worker.models.memory_ledger import Entry, Ledger, Memory, Need
+from studio_worker.models.memory_ledger import Entry, Memory, MemoryLedger, Need
 from studio_worker.text import escape
 
 __all__ = ["Lease", "Need", "Residency", "Resident"]
@@ -85,13 +85,21 @@ class Residency:
             waiting requests are to see a change at once.
         clock: time.
         patience_secs: how long a request may be overtaken.
+        pinned: the ids of the models that, once loaded, make room for nobody, asked each time.
     """
 
-    def __init__(self, budget: Callable[[], Memory], *, clock: Clock, patience_secs: float = PATIENCE_SECS) -> None:
+    def __init__(
+        self,
+        budget: Callable[[], Memory],
+        *,
+        clock: Clock,
+        patience_secs: float = PATIENCE_SECS,
+        pinned: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         self._budget = budget
         self._clock = clock
         self._patience_secs = patience_secs
-        self._ledger = Ledger()
+        self._ledger = MemoryLedger(pinned)
         self._waiting: list[_Request] = []
         self._measured: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
@@ -208,7 +216,7 @@ class Residency:
             if request.granted.done():
                 continue
             entry = self._ledger.entries.get(request.need.key)
-            memory = self._memory(request.need, budget)
+            memory, model = self._memory(request.need, budget), request.need.model
             if (problem := self._impossible(request.need, entry, memory, budget)) is not None:
                 request.granted.set_exception(problem)
             elif entry is not None and not entry.is_leaving:
@@ -217,12 +225,12 @@ class Residency:
                     self._share(request, entry)
                 else:
                     still.append(request)
-            elif entry is None and not self._ledger.short(memory, budget, reserved):
+            elif entry is None and not self._ledger.short(memory, budget, reserved, model=model):
                 self._load(request, memory, budget, reserved, now)
             else:
                 still.append(request)
                 if now - request.since >= self._patience_secs:
-                    owed |= self._ledger.short(memory, budget, reserved)
+                    owed |= self._ledger.short(memory, budget, reserved, model=model)
                 for name, size in memory.items():
                     reserved[name] = reserved.get(name, 0) + size
         self._waiting = still
@@ -233,7 +241,7 @@ class Residency:
         request.granted.set_result((Lease(entry.need.key, is_shared=True), entry))
 
     def _load(self, request: _Request, memory: Memory, budget: Memory, reserved: Memory, now: float) -> None:
-        evict = self._ledger.victims(memory, budget, reserved, now)
+        evict = self._ledger.victims(memory, budget, reserved, now, model=request.need.model)
         entry = Entry(request.need, memory, now, users=1)
         entry.making_room = {key: self._ledger.entries[key] for key in evict}
         for left in entry.making_room.values():
@@ -288,5 +296,5 @@ class Residency:
                 f"model '{escape(need.key, limit=200)}' of engine '{need.engine}' is to run on {need.device}, which is "
                 f"not here; this worker has {', '.join(sorted(self._budget())) or 'no device'}"
             )
-        names = set() if entry is not None else self._ledger.never(memory, budget)
+        names = set() if entry is not None else self._ledger.never(memory, budget, model=need.model)
         return OutOfMemory(self._ledger.refusal(need, memory, budget, names)) if names else None

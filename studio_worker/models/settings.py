@@ -39,6 +39,7 @@ def open_store(
         downloader=downloader,
         ledger=ledger or Ledger.of(state),
         quota_bytes=lambda: settings().models_quota_bytes,
+        pinned=lambda: settings().pinned_models,
         links=state / "model-folders",
         clock=clock,
     )

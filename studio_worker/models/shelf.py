@@ -49,6 +49,19 @@ class Shelf:
                 problems.append(seen)
         return None, problems
 
+    def likely(self, file: ModelFile, folders: Sequence[Path]) -> Path | None:
+        """The first of `folders` that holds what may well be the file, as far as nobody hashes. Blocks."""
+        paths = (folder / file.filename for folder in folders)
+        return next((path for path in paths if self._may_be(file, look(path))), None)
+
+    def _may_be(self, file: ModelFile, seen: Seen | str | None) -> bool:
+        if not isinstance(seen, Seen) or size_problem(file, seen) is not None:
+            return False
+        if file.sha256 is None:
+            return self._origin_problem(file, seen) is None
+        known = self._ledger.record(seen.path)
+        return known is None or not known.is_of(seen) or known.sha256 in (None, file.sha256.lower())
+
     async def _identity_problem(self, file: ModelFile, seen: Seen) -> str | None:
         if file.sha256 is None:
             return await asyncio.to_thread(self._origin_problem, file, seen)

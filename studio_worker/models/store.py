@@ -7,7 +7,7 @@ overwritten. What the store downloads is its own, and is removed again when the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.link_folders import link_folder
 from studio_worker.models.places import folders, plain_url, sanitised
+from studio_worker.models.presence import Presence
 from studio_worker.models.progress import OnProgress
 from studio_worker.models.quota import Quota
 from studio_worker.models.shelf import Shelf, look
@@ -37,6 +38,7 @@ class Store:
         downloader: brings what is missing; None: files are used where they lie, and what is missing is an error.
         ledger: the memory of hashes, of what is the store's own and of what is in use; one for this life by default.
         quota_bytes: the most that the store's own files may take at this moment; None: no limit.
+        pinned: the models of this moment whose files no quota takes.
         links: where folders of links are made for models whose files lie apart; None: such a model has no folder.
         clock: time.
     """
@@ -48,6 +50,7 @@ class Store:
         downloader: Downloader | None = None,
         ledger: Ledger | None = None,
         quota_bytes: Callable[[], int | None] = lambda: None,
+        pinned: Callable[[], Collection[str]] = tuple,
         links: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -56,9 +59,31 @@ class Store:
         self._links = links
         self._clock = clock or SystemClock()
         self._shelf = Shelf(self._ledger)
-        quota = Quota(self._ledger, quota_bytes)
+        self._presence = Presence()
+        self._roots: set[Path] = set()
+        quota = Quota(self._ledger, quota_bytes, pinned=pinned, removed=lambda path: self._presence.doubt_all())
         self._supply = Supply(downloader, self._shelf, self._ledger, quota, self._clock) if downloader else None
         self._ending: set[asyncio.Future[Any]] = set()
+
+    def needs_room(self, model: str, source: ModelSource | None) -> bool:
+        """Whether `check_room` has anything to look at: files that are not known to be here. Never blocks."""
+        if source is None or not source.files or self._supply is None or self._supply.is_offline:
+            return False
+        return not self._presence.knows(model, source.files, self._root())
+
+    async def check_room(self, model: str, source: ModelSource) -> None:
+        """See whether what is missing of a model's files will fit, before anybody promises to bring them.
+
+        Nothing is downloaded, hashed or removed. Files that the quota would let go count as room.
+
+        Raises:
+            ModelUnavailable: they will not fit.
+        """
+        root, supply = self._root(), self._supply
+        if supply is None or not all(_is_plain(file) for file in source.files):
+            return
+        # A look, which may be left behind: a disk that hangs must not hold the caller too.
+        await asyncio.to_thread(supply.weigh, model, source.files, root)
 
     async def provision(
         self, model: str, source: ModelSource, options: LoadOptions, *, on_progress: OnProgress | None = None
@@ -157,6 +182,9 @@ class Store:
             if seen is not None:
                 await self._begin_use(model, seen, used)
         missing = [at for at, seen in enumerate(found) if seen is None]
+        if missing:
+            self._presence.doubt(model, files, root)
+            await self._check_root(root)
         if missing and (self._supply is None or self._supply.is_offline):
             raise self._unavailable(files[missing[0]], root, problems[missing[0]])
 
@@ -167,7 +195,14 @@ class Store:
         if missing and self._supply is not None:
             wanted = {at: files[at] for at in missing}
             await self._supply.bring(model, root, wanted, arrived=arrived, on_progress=on_progress)
+        self._presence.note(model, files, root)
+        self._roots.add(root)
         return [seen for seen in found if seen is not None]
+
+    async def _check_root(self, root: Path) -> None:
+        """A folder that files were used from and that is gone is a disk that was unplugged, not one to be made anew."""
+        if root in self._roots and not await off_loop(root.is_dir):
+            raise ModelUnavailable(f"the models folder {root} is gone: bring it back, or name another as models_root")
 
     async def _begin_use(self, model: str, seen: Seen, used: list[Seen]) -> None:
         used.append(seen)
@@ -211,3 +246,11 @@ class Store:
             f"model file {escape(file.filename)} (role {file.role}) is not in {root}{why}; "
             f"put it there from {escape(plain_url(file.url), limit=300)}"
         )
+
+
+def _is_plain(file: ModelFile) -> bool:
+    try:
+        plain_file_name(file.filename)
+    except ValueError:
+        return False
+    return True

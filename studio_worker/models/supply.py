@@ -14,7 +14,7 @@ from studio_worker.fetch.download import Downloaded, Downloader
 from studio_worker.fetch.leftovers import sweep
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.resumable_file import ResumableFile
-from studio_worker.fetch.wanted import OnBytes, Wanted
+from studio_worker.fetch.wanted import OnBytes, WantedFile
 from studio_worker.models.formats.pickles import check_head
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.places import folders, own_folder, plain_url
@@ -85,7 +85,7 @@ class Supply:
 
         begun: list[Path] = []
         try:
-            await off_loop(lambda: self._make_room(list(missing.values()), root, begun))
+            await off_loop(lambda: self._make_room(model, list(missing.values()), root, begun))
             async with asyncio.TaskGroup() as group:
                 for at, file in missing.items():
                     tell = progress.file(file.approx_bytes or 0)
@@ -95,19 +95,46 @@ class Supply:
         finally:
             self._quota.end(begun)
 
-    def _make_room(self, files: Sequence[ModelFile], root: Path, begun: list[Path]) -> None:
+    def weigh(self, model: str, files: Sequence[ModelFile], root: Path) -> None:
+        """See whether what is missing of `files` will fit, and leave everything as it is. Blocks.
+
+        What the quota would let go for it counts as room; what is on its way already has its room.
+
+        Raises:
+            ModelUnavailable: the disk has not the room, or the quota cannot make it.
+        """
+        here = {at: self._shelf.likely(file, folders(root, model, file)) for at, file in enumerate(files)}
+        missing = [
+            file
+            for at, file in enumerate(files)
+            if here[at] is None and not self._quota.is_coming(root / file.filename)
+        ]
+        if not missing:
+            return
+        about = sum(file.approx_bytes or 0 for file in missing)
+        going = self._quota.freed_by(about, keep=[path for path in here.values() if path is not None])
+        # A file of which nobody says how long it is wants the reserve at the least.
+        missing_bytes = max(sum(_missing_bytes(model, file, root) for file in missing), 1)
+        self._check_disk(root, missing_bytes, len(missing), [(record.path, record.size) for record in going])
+
+    def _make_room(self, model: str, files: Sequence[ModelFile], root: Path, begun: list[Path]) -> None:
         """Let files go until all of what is on its way fits, and see whether the disk has the room. Blocks."""
         if root not in self._swept:
             self._swept.add(root)
             sweep(root, now=self._clock.now().timestamp())
         missing_bytes = 0
         for file in files:
-            dest, about = root / file.filename, file.approx_bytes or 0
-            self._quota.begin(dest, about)
+            dest = root / file.filename
+            if not self._quota.is_coming(dest):
+                missing_bytes += _missing_bytes(model, file, root)
+            self._quota.begin(dest, file.approx_bytes or 0)
             begun.append(dest)
-            missing_bytes += max(about - ResumableFile(dest).look(), 0)
+        self._check_disk(root, missing_bytes, len(files), ())
+
+    def _check_disk(self, root: Path, missing_bytes: int, count: int, going: Sequence[tuple[Path, int]]) -> None:
+        what = f"{count} model file{'s' * (count > 1)}"
         try:
-            self._downloader.disk.check(root, missing_bytes, f"{len(files)} model file{'s' * (len(files) > 1)}")
+            self._downloader.disk.check(root, missing_bytes, what, freed=going)
         except OSError as error:
             raise ModelUnavailable(f"{root} cannot be looked at: {error.strerror or error}") from error
 
@@ -128,9 +155,9 @@ class Supply:
                 return seen
         raise ModelUnavailable(f"model file {problems[0] if problems else f'{file.filename}: its places are taken'}")
 
-    def _wanted(self, file: ModelFile, dest: Path, root: Path) -> Wanted:
+    def _wanted(self, file: ModelFile, dest: Path, root: Path) -> WantedFile:
         about = file.approx_bytes or 0
-        return Wanted(
+        return WantedFile(
             url=file.url,
             dest=dest,
             what=f"model file {escape(file.filename)}",
@@ -139,6 +166,7 @@ class Supply:
             largest=int(about * SIZE_FACTOR) or MAX_FILE_BYTES,
             expected=about,
             announce=lambda total: self._quota.announce(root / file.filename, total),
+            grown=lambda size: self._quota.freed_by(max(size - about, 0)),
             look=lambda head: check_head(head, file.filename),
             inspect=lambda path: preflight(path, file.filename),
         )
@@ -147,3 +175,10 @@ class Supply:
         now = self._clock.now().timestamp()
         self._ledger.own(seen, sha256=got.sha256, url=plain_url(file.url), model=model, now=now)
         self._quota.arrived(root / file.filename, seen.path)
+
+
+def _missing_bytes(model: str, file: ModelFile, root: Path) -> int:
+    """About how many bytes of a file are not here yet; 0 where nobody says how long it is. Blocks."""
+    dests = [folder / file.filename for folder in (root, own_folder(root, model, file))]
+    dest = next((dest for dest in dests if not os.path.lexists(dest)), dests[0])
+    return max((file.approx_bytes or 0) - ResumableFile(dest).look(), 0)

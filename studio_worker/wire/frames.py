@@ -60,10 +60,12 @@ class ErrorCode(StrEnum):
 
 
 class RejectCode(StrEnum):
-    """Transient reasons not to take an offer: no attempt is counted."""
+    """Why an offer is not taken. `busy` and `paused` are transient, so that no attempt is counted; others are not."""
 
     BUSY = "busy"
     PAUSED = "paused"
+    NO_SPACE = "no_space"
+    """The job's model files would not fit on the worker's disk: another worker may have the room."""
 
 
 class Frame(WireModel):

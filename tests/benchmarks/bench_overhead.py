@@ -7,7 +7,7 @@ from bench_studio import TURN
 from measuring import run_clients
 
 LIMITS = {"json": 4.0, "upload": 1.8}
-JOBS = {"json": 5_000, "upload": 600}
+JOBS = {"json": 5_000, "upload": 1_500}
 WARM_UP = 100
 
 

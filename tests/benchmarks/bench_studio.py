@@ -2,7 +2,7 @@
 
 Started as ``python bench_studio.py {json|upload} JOBS [WORKERS]``; prints ``{"url"}`` when it listens and, once each
 of the workers has done its jobs, one line of JSON: by worker id, the seconds from each offer to its acknowledgement.
-Several workers are served in turns of ten jobs, so that whatever else the machine does meets all of them.
+Several workers are served in turns of `TURN` jobs, so that whatever else the machine does meets all of them.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from studio_worker.fetch.download import Downloader, DownloadSettings
 from studio_worker.fetch.guard import Guard
-from studio_worker.fetch.wanted import Wanted
+from studio_worker.fetch.wanted import WantedFile
 
 
 def peak_mib() -> float:
@@ -22,7 +22,7 @@ async def main(url: str, dest: Path) -> None:
     downloader = Downloader(lambda: Guard(origin), DownloadSettings, user_agent="bench")
     idle = peak_mib()
     begun = time.perf_counter()
-    got = await downloader.download(Wanted(url=url, dest=dest, what="model file"))
+    got = await downloader.download(WantedFile(url=url, dest=dest, what="model file"))
     seconds = time.perf_counter() - begun
     print(json.dumps({"seconds": seconds, "sha256": got.sha256, "idle_mib": idle, "peak_mib": peak_mib()}))
 

@@ -15,6 +15,8 @@ from loguru import logger
 
 from studio_worker.cli.app import run
 
+from .terminals import read_all
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -113,17 +115,7 @@ class Terminal:
     def text(self) -> str:
         """Everything so far; the stream is closed by that."""
         self.stream.close()
-        read = b""
-        while True:
-            try:
-                piece = os.read(self._near, 65_536)
-            except OSError:
-                break
-            if not piece:
-                break
-            read += piece
-        os.close(self._near)
-        return read.decode()
+        return read_all(self._near)
 
     def words(self) -> str:
         """`text` without what moves the cursor and paints."""

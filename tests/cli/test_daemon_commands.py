@@ -20,9 +20,11 @@ class Control:
 
     def __init__(self) -> None:
         self.is_paused = False
+        self.more: dict[str, Any] = {}
 
     def status(self) -> dict[str, Any]:
-        return {"paused": self.is_paused, "currentJobId": None, "jobs": [{"model": "[/nope]\x1b[2J"}]}
+        said = {"paused": self.is_paused, "currentJobId": None, "jobs": [{"model": "[/nope]\x1b[2J"}]}
+        return said | self.more
 
     def pause(self) -> None:
         self.is_paused = True
@@ -66,6 +68,16 @@ def test_status_shows_the_running_worker(cli: Call, worker: Control) -> None:
     assert outcome.status == 0
     assert outcome.out.startswith("running: true\npaused: false\n")
     assert "\x1b" not in outcome.out
+
+
+def test_status_says_in_words_whether_the_worker_is_ready_and_what_is_left_alone(cli: Call, worker: Control) -> None:
+    worker.more = {
+        "readiness": {"ready": False, "code": "disk_full", "detail": "/state has 3 MiB left, 64 MiB are needed"},
+        "quarantined": [{"engine": "llama", "model": "m\x1b", "deaths": 3, "retryInSecs": 250.0}],
+    }
+    said = cli("status").out
+    assert "readiness: disk_full: /state has 3 MiB left, 64 MiB are needed\n" in said
+    assert "llama on m\\x1b (died 3 times, tried again in 250.0 s)" in said
 
 
 def test_status_as_json_has_everything_as_it_is(cli: Call, worker: Control) -> None:

@@ -23,6 +23,8 @@ from studio_worker.state import StateLock
 from studio_worker.testing.claims import silence
 from studio_worker.wire.results import sniff_ext
 
+from .terminals import read_all
+
 SLOW = """
 import sys
 import time
@@ -305,17 +307,7 @@ class Started:
 
     def screen(self) -> str:
         """Everything that the terminal shows until the end."""
-        read = b""
-        while True:
-            try:
-                piece = os.read(self._near, 65_536)
-            except OSError:
-                break
-            if not piece:
-                break
-            read += piece
-        os.close(self._near)
-        return read.decode()
+        return read_all(self._near)
 
     def ends(self) -> int:
         out, rest = self.process.communicate(timeout=60)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import click
+import psutil
 import pytest
 
 from studio_worker.cli.generate_target import ResultNotWritten, Target
@@ -67,6 +68,20 @@ def test_a_file_that_came_in_the_meantime_is_not_overwritten() -> None:
     with pytest.raises(ResultNotWritten, match=r"a\.png is there now"):
         target.write(b"new", seed=7, ext="png")
     assert Path("a.png").read_bytes() == b"old"
+
+
+def test_a_file_is_closed_before_it_takes_the_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows moves no file that is open."""
+    Path("a.png").write_bytes(b"old")
+    replace, open_files = Path.replace, []
+
+    def watched(part: Path, target: Path) -> Path:
+        open_files.extend(file.path for file in psutil.Process().open_files() if Path(file.path).name == part.name)
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    Target(IMAGE, Path("a.png"), may_replace=True).write(b"new", seed=7, ext="png")
+    assert (open_files, Path("a.png").read_bytes()) == ([], b"new")
 
 
 def test_with_force_it_is_replaced_whole_and_nothing_else_is_left() -> None:

@@ -52,6 +52,18 @@ def listed(cli: Call) -> Any:
     return json.loads(outcome.out)
 
 
+def test_files_of_a_pinned_model_are_shown_as_pinned(
+    cli: Call, root: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own(state, put(root / "a.gguf"), model="org/pinned")
+    own(state, put(root / "b.gguf"))
+    monkeypatch.setenv("STUDIO_WORKER_PINNED_MODELS", '["org/pinned"]')
+    assert [(file["name"], file["isPinned"]) for file in listed(cli)["files"]] == [("a.gguf", True), ("b.gguf", False)]
+    first, second = [line for line in cli("models").out.splitlines() if ".gguf" in line]
+    assert first.rstrip().endswith("downloaded, pinned")
+    assert second.rstrip().endswith("downloaded")
+
+
 def test_an_empty_shelf_is_told_in_one_line(cli: Call, home: Path) -> None:
     outcome = cli("models")
     assert (outcome.status, outcome.err) == (0, "")
@@ -91,6 +103,7 @@ def test_the_json_has_all_of_it(cli: Call, root: Path, state: Path) -> None:
             "sha256": hashlib.sha256(b"weights").hexdigest(),
             "isDownloaded": True,
             "isUsed": False,
+            "isPinned": False,
             "model": "org/m",
             "url": "https://files.example/a",
             "problem": None,

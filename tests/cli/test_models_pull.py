@@ -286,6 +286,32 @@ class TestTheOperatorsWord:
         assert cli("models", "pull", source("a.bin", approxBytes=len(DATA))).status == 0
         assert left(root) == ["a.bin", "mine.bin", "newer.bin"]
 
+    def test_the_quota_lets_none_go_that_a_worker_with_another_state_folder_uses(
+        self,
+        cli: Call,
+        home: Path,
+        root: Path,
+        state: Path,
+        source: Call,
+        another_process: Call,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        root.mkdir()
+        (root / "used.bin").write_bytes(b"x" * 6_000_000)
+        ledger = Ledger.of(state)
+        found = look(root / "used.bin")
+        assert isinstance(found, Seen)
+        ledger.own(found, sha256="a" * 64, url="https://x/y", model="m", now=1.0)
+        ledger.close()
+        other = another_process("use", home / "other-state", root / "used.bin")
+        monkeypatch.setenv("STUDIO_WORKER_MODELS_QUOTA_GB", "0.012")
+        outcome = cli("models", "pull", source("a.bin", approxBytes=len(DATA)))
+        assert (outcome.status, left(root)) == (1, ["used.bin"])
+        assert "models_quota_gb: " in outcome.err
+        other.kill()
+        assert cli("models", "pull", source("a.bin", approxBytes=len(DATA))).status == 0
+        assert left(root) == ["a.bin"]
+
     def test_the_quota_never_takes_one_file_of_a_pull_for_another(
         self, cli: Call, hub: Hub, root: Path, source: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:

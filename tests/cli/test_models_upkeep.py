@@ -216,6 +216,18 @@ class TestRemove:
         other.kill()
         assert cli("models", "remove", "used.bin", "--yes").status == 0
 
+    def test_a_file_that_a_worker_with_another_state_folder_uses_stays_until_that_is_killed(
+        self, cli: Call, shelf: Shelf, another_process: Call
+    ) -> None:
+        shelf.mine("free.bin")
+        other = another_process("use", shelf.root.parent / "other-state", shelf.mine("used.bin"))
+        outcome = cli("models", "remove", "free.bin", "used.bin", "--yes")
+        assert (outcome.status, outcome.out) == (1, "")
+        assert "used.bin: in use now, so nothing is removed" in outcome.err
+        assert shelf.names == ["free.bin", "used.bin"]
+        other.kill()
+        assert cli("models", "remove", "used.bin", "--yes").status == 0
+
     def test_a_part_on_its_way_stays(self, cli: Call, shelf: Shelf, another_process: Call) -> None:
         shelf.part("a.bin")
         another_process("download", shelf.state, shelf.root / "a.bin")
@@ -288,6 +300,39 @@ class TestPrune:
             "800 kB are free again",
         ]
         assert shelf.names == ["mine.bin", "new.bin"]
+
+    def test_files_of_a_pinned_model_are_never_listed_and_stay(
+        self, cli: Call, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shelf.owned("pinned.bin", model="org/pinned", days=900)
+        shelf.owned("a.bin", days=800)
+        monkeypatch.setenv("STUDIO_WORKER_PINNED_MODELS", "org/pinned,org/other")
+        for rule in (("--quota-gb", "0"), ("--older-than", "0")):
+            assert "pinned" not in cli("models", "prune", *rule, "--dry-run").out
+        assert cli("models", "prune", "--quota-gb", "0").status == 0
+        assert shelf.names == ["pinned.bin"]
+
+    def test_a_file_that_a_worker_with_another_state_folder_uses_stays(
+        self, cli: Call, shelf: Shelf, another_process: Call
+    ) -> None:
+        shelf.owned("free.bin")
+        other = another_process("use", shelf.root.parent / "other-state", shelf.owned("used.bin", days=900))
+        outcome = cli("models", "prune", "--quota-gb", "0")
+        assert (outcome.status, shelf.names) == (0, ["used.bin"])
+        assert "jobs use it now" in outcome.err
+        other.kill()
+        assert cli("models", "prune", "--quota-gb", "0").status == 0
+        assert shelf.names == []
+
+    def test_a_name_that_is_no_valid_utf_8_is_hashed_and_removed_like_any_other(self, cli: Call, shelf: Shelf) -> None:
+        odd = os.fsdecode(b"mod\xe8le.bin")
+        shelf.owned(odd)
+        shelf.part(os.fsdecode(b"p\xe8.bin"))
+        assert "mod\\udce8le.bin" in cli("models").out
+        [verified] = json.loads(cli("models", "verify", "--json").out)
+        assert verified["verdict"] == "good"
+        assert cli("models", "prune", "--quota-gb", "0", "--partial").status == 0
+        assert shelf.names == []
 
     def test_a_quota_that_is_given_counts_and_that_of_the_settings_does_not(
         self, cli: Call, shelf: Shelf, monkeypatch: pytest.MonkeyPatch

@@ -12,40 +12,7 @@ from studio_worker.errors import BadInput, EngineError, JobCancelled, Unsupporte
 from studio_worker.models.files import ModelFiles
 from studio_worker.wire.tasks import LlmTask
 
-WAIT_SECS = 20.0
-"""An upper bound for what is awaited; nothing here takes that long."""
-
-
-async def within(awaitable):
-    return await asyncio.wait_for(awaitable, WAIT_SECS)
-
-
-def in_thread(value):
-    """A run that does in a thread what `value` does."""
-
-    def run(job):
-        return value(job)
-
-    return run
-
-
-def on_loop(value):
-    """A run that does on the loop what `value` does."""
-
-    async def run(job):
-        return value(job)
-
-    return run
-
-
-BOTH = pytest.mark.parametrize("way", [in_thread, on_loop])
-
-
-def raising(error):
-    def run(job):
-        raise error
-
-    return run
+from .runs import BOTH, WAIT_SECS, in_thread, on_loop, raising, within
 
 
 async def fails(bench, engine, **options) -> EngineError:
@@ -304,6 +271,18 @@ async def test_two_given_engines_stay_apart(bench, toy, answer):
     host = bench.host(one, two)
     assert (await within(host.run(bench.call(host, "two")))).result.json == {"from": 2}
     assert (await within(host.run(bench.call(host, "one", model=ModelFiles("m"))))).result.json == {"from": 1}
+
+
+@BOTH
+async def test_an_engine_here_that_thinks_for_too_long_over_an_estimate_has_not_said(way, bench, toy, monkeypatch):
+    thinking = threading.Event()
+    engine = toy(way(lambda job: None))
+    engine.estimate = lambda model: thinking.wait(WAIT_SECS)
+    host = bench.host(engine)
+    monkeypatch.setattr("studio_worker.engines.runner.ESTIMATE_SECS", 0.05)
+    with pytest.raises(EngineError, match=r"engine 'toy' did not say within 0\.05 s"):
+        await within(host.estimate(bench.call(host).route, ModelFiles("m")))
+    thinking.set()
 
 
 async def test_a_cancelled_job_leaves_no_complaint_of_an_error_that_nobody_read(bench, toy):

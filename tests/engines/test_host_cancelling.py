@@ -8,21 +8,7 @@ import pytest
 
 from studio_worker.errors import BadInput, EngineError, JobCancelled, UnsupportedTask
 
-WAIT_SECS = 20.0
-"""An upper bound for what is awaited; nothing here takes that long."""
-
-
-async def within(awaitable):
-    return await asyncio.wait_for(awaitable, WAIT_SECS)
-
-
-def in_thread(value):
-    """A run that does in a thread what `value` does."""
-
-    def run(job):
-        return value(job)
-
-    return run
+from .runs import WAIT_SECS, in_thread, within
 
 
 async def fails(bench, engine, **options) -> EngineError:

@@ -8,40 +8,7 @@ from studio_worker.engines.base import ImageResult, LlmResult
 from studio_worker.errors import BadInput, Cancelled, EngineError, JobCancelled, OutOfMemory, UnsupportedTask
 from studio_worker.wire.kinds import TaskKind
 
-WAIT_SECS = 20.0
-"""An upper bound for what is awaited; nothing here takes that long."""
-
-
-async def within(awaitable):
-    return await asyncio.wait_for(awaitable, WAIT_SECS)
-
-
-def in_thread(value):
-    """A run that does in a thread what `value` does."""
-
-    def run(job):
-        return value(job)
-
-    return run
-
-
-def on_loop(value):
-    """A run that does on the loop what `value` does."""
-
-    async def run(job):
-        return value(job)
-
-    return run
-
-
-BOTH = pytest.mark.parametrize("way", [in_thread, on_loop])
-
-
-def raising(error):
-    def run(job):
-        raise error
-
-    return run
+from .runs import BOTH, in_thread, on_loop, raising, within
 
 
 async def fails(bench, engine, **options) -> EngineError:

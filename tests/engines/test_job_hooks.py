@@ -1,6 +1,5 @@
 """The plugins' job hooks, called through the host."""
 
-import asyncio
 import sys
 import threading
 
@@ -9,22 +8,7 @@ import pytest
 from studio_worker.engines.base import JobInfo, Outcome
 from studio_worker.wire.kinds import TaskKind
 
-WAIT_SECS = 20.0
-"""An upper bound for what is awaited; nothing here takes that long."""
-
-
-async def within(awaitable):
-    return await asyncio.wait_for(awaitable, WAIT_SECS)
-
-
-def in_thread(value):
-    """A run that does in a thread what `value` does."""
-
-    def run(job):
-        return value(job)
-
-    return run
-
+from .runs import in_thread, within
 
 WATCHER = """
     import threading

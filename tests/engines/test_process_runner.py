@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from studio_worker.engines.base import Estimate
+from studio_worker.errors import EngineError
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.model_source import ModelSource
@@ -137,10 +138,24 @@ async def test_threads_are_the_jobs_share_of_the_cores_unless_the_operator_says_
             env = os.environ
             return say(threads=job.options.threads, omp=env["OMP_NUM_THREADS"], mkl=env["MKL_NUM_THREADS"])
     """
-    host = workshop.host(body, slots=1_000)
+    host = workshop.host(body, slots=lambda: 1_000)
     assert await workshop.run(host) == {"object": "chat.completion", "threads": 1, "omp": "1", "mkl": "3"}
     many = model_files(tmp_path, "m.bin", threads=100_000)
     assert 1 <= (await workshop.run(host, model=many))["threads"] <= os.cpu_count()
+
+
+async def test_more_jobs_at_once_share_the_cores_from_the_next_job_and_the_next_process_on(workshop, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("studio_worker.engines.host.usable_cores", lambda: 8)
+    slots = 1
+    body = "def run(self, job): return say(threads=job.options.threads, omp=os.environ['OMP_NUM_THREADS'])"
+    host = workshop.host(body, slots=lambda: slots)
+    assert (await workshop.run(host))["threads"] == 8
+    slots = 2
+    seen = await workshop.run(host)
+    assert (seen["threads"], seen["omp"]) == (4, "8")
+    assert await within(host.unload(host.descriptions[0].key))
+    assert (await workshop.run(host))["omp"] == "4"
 
 
 # models
@@ -173,12 +188,40 @@ async def test_an_engine_that_cannot_say_what_a_model_takes_says_nothing(answer,
     assert await within(host.estimate(workshop.call(host).route, ModelFiles("m"))) is None
 
 
-async def test_an_engine_that_dies_over_an_estimate_says_nothing_and_its_death_is_told(workshop):
+async def test_an_engine_that_dies_over_an_estimate_has_not_said_and_its_death_is_told(workshop):
     host = workshop.host("def estimate(self, model): os._exit(4)")
-    assert await within(host.estimate(workshop.call(host).route, ModelFiles("m"))) is None
+    with pytest.raises(EngineError, match="ended before it had said"):
+        await within(host.estimate(workshop.call(host).route, ModelFiles("m")))
     assert workshop.deaths == [
         (host.descriptions[0].key, None, "it ended the process with exit status 4"),
     ]
+
+
+async def test_an_engine_that_thinks_for_too_long_over_an_estimate_has_not_said(workshop, monkeypatch):
+    host = workshop.host("def estimate(self, model): time.sleep(60)")
+    pid = await workshop.pid(host)
+    monkeypatch.setattr("studio_worker.engines.process_runner.ESTIMATE_SECS", 0.05)
+    with pytest.raises(EngineError, match=r"engine 'toy' did not say within 0\.05 s"):
+        await within(host.estimate(workshop.call(host).route, ModelFiles("m")))
+    assert await workshop.pid(host) == pid
+
+
+async def test_a_question_does_not_keep_a_process_whose_memory_is_needed(workshop, tmp_path, until):
+    asked = tmp_path / "asked"
+    host = workshop.host(
+        f"""
+        def estimate(self, model):
+            Path({str(asked)!r}).touch()
+            time.sleep(60)
+        """
+    )
+    pid = await workshop.pid(host)
+    asking = asyncio.create_task(host.estimate(workshop.call(host).route, ModelFiles("m")))
+    await until(asked.exists)
+    assert await within(host.unload(host.descriptions[0].key))
+    assert not psutil.pid_exists(pid)
+    with pytest.raises(EngineError, match="ended before it had said"):
+        await within(asking)
 
 
 async def test_an_estimate_does_not_wait_for_a_run(workshop, tmp_path, until):

@@ -1,27 +1,22 @@
 """Pairs of engine and model that keep dying are left alone for a while."""
 
+from dataclasses import replace
+
 import pytest
 
-from studio_worker.clock import SystemClock
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.quarantine import MAX_PAIRS, MAX_PAUSE_SECS, PAUSE_SECS, Quarantine
+from studio_worker.engines.quarantine import MAX_PAIRS, MAX_PAUSE_SECS, PAUSE_SECS, Quarantine, Quarantined
 from studio_worker.engines.router import Routes
 from studio_worker.errors import NoEngine
+from studio_worker.testing.clocks import HandClock
 from studio_worker.wire.kinds import TaskKind
 
 IMAGE, LLM = TaskKind.IMAGE, TaskKind.LLM
 
 
-class Hand(SystemClock):
-    secs = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.secs
-
-
 @pytest.fixture
 def clock():
-    return Hand()
+    return HandClock()
 
 
 @pytest.fixture
@@ -114,13 +109,30 @@ def test_a_kind_of_which_no_model_is_left_is_still_served_by_source(quarantine):
     assert routes.pick(IMAGE, "another", "toy").engine.name == "toy"
 
 
-def test_an_engine_of_which_nothing_is_left_is_unavailable_with_the_reason(quarantine, clock):
+def test_an_engine_of_which_no_listed_model_is_left_still_serves_its_source(quarantine):
     kill(quarantine)
-    toy = engine(image=("m",))
-    routes = Routes.build(quarantine.advertised([toy]))
-    assert routes.task_kinds == ()
-    with pytest.raises(NoEngine, match="died 3 times on model 'm'"):
-        routes.pick(IMAGE, "m", "toy")
+    routes = Routes.build(quarantine.advertised([engine(image=("m",))]))
+    assert (routes.task_kinds, routes.supported_models) == ((IMAGE,), ())
+    assert routes.sources_per_kind == {IMAGE: ("toy",)}
+    assert routes.pick(IMAGE, "another", "toy").engine.name == "toy"
+
+
+def test_what_is_in_quarantine_is_listed_until_it_is_tried_again(quarantine, clock):
+    quarantine.died("other", "n")
+    kill(quarantine)
+    assert quarantine.pairs == (Quarantined("toy", "m", 3, PAUSE_SECS),)
+    clock.secs += PAUSE_SECS
+    assert quarantine.pairs == ()
+
+
+def test_an_engine_without_a_source_of_which_nothing_is_left_is_unavailable_with_the_reason(quarantine, clock):
+    kill(quarantine)
+    toy = replace(engine(image=("m",)), sources=())
+    (left,) = quarantine.advertised([toy])
+    assert left.status == "unavailable"
+    assert "died 3 times on model 'm'" in left.reason
+    with pytest.raises(NoEngine):
+        Routes.build([left]).pick(IMAGE, "m", None)
     clock.secs += PAUSE_SECS
     assert quarantine.advertised([toy]) == (toy,)
 

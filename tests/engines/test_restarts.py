@@ -2,21 +2,14 @@
 
 import pytest
 
-from studio_worker.clock import SystemClock
 from studio_worker.engines.restarts import MAX_PAUSE_SECS, Restarts
 from studio_worker.errors import EngineError
-
-
-class Hand(SystemClock):
-    secs = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.secs
+from studio_worker.testing.clocks import HandClock
 
 
 @pytest.fixture
 def clock():
-    return Hand()
+    return HandClock()
 
 
 @pytest.fixture

@@ -195,7 +195,7 @@ def start(settings: Callable[..., Config], studio: ScriptedStudio, engine: Count
             config = settings(
                 **{
                     "api_base_url": proxy.url if is_proxied else studio.url,
-                    "disabled_engines": ("piper", "whisper", "synthetic"),
+                    "disabled_engines": (*settings().disabled_engines, "synthetic"),
                     "allow_private_urls": False,
                     **fields,
                 }

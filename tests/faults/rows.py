@@ -42,6 +42,7 @@ KILL = "faults/test_kills.py::test_"
 JOURNAL = "jobs/test_kept_journal.py::test_"
 JOURNAL_FILE = "jobs/test_journal_file.py::test_"
 SPOOL = "jobs/test_spool.py::test_"
+READINESS = "test_readiness.py::test_"
 BOTH = "faults/test_worker_and_studio.py::test_"
 FRAMES = "faults/test_bad_frames.py::test_"
 CLAIMS = "faults/test_bad_claims.py::test_"
@@ -102,9 +103,9 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         NETWORK + "slices_of_three_bytes_change_nothing",
         NETWORK + "latency_within_the_bounds_is_no_dead_session",
     ),
-    "F-12": Partly(
-        (NETWORK + "a_certificate_that_is_not_trusted_is_refused_by_name",),
-        "a certificate of tomorrow, and a cut in the middle of the handshake",
+    "F-12": (
+        NETWORK + "a_certificate_that_is_not_trusted_is_refused_by_name",
+        NETWORK + "a_handshake_that_is_cut_in_the_middle_is_tried_again",
     ),
     "F-13": Partly(
         ("session/test_studio_http.py::test_a_name_that_does_not_exist_is_named",),
@@ -124,7 +125,10 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     ),
     "F-21": (SESSION + "no_welcome_in_time_ends_the_session",),
     "F-22": (SESSION + "an_offer_before_the_welcome_is_discarded_with_a_warning",),
-    "F-23": (SESSION + "withheld_acks_end_the_session_though_other_frames_flow",),
+    "F-23": (
+        SESSION + "withheld_acks_end_the_session_though_other_frames_flow",
+        READINESS + "a_worker_whose_studio_stops_to_answer_is_not_ready_before_its_session_ends",
+    ),
     "F-24": (CLOCKS + "hours_without_an_offer_are_a_healthy_session",),
     "F-25": (FAULT_STUDIO + "the_same_offer_twice_at_once_is_one_run",),
     "F-26": (FAULT_STUDIO + "an_offer_of_a_running_job_after_a_lost_session_is_adopted",),
@@ -213,12 +217,10 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "a folder that becomes read-only while the worker runs",
     ),
     "F-63": ("config/test_source.py::test_a_read_only_file_is_left_alone_with_a_sentence",),
-    "F-64": Partly(
-        (
-            "models/test_store.py::test_a_models_folder_that_does_not_exist_is_named",
-            "models/test_store.py::test_the_models_folder_of_the_moment_counts",
-        ),
-        "a folder that comes back, under a whole worker",
+    "F-64": (
+        "models/test_store.py::test_a_models_folder_that_does_not_exist_is_named",
+        "models/test_store.py::test_the_models_folder_of_the_moment_counts",
+        FAULT_PROCESS + "a_models_folder_that_vanishes_costs_jobs_until_it_is_back",
     ),
     "F-65": (
         JOURNAL_FILE + "that_is_none_is_set_aside_with_its_bytes_and_a_new_one_begun",
@@ -244,8 +246,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "jobs/test_delivery.py::test_results_that_nobody_has_asked_for_are_kept_however_many",
     ),
     "F-71": Partly(
-        (FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker",),
-        "the pause: jobs fail one by one, and the worker does not say that its folder is gone",
+        (
+            FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker",
+            READINESS + "a_state_folder_that_vanishes_makes_the_worker_not_ready",
+        ),
+        "the pause: jobs that are offered meanwhile fail one by one",
     ),
     # Processes and engines.
     "F-80": (
@@ -310,6 +315,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         (
             FAULT_PROCESS + "threads_that_burn_every_core_miss_no_heartbeat",
             FAULT_PROCESS + "a_loop_that_was_blocked_past_every_bound_keeps_its_session",
+            READINESS + "whatever_blocks_the_loop_is_told_afterwards",
         ),
         "the name of the hook that blocked the loop",
     ),
@@ -334,12 +340,9 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "test_worker_faults.py::test_a_worker_that_loses_one_of_its_rooms_ends_and_says_which",
         FAULT_PROCESS + "a_cancelled_job_task_frees_its_seat_and_the_worker_goes_on",
     ),
-    "F-105": Partly(
-        (
-            FAULT_PROCESS + "a_thousand_pauses_at_a_studio_change_nothing",
-            FAULT_PROCESS + "many_starts_and_stops_at_a_studio_leave_nothing_open",
-        ),
-        "a hundred starts in one test: thirty are made",
+    "F-105": (
+        FAULT_PROCESS + "a_thousand_pauses_at_a_studio_change_nothing",
+        FAULT_PROCESS + "a_hundred_starts_and_stops_at_a_studio_leave_nothing_open",
     ),
     "F-106": ("test_worker_faults.py::test_a_cancellation_that_races_the_result_leaves_one_terminal_frame_a_job",),
     "F-107": ("jobs/test_delivery.py::test_takes_its_turn_and_the_oldest_come_first",),

@@ -61,7 +61,9 @@ def job(job_id: str, kind: str) -> dict[str, Any]:
 @asynccontextmanager
 async def working(settings: Callable[..., Config], url: str, engine: Counting) -> AsyncIterator[Worker]:
     """A worker at a real studio."""
-    config = settings(api_base_url=url, disabled_engines=("piper", "whisper", "synthetic"), reconnect_base_secs=0.02)
+    config = settings(
+        api_base_url=url, disabled_engines=(*settings().disabled_engines, "synthetic"), reconnect_base_secs=0.02
+    )
     rng = random.Random(5)
     async with Worker(config, engines=[engine], clock=HurriedClock(), rng=rng, timings=QUICK) as worker:
         yield worker

@@ -18,10 +18,10 @@ from studio_worker.errors import FetchFailed, FetchRefused
 from studio_worker.fetch.download import Downloaded, Downloader, DownloadSettings
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
-from studio_worker.fetch.wanted import Wanted
+from studio_worker.fetch.wanted import WantedFile
+from studio_worker.testing.clocks import HandClock
 
 from .file_server import FileServer
-from .hand_clock import HandClock
 from .loopback_proxy import LoopbackProxy
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -208,7 +208,7 @@ class Puller:
         )
 
     async def __call__(self, url: str | None = None, **wanted: Any) -> Downloaded | None:
-        made = Wanted(url=url or self.server.url, dest=self.dest, what="model file a.bin", **wanted)
+        made = WantedFile(url=url or self.server.url, dest=self.dest, what="model file a.bin", **wanted)
         return await self.downloader().download(made, self.hear)
 
     def hear(self, done: int, total: int | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from studio_worker.fetch.download import Downloader, DownloadSettings
 from studio_worker.fetch.guard import Guard
-from studio_worker.fetch.wanted import Wanted
+from studio_worker.fetch.wanted import WantedFile
 
 
 def say(**news: object) -> None:
@@ -20,7 +20,7 @@ def say(**news: object) -> None:
 
 async def main(url: str, dest: str, origin: str) -> None:
     downloader = Downloader(lambda: Guard(origin), DownloadSettings, user_agent="child")
-    wanted = Wanted(url=url, dest=Path(dest), what="model file")
+    wanted = WantedFile(url=url, dest=Path(dest), what="model file")
     got = await downloader.download(wanted, lambda done, total: say(done=done))
     say(size=got.size if got else None)
 

@@ -125,6 +125,13 @@ def stall(end: int) -> Answer:
     return answer
 
 
+async def endless(server: FileServer, asked: Asked, writer: asyncio.StreamWriter) -> None:
+    """The file again and again without a word about its length, longer than anybody should listen."""
+    writer.write(head(200, ETag=server.etag))
+    for _ in range(100):
+        await server.body(writer, server.data)
+
+
 def say(status: int, body: bytes | None = None, **headers: object) -> Answer:
     """This status, these headers, this body (the whole file by default), and the end of the connection."""
 

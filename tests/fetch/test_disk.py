@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from studio_worker.errors import ModelUnavailable
-from studio_worker.fetch.disk import RESERVE_BYTES, DiskSpace
+from studio_worker.fetch.disk import FACTOR, RESERVE_BYTES, DiskSpace
+from studio_worker.fetch.transfer import STEP_BYTES
 
-from .file_server import DATA, FileServer, up_to
+from .file_server import DATA, FileServer, endless, say, up_to
 
 GIB = 2**30
 
@@ -113,3 +116,117 @@ async def test_the_room_of_a_failed_download_is_given_back(server: FileServer, p
     server.script = [up_to(10)] * 3
     await pull()
     disk.check(pull.dest.parent, len(DATA), "a model")
+
+
+def test_what_will_have_gone_by_then_counts_as_free(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.write_bytes(b"x")
+    disk = with_free(GIB)
+    disk.check(tmp_path, 100, "a model", freed=[(old, 105)])
+    for freed in ([(old, 104)], [(tmp_path / "gone", 105)], [(Path("/proc/version"), 105)]):
+        with pytest.raises(ModelUnavailable):
+            disk.check(tmp_path, 100, "a model", freed=freed)
+
+
+SHA = "a" * 64
+ONE_STEP = RESERVE_BYTES + int(STEP_BYTES * FACTOR)
+
+
+def filled_by(part: Path, room: int) -> DiskSpace:
+    """A disk that has so many bytes beyond the reserve while nothing of `part` lies on it."""
+    return DiskSpace(lambda folder: RESERVE_BYTES + room - (part.stat().st_size if part.exists() else 0))
+
+
+async def test_a_body_without_an_end_stops_at_the_reserve_and_its_part_goes(server: FileServer, pull: Any) -> None:
+    pull.options = {"disk": filled_by(pull.part, 3 * STEP_BYTES)}
+    server.script = [endless] * 10
+    with pytest.raises(ModelUnavailable) as error:
+        await pull(sha256=SHA)
+    for words in (
+        "not enough disk space for model file a.bin:",
+        str(pull.dest.parent),
+        f"{ONE_STEP:,} bytes are needed",
+    ):
+        assert words in str(error.value)
+    assert error.value.retryable
+    assert len(server.asked) == 1
+    assert STEP_BYTES <= pull.told[-1][0] <= 4 * STEP_BYTES
+    assert not pull.part.exists()
+
+
+async def test_a_body_of_unknown_length_wants_the_room_of_a_step_before_its_bytes_come(
+    server: FileServer, pull: Any
+) -> None:
+    pull.options = {"disk": with_free(ONE_STEP - 1)}
+    server.script = [endless]
+    with pytest.raises(ModelUnavailable):
+        await pull(sha256=SHA)
+    assert pull.told == []
+
+
+@pytest.mark.parametrize("expected", [0, len(DATA)])
+async def test_a_part_that_may_have_no_end_makes_room_again_at_the_next_try(
+    server: FileServer, pull: Any, expected: int
+) -> None:
+    server.script = [endless, endless]
+    task = asyncio.create_task(pull(sha256=SHA))
+    await pull.heard(500_000)
+    task.cancel()
+    await asyncio.wait([task])
+    assert pull.part.stat().st_size >= 500_000
+    pull.options = {"disk": with_free(ONE_STEP - 1)}
+    with pytest.raises(ModelUnavailable):
+        await pull(sha256=SHA, expected=expected)
+    assert pull.part.exists() == bool(expected)
+
+
+async def test_a_body_of_unknown_length_comes_where_there_is_room(server: FileServer, pull: Any) -> None:
+    server.data = DATA * 20
+    disk = with_free(ONE_STEP)
+    pull.options = {"disk": disk}
+    server.script = [say(200)]
+    await pull(sha256=hashlib.sha256(server.data).hexdigest())
+    assert pull.dest.read_bytes() == server.data
+    disk.check(pull.dest.parent, STEP_BYTES, "the room was given back")
+
+
+async def test_a_file_of_known_length_is_weighed_once(server: FileServer, pull: Any) -> None:
+    server.data = DATA * 20
+    asked: list[Path] = []
+
+    def free(folder: Path) -> int:
+        asked.append(folder)
+        return 10 * GIB
+
+    pull.options = {"disk": DiskSpace(free)}
+    await pull()
+    assert len(asked) == 1
+
+
+async def test_whoever_wants_the_file_is_told_how_long_it_has_become_and_may_end_it(
+    server: FileServer, pull: Any
+) -> None:
+    def grown(size: int) -> None:
+        sizes.append(size)
+        if len(sizes) == 3:
+            raise ModelUnavailable("enough")
+
+    sizes: list[int] = []
+    pull.options = {"disk": with_free(10 * GIB)}
+    server.script = [endless]
+    with pytest.raises(ModelUnavailable, match="enough"):
+        await pull(sha256=SHA, grown=grown)
+    assert all(size >= step * STEP_BYTES for step, size in enumerate(sizes, 1))
+    assert not pull.part.exists()
+
+
+def test_a_claim_that_grows_counts_for_the_others(tmp_path: Path) -> None:
+    disk = with_free(10 * GIB)
+    first = disk.claim(tmp_path, 2 * GIB, "the first")
+    disk.extend(first, tmp_path, 4 * GIB, "the first")
+    with pytest.raises(ModelUnavailable, match="the second and other downloads"):
+        disk.claim(tmp_path, 6 * GIB, "the second")
+    with pytest.raises(ModelUnavailable):
+        disk.extend(first, tmp_path, 4 * GIB, "the first")
+    first.written(6 * GIB)
+    disk.claim(tmp_path, 6 * GIB, "the second")

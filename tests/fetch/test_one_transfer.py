@@ -14,7 +14,7 @@ import pytest
 from studio_worker.clock import SystemClock
 from studio_worker.fetch.filling import BATCH_BYTES, MAX_WAITING
 from studio_worker.fetch.resumable_file import lock_path
-from studio_worker.fetch.wanted import Wanted
+from studio_worker.fetch.wanted import WantedFile
 
 from .file_server import DATA, Asked, FileServer, say, up_to
 
@@ -83,7 +83,7 @@ async def test_many_jobs_that_want_one_file_make_one_transfer_and_all_hear_of_it
     server.script = [gate]
     downloader = pull.downloader()
     told: list[list[int]] = [[] for _ in range(50)]
-    wanted = Wanted(url=server.url, dest=pull.dest, what="model file")
+    wanted = WantedFile(url=server.url, dest=pull.dest, what="model file")
     tasks = [
         asyncio.create_task(downloader.download(wanted, lambda done, total, number=number: told[number].append(done)))
         for number in range(50)
@@ -99,7 +99,7 @@ async def test_many_jobs_that_want_one_file_make_one_transfer_and_all_hear_of_it
 async def test_when_the_job_that_downloads_is_cancelled_another_one_goes_on(server: FileServer, pull: Any) -> None:
     gate = Gate(900_000)
     server.script = [gate]
-    downloader, wanted = pull.downloader(), Wanted(url=server.url, dest=pull.dest, what="model file")
+    downloader, wanted = pull.downloader(), WantedFile(url=server.url, dest=pull.dest, what="model file")
     first = asyncio.create_task(downloader.download(wanted, pull.hear))
     await gate.reached.wait()
     second = asyncio.create_task(downloader.download(wanted))
@@ -114,7 +114,7 @@ async def test_when_the_job_that_downloads_is_cancelled_another_one_goes_on(serv
 async def test_a_job_that_waits_and_is_cancelled_leaves_the_transfer_alone(server: FileServer, pull: Any) -> None:
     gate = Gate(500_000)
     server.script = [gate]
-    downloader, wanted = pull.downloader(), Wanted(url=server.url, dest=pull.dest, what="model file")
+    downloader, wanted = pull.downloader(), WantedFile(url=server.url, dest=pull.dest, what="model file")
     first = asyncio.create_task(downloader.download(wanted))
     await gate.reached.wait()
     second = asyncio.create_task(downloader.download(wanted))
@@ -128,7 +128,7 @@ async def test_a_job_that_waits_and_is_cancelled_leaves_the_transfer_alone(serve
 
 async def test_a_failure_of_one_job_is_tried_by_the_next(server: FileServer, pull: Any) -> None:
     server.script = [say(404, b"")]
-    downloader, wanted = pull.downloader(), Wanted(url=server.url, dest=pull.dest, what="model file")
+    downloader, wanted = pull.downloader(), WantedFile(url=server.url, dest=pull.dest, what="model file")
     found = await asyncio.gather(*(downloader.download(wanted) for _ in range(2)), return_exceptions=True)
     assert "404" in str(found[0])
     assert found[1].size == len(DATA)

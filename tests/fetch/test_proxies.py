@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from typing import Any
 
 import pytest
+from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from studio_worker.errors import ModelUnavailable
@@ -96,6 +99,26 @@ async def test_a_name_that_is_private_here_is_refused_behind_a_proxy_too(behind:
 async def test_a_name_that_only_the_proxy_knows_is_its_business(behind: Any, proxy: LoopbackProxy) -> None:
     behind.options["resolver"] = Names()
     await behind(str(HTTPS))
+    assert behind.dest.read_bytes() == DATA
+
+
+class SilentNames(Names):
+    """A name server behind a firewall that drops the question."""
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
+        self.asked.append(host)
+        await asyncio.Event().wait()
+        raise AssertionError("nobody answers")
+
+
+async def test_a_look_up_that_nobody_answers_is_left_in_time_and_is_the_proxys_business(
+    behind: Any, proxy: LoopbackProxy
+) -> None:
+    names = SilentNames()
+    behind.options |= {"resolver": names, "connect_secs": 1}
+    async with asyncio.timeout(60):
+        await behind(str(HTTPS))
+    assert set(names.asked) == {"models.example"}
     assert behind.dest.read_bytes() == DATA
 
 

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from .file_server import DATA, FileServer, say, up_to
+from .file_server import DATA, FileServer, head, say, up_to
 
 SHA = hashlib.sha256(DATA).hexdigest()
-LOST = 600_000
-"""What a broken connection may cost: the buffer of the client, twice its size at most."""
 
 
 @pytest.mark.parametrize("percent", [30, 60, 90])
@@ -20,9 +18,21 @@ async def test_after_a_cut_only_what_is_missing_is_served_again(server: FileServ
     await pull()
     assert pull.dest.read_bytes() == server.data
     assert server.ranges[0] is None
-    assert server.asked[1].start > 0
-    assert sum(server.sent) <= len(server.data) + LOST
+    assert server.asked[1].start == server.sent[0]
     assert server.sent[1] == len(server.data) - server.asked[1].start
+
+
+async def test_a_server_that_cuts_every_connection_early_gets_through(server: FileServer, pull: Any) -> None:
+    server.script = [up_to(end) for end in (300_000, 600_000, 900_000)]
+    await pull()
+    assert [asked.start for asked in server.asked] == [0, 300_000, 600_000, 900_000]
+    assert pull.dest.read_bytes() == DATA
+
+
+async def test_what_came_of_a_body_without_a_length_reaches_the_part_too(server: FileServer, pull: Any) -> None:
+    server.script = [chunked(300_000), say(404, b"")]
+    await pull.failed(sha256=SHA)
+    assert pull.part.read_bytes() == DATA[:300_000]
 
 
 async def test_what_came_before_a_cut_is_asked_for_under_the_condition_that_nothing_changed(
@@ -150,6 +160,62 @@ async def test_a_range_shorter_than_the_rest_is_kept_and_the_rest_is_asked_for(s
     await pull()
     assert pull.dest.read_bytes() == DATA
     assert server.asked[2].start == server.asked[1].start + 50_000
+
+
+def range_of_unknown(end: int) -> Any:
+    """The bytes up to `end`, of a file of which the server does not say how long it is."""
+
+    async def answer(server: FileServer, asked: Any, writer: Any) -> None:
+        data = DATA[asked.start : end]
+        said = f"bytes {asked.start}-{asked.start + len(data) - 1}/*"
+        headers = {"ETag": '"one"', "Content_Range": said, "Content_Length": len(data)}
+        await say(206, data, **headers)(server, asked, writer)
+
+    return answer
+
+
+def chunked(end: int) -> Any:
+    """The file without a word about its length, until the connection ends with its byte `end`."""
+
+    async def answer(server: FileServer, asked: Any, writer: Any) -> None:
+        writer.write(head(200, ETag='"one"', Transfer_Encoding="chunked"))
+        await server.body(writer, b"%x\r\n%b\r\n" % (end, DATA[:end]))
+
+    return answer
+
+
+async def test_the_end_of_a_range_is_not_the_end_of_a_file_whose_length_nobody_says(
+    server: FileServer, pull: Any
+) -> None:
+    server.script = [chunked(900_000), range_of_unknown(950_000)]
+    await pull()
+    assert pull.dest.read_bytes() == DATA
+    assert server.ranges == [None, server.ranges[1], None]
+
+
+async def test_the_first_answer_says_where_the_ranges_of_unknown_length_end(server: FileServer, pull: Any) -> None:
+    server.script = [up_to(900_000), range_of_unknown(950_000), range_of_unknown(len(DATA))]
+    await pull()
+    assert pull.dest.read_bytes() == DATA
+    assert server.asked[2].start == 950_000
+
+
+async def test_a_hash_says_where_the_ranges_of_unknown_length_end(server: FileServer, pull: Any) -> None:
+    server.script = [chunked(900_000), range_of_unknown(len(DATA))]
+    await pull(sha256=SHA)
+    assert pull.dest.read_bytes() == DATA
+    assert len(server.asked) == 2
+
+
+async def test_a_range_that_ends_behind_its_file_starts_over(server: FileServer, pull: Any) -> None:
+    async def beyond(server: FileServer, asked: Any, writer: Any) -> None:
+        said = f"bytes {asked.start}-{len(DATA) + 9}/*"
+        await say(206, bytes(len(DATA) + 10 - asked.start), ETag='"one"', Content_Range=said)(server, asked, writer)
+
+    server.script = [up_to(900_000), beyond]
+    await pull()
+    assert pull.dest.read_bytes() == DATA
+    assert server.ranges[2] is None
 
 
 async def test_a_416_that_names_another_length_starts_over(server: FileServer, pull: Any) -> None:

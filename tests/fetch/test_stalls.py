@@ -8,7 +8,7 @@ import pytest
 
 from studio_worker.errors import FetchFailed
 
-from .file_server import DATA, Asked, FileServer, head, stall, up_to
+from .file_server import DATA, Asked, FileServer, head, say, stall, up_to
 from .names import Names
 
 NEARLY = len(DATA) * 99 // 100
@@ -47,14 +47,34 @@ async def test_pauses_between_tries_grow_and_are_spread(server: FileServer, pull
         assert bound / 2 <= pause <= bound
 
 
-async def test_a_try_that_brought_much_begins_the_count_anew(
-    server: FileServer, pull: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("studio_worker.fetch.download.GAIN_BYTES", 50_000)
-    server.script = [up_to(at) for at in range(100_000, 1_000_000, 100_000)]
+async def test_tries_that_bring_a_hundredth_of_the_file_are_not_counted(server: FileServer, pull: Any) -> None:
+    server.script = [up_to(at) for at in range(10_000, 200_000, 10_000)]
+    await pull()
+    assert len(server.asked) == 20
+    assert pull.dest.read_bytes() == DATA
+
+
+async def test_tries_that_bring_a_mebibyte_of_whatever_are_not_counted(server: FileServer, pull: Any) -> None:
+    mebibyte = 2**20
+    server.data = DATA * 200
+    server.script = [up_to(at * mebibyte) for at in range(1, 10)]
     await pull()
     assert len(server.asked) == 10
-    assert pull.dest.read_bytes() == DATA
+    assert pull.dest.read_bytes() == server.data
+
+
+async def test_tries_that_bring_less_are_counted(server: FileServer, pull: Any) -> None:
+    server.script = [up_to(at) for at in range(9_000, 200_000, 9_000)]
+    await pull.failed()
+    assert len(server.asked) == 6
+    assert pull.part.stat().st_size == 6 * 9_000
+
+
+async def test_what_comes_again_and_again_is_no_gain(server: FileServer, pull: Any) -> None:
+    server.script = [say(200, DATA[: 300_000 + 100_000 * (turn % 2)], Content_Length=len(DATA)) for turn in range(20)]
+    await pull.failed()
+    assert len(server.asked) <= 7
+    assert all(pause <= 30 for pause in pull.clock.pauses)
 
 
 async def test_a_body_that_drips_is_given_up_though_it_never_stalls(server: FileServer, pull: Any) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from studio_worker.fetch.mirrors import Way
 from studio_worker.fetch.tries import LONGEST_PAUSE_SECS, LONGEST_REST_SECS, Tries
+from studio_worker.testing.clocks import MORNING, HandClock
 
 from .file_server import DATA, FileServer, say
-from .hand_clock import MORNING, HandClock
 
 A, B, C = Way("https://a.example/"), Way("https://b.example/"), Way("https://c.example/")
 

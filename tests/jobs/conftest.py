@@ -310,7 +310,7 @@ async def _open_room(state_dir: Path, **parts):
         settings=lambda: settings,
         routes=lambda: routes,
         host=host,
-        store=Store(lambda: state_dir / "models"),
+        store=parts.pop("store", None) or Store(lambda: state_dir / "models"),
         fetcher=fetcher,
         journal=journal,
         upload=uploads,

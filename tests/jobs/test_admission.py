@@ -10,7 +10,7 @@ from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.devices import Devices
 from studio_worker.engines.job_watch import Held
 from studio_worker.engines.router import Route
-from studio_worker.errors import OutOfMemory
+from studio_worker.errors import EngineError, OutOfMemory
 from studio_worker.jobs.admission import Admission
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.models.residency import Residency
@@ -27,10 +27,12 @@ class Engines:
         self.needs: dict[str, Estimate] = {}
         self.asked: list[str] = []
         self.unloaded: list[str] = []
-        self.is_stubborn = False
+        self.is_stubborn = self.is_silent = False
 
     async def estimate(self, route, model):
         self.asked.append(model.id)
+        if self.is_silent:
+            raise EngineError("it did not say")
         return self.needs.get(model.id)
 
     async def unload(self, engine, device=None):
@@ -208,6 +210,18 @@ async def test_values_for_the_chat_template_make_no_other_load(admission, engine
             pass
     assert engines.asked == ["m"]
     assert len(residency.residents) == 1
+
+
+async def test_an_engine_that_did_not_answer_is_asked_again_by_the_next_job(admission, engines, residency, model):
+    engines.needs["m"] = Estimate(ram_bytes=7 * MIB)
+    engines.is_silent = True
+    async with admission.room(route(), model()):
+        assert residency.residents[0].ram_bytes == 1024
+    engines.is_silent = False
+    for _ in range(2):
+        async with admission.room(route(), model()):
+            assert residency.residents[0].ram_bytes == 7 * MIB
+    assert engines.asked == ["m", "m"]
 
 
 # what is measured

@@ -91,6 +91,13 @@ async def test_what_is_no_regular_file_is_refused_with_its_path(tmp_path, make, 
     assert not (tmp_path / "copy").exists()
 
 
+async def test_a_disk_that_takes_no_copy_is_not_the_callers_fault(tmp_path):
+    own = tmp_path / "a.wav"
+    own.write_bytes(b"sound")
+    with pytest.raises(OSError, match="No such file"):
+        await copy_in(own, tmp_path / "gone" / "copy", limit_bytes=10**6, what="task.inputUrl")
+
+
 async def test_a_cancelled_copy_has_ended_when_its_caller_goes_on(tmp_path, monkeypatch):
     """Its reading stands at the first chunk until the cancellation is there."""
     own = tmp_path / "long.wav"

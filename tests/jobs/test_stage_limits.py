@@ -2,22 +2,15 @@
 
 import pytest
 
-from studio_worker.clock import SystemClock
 from studio_worker.jobs.stage_limits import Stage, StageLimits, StageWatch
+from studio_worker.testing.clocks import HandClock
 
 LIMITS = StageLimits(load_secs=20, load_bytes_per_sec=100, first_output_secs=30, step_secs=40, job_secs=1_000)
 
 
-class Hand(SystemClock):
-    secs = 5_000.0
-
-    def monotonic(self) -> float:
-        return self.secs
-
-
 @pytest.fixture
 def clock():
-    return Hand()
+    return HandClock(5_000.0)
 
 
 @pytest.fixture

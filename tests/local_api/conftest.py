@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from studio_worker.local_api.server import LocalApi
+from studio_worker.readiness import READY, Readiness
 
 
 class Control:
@@ -16,11 +17,15 @@ class Control:
         self.is_paused = False
         self.extra: dict[str, Any] = {}
         self.problem: Exception | None = None
+        self.verdict = READY
 
     def status(self) -> dict[str, Any]:
         if self.problem is not None:
             raise self.problem
         return {"paused": self.is_paused, **self.extra}
+
+    def readiness(self) -> Readiness:
+        return self.verdict
 
     def pause(self) -> None:
         self.is_paused = True

@@ -102,7 +102,8 @@ class House:
     def __init__(self, **budget: int) -> None:
         self.clock = HeldClock()
         self.budget = {name.replace("_", ":"): size * MIB for name, size in budget.items()}
-        self.residency = Residency(lambda: self.budget, clock=self.clock, patience_secs=60)
+        self.pinned: tuple[str, ...] = ()
+        self.residency = Residency(lambda: self.budget, clock=self.clock, patience_secs=60, pinned=lambda: self.pinned)
         self.granted: list[str] = []
         self.loads: list[str] = []
         self.unloaded: list[str] = []

@@ -42,6 +42,8 @@ class Hub:
     """Paths that are answered 404."""
     holds: set[str] = field(default_factory=set)
     """Paths whose body never ends."""
+    endless: set[str] = field(default_factory=set)
+    """Paths whose body goes on longer than anybody should listen, without a word about its length."""
     busy: int = 0
     busiest: int = 0
 
@@ -60,6 +62,8 @@ class Hub:
             return web.Response(status=number, body=b"<html>busy</html>", content_type="text/html")
         if request.path in self.missing:
             return web.Response(status=404)
+        if request.path in self.endless:
+            return await self.pour(request)
         start = 0
         if (asked := request.headers.get("Range")) and request.headers.get("If-Range", self.etag) == self.etag:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
@@ -76,6 +80,13 @@ class Hub:
         if end < len(self.data) and request.transport is not None:
             await asyncio.sleep(0)
             request.transport.close()
+        return response
+
+    async def pour(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(1_000):
+            await response.write(self.data[:65_536])
         return response
 
 

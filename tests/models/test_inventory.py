@@ -199,3 +199,29 @@ def test_a_name_stands_for_the_files_that_it_names(shelf: list[Item], name: str,
 
 def test_a_path_stands_for_its_file(shelf: list[Item], root: Path):
     assert names(pick(shelf, str(root / "llm" / "b.gguf"))) == ["llm/b.gguf"]
+
+
+def test_a_file_of_a_pinned_model_is_told_as_pinned(root: Path, ledger: Ledger):
+    for name in ("a.gguf", "b.gguf"):
+        ledger.begin_use([seen(put(root / name))], model=f"org/{name[0]}", now=1.0)
+    found = take_stock(root, ledger, pinned=("org/a", "org/nowhere"))
+    assert [(item.name, item.is_pinned) for item in found] == [("a.gguf", True), ("b.gguf", False)]
+
+
+def test_a_use_by_another_path_of_the_folder_is_told(root: Path, ledger: Ledger, tmp_path: Path):
+    put(root / "a.gguf")
+    (tmp_path / "alias").symlink_to(root)
+    ledger.begin_use([seen(tmp_path / "alias" / "a.gguf")], model="m", now=1.0)
+    [item] = take_stock(root, ledger)
+    assert item.is_used
+
+
+def test_names_that_are_no_valid_utf_8_are_listed_with_their_hash_and_their_parts(root: Path, ledger: Ledger):
+    odd = root / os.fsdecode(b"mod\xe8le.gguf")
+    ledger.own(seen(put(odd)), sha256="a" * 64, url="", model="m", now=1.0)
+    part(root / os.fsdecode(b"p\xe8.gguf"), b"12", total=3)
+    found = take_stock(root, ledger)
+    assert {(item.path.name, item.state, item.is_owned) for item in found} == {
+        (odd.name, State.WHOLE, True),
+        (os.fsdecode(b"p\xe8.gguf.part"), State.PARTIAL, False),
+    }

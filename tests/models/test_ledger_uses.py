@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -161,3 +162,62 @@ def test_a_file_that_was_used_before_it_was_hashed_is_not_the_workers(ledger: Le
     record = ledger.record(file)
     assert record is not None
     assert (record.is_owned, record.sha256) == (False, "b" * 64)
+
+
+def test_where_a_replaced_file_came_from_is_not_known(ledger: Ledger, file: Path):
+    own(ledger, file)
+    file.write_bytes(b"another one")
+    ledger.remember(seen(file), "b" * 64)
+    record = ledger.record(file)
+    assert record is not None
+    assert record.url == ""
+
+
+def test_where_a_file_came_from_is_kept_while_it_is_the_same(ledger: Ledger, file: Path):
+    own(ledger, file)
+    os.utime(file, ns=(1, 1))
+    ledger.remember(seen(file), "a" * 64)
+    record = ledger.record(file)
+    assert record is not None
+    assert record.url == "https://files.example/a.gguf"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "DROP TABLE expected",
+        "CREATE TRIGGER no BEFORE DELETE ON files BEGIN SELECT RAISE(ABORT, 'the disk is full'); END",
+    ],
+)
+def test_a_file_that_was_removed_is_gone_though_its_row_could_not_be_forgotten(
+    ledger: Ledger, state: Path, file: Path, trouble: str
+):
+    own(ledger, file)
+    with sqlite3.connect(state / "models.sqlite") as beside:
+        beside.execute(trouble)
+    beside.close()
+    assert ledger.unless_used(file, file.unlink)
+    assert not file.exists()
+
+
+def test_the_files_of_a_model_are_those_that_it_has_used_whoever_has_used_them_since(ledger: Ledger, file: Path):
+    shared = file.with_name("vae.safetensors")
+    shared.write_bytes(b"weights")
+    ledger.begin_use([seen(file), seen(shared)], model="org/one", now=1.0)
+    ledger.begin_use([seen(shared)], model="org/two", now=2.0)
+    assert ledger.files_of(["org/one"]) == {file, shared}
+    assert ledger.files_of(["org/two"]) == {shared}
+    assert ledger.files_of([]) == frozenset()
+
+
+def test_a_file_that_is_downloaded_anew_is_its_new_models_alone(ledger: Ledger, file: Path):
+    ledger.begin_use([seen(file)], model="org/one", now=1.0)
+    own(ledger, file)
+    assert ledger.files_of(["org/one"]) == frozenset()
+    assert ledger.files_of(["m"]) == {file}
+
+
+def test_a_removed_file_is_no_models_any_more(ledger: Ledger, file: Path):
+    own(ledger, file)
+    ledger.unless_used(file, file.unlink)
+    assert ledger.files_of(["m"]) == frozenset()

@@ -9,6 +9,7 @@ import pytest
 
 from studio_worker.errors import BadInput
 from studio_worker.models.files import LoadOptions
+from studio_worker.models.holds import is_held
 from studio_worker.models.ledger import Ledger
 from studio_worker.models.store import Store
 from studio_worker.wire.model_source import parse_model_source
@@ -93,6 +94,8 @@ async def test_files_count_as_in_use_until_they_are_released(store, ledger, tmp_
     file = put(tmp_path / "m")
     found = await store.provision_local("m", SOURCE, OPTIONS, {"model": [file]})
     assert ledger.in_use() == {file}
+    assert is_held(file)
     store.release(found)
     await store.aclose()
     assert ledger.in_use() == frozenset()
+    assert not is_held(file)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from studio_worker.models.memory_ledger import Entry, Ledger, Need, gib, memory_of
+from studio_worker.models.memory_ledger import Entry, MemoryLedger, Need, gib, memory_of
 
 BUDGET = {"cpu": 100, "cuda:0": 100}
 
@@ -18,12 +18,18 @@ def entry(key: str, size: int = 10, *, last_used: float = 0.0, reload_secs: floa
 def hold():
     """A ledger of these entries."""
 
-    def make(*entries: Entry) -> Ledger:
-        ledger = Ledger()
-        ledger.entries = {entry.need.key: entry for entry in entries}
-        return ledger
+    return lambda *entries: ledger_of(MemoryLedger(), entries)
 
-    return make
+
+@pytest.fixture
+def hold_pinned():
+    """The same, where the model org/a is pinned."""
+    return lambda *entries: ledger_of(MemoryLedger(lambda: ("org/a",)), entries)
+
+
+def ledger_of(ledger: MemoryLedger, entries: tuple[Entry, ...]) -> MemoryLedger:
+    ledger.entries = {entry.need.key: entry for entry in entries}
+    return ledger
 
 
 def test_a_device_takes_its_own_memory_and_the_machines():
@@ -136,3 +142,32 @@ def test_a_refusal_names_what_is_needed_what_is_free_and_who_holds_the_rest(hold
 
 def test_sizes_are_told_in_a_unit_that_fits():
     assert (gib(0), gib(50 * 1024**2), gib(3 * 1024**3 // 2)) == ("0.0 MiB", "50.0 MiB", "1.5 GiB")
+
+
+class TestPinned:
+    def test_models_make_room_for_nobody(self, hold_pinned):
+        ledger = hold_pinned(entry("org/a#1", 50, last_used=0), entry("org/b#1", 50, last_used=9))
+        assert ledger.victims({"cpu": 10}, BUDGET, {}, now=10) == ["org/b#1"]
+        assert ledger.short({"cpu": 50}, BUDGET, {}) == set()
+        assert ledger.short({"cpu": 51}, BUDGET, {}) == {"cpu"}
+
+    def test_models_make_it_impossible_what_does_not_fit_beside_them(self, hold_pinned):
+        ledger = hold_pinned(entry("org/a#1", 50), entry("org/b#1", 50, users=1))
+        assert ledger.never({"cpu": 50}, BUDGET) == set()
+        assert ledger.never({"cpu": 51}, BUDGET) == {"cpu"}
+
+    def test_models_that_are_going_already_are_no_hindrance(self, hold_pinned):
+        for state in ({"is_leaving": True}, {"is_gone": True}):
+            ledger = hold_pinned(entry("org/a#1", 50, **state))
+            assert ledger.never({"cpu": 100}, BUDGET) == set()
+
+    def test_models_make_room_for_another_load_of_the_same_one(self, hold_pinned):
+        ledger = hold_pinned(entry("org/a#1", 90))
+        assert ledger.victims({"cpu": 90}, BUDGET, {}, now=10, model="org/a") == ["org/a#1"]
+        assert ledger.short({"cpu": 90}, BUDGET, {}, model="org/a") == set()
+        assert ledger.never({"cpu": 90}, BUDGET, model="org/a") == set()
+
+
+@pytest.mark.parametrize(("key", "model"), [("org/a#0f", "org/a"), ("a#b#0f", "a#b"), ("a", "a")])
+def test_a_need_knows_the_model_of_its_key(key, model):
+    assert Need(key=key, engine="toy").model == model

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -203,3 +204,94 @@ def test_a_file_that_cannot_be_removed_is_named(files: Files, monkeypatch: pytes
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(ModelUnavailable, match=r"cannot be removed: .*Permission denied.*old"):
         Quota(files.ledger, lambda: 350).begin(files.folder / "next", 60)
+
+
+def test_where_one_that_was_chosen_is_in_use_by_now_the_next_goes_in_its_place(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget = files.ledger.unless_used
+
+    def begun_meanwhile(path: Path, remove: Callable[[], None]) -> bool:
+        if path.name == "old":
+            files.ledger.begin_use([files.seen("old")], model="m", now=9)
+        return forget(path, remove)
+
+    monkeypatch.setattr(files.ledger, "unless_used", begun_meanwhile)
+    Quota(files.ledger, lambda: 350).begin(files.folder / "next", 60)
+    assert files.names == ["new", "old"]
+
+
+def test_where_one_cannot_be_removed_the_next_goes_in_its_place(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "old":
+            raise PermissionError(13, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    Quota(files.ledger, lambda: 350).begin(files.folder / "next", 60)
+    assert files.names == ["new", "old"]
+
+
+def test_a_use_by_another_path_of_the_folder_keeps_a_file(
+    files: Files, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    alias = tmp_path_factory.mktemp("beside") / "alias"
+    alias.symlink_to(files.folder)
+    found = look(alias / "old")
+    assert isinstance(found, Seen)
+    files.ledger.begin_use([found], model="m", now=1)
+    assert chosen(files, 300, 1) == ["middle"]
+    assert chosen(files, 300, 1, keep=(alias / "middle",)) == ["new"]
+
+
+def test_a_file_that_is_known_by_two_of_its_paths_counts_once_with_its_last_use(
+    files: Files, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    alias = tmp_path_factory.mktemp("beside") / "alias"
+    alias.symlink_to(files.folder)
+    found = look(alias / "old")
+    assert isinstance(found, Seen)
+    files.ledger.own(found, sha256="a" * 64, url="", model="m", now=9)
+    assert [record.path for record in owned(files.ledger)] == [
+        files.folder / "middle",
+        files.folder / "new",
+        alias / "old",
+    ]
+
+
+def test_the_files_of_a_pinned_model_stay_and_count(files: Files) -> None:
+    files.ledger.begin_use([files.seen("old")], model="org/pinned", now=1)
+    files.ledger.end_use([files.folder / "old"], now=1)
+    quota = Quota(files.ledger, lambda: 350, pinned=lambda: ("org/pinned",))
+    quota.begin(files.folder / "next", 60)
+    assert files.names == ["new", "old"]
+    with pytest.raises(ModelUnavailable):
+        quota.begin(files.folder / "other", 200)
+    assert "old" in files.names
+
+
+def test_what_would_go_for_a_file_is_told_and_stays(files: Files) -> None:
+    quota = Quota(files.ledger, lambda: 350)
+    assert [record.path.name for record in quota.freed_by(60)] == ["old"]
+    assert len(files.names) == 3
+    with pytest.raises(ModelUnavailable):
+        quota.freed_by(351)
+    assert Quota(files.ledger, lambda: None).freed_by(10**12) == []
+
+
+def test_each_file_that_makes_room_is_told_of(files: Files) -> None:
+    told: list[Path] = []
+    Quota(files.ledger, lambda: 350, removed=told.append).begin(files.folder / "next", 160)
+    assert [path.name for path in told] == ["old", "middle"]
+
+
+def test_a_file_is_coming_until_all_who_want_it_are_done(files: Files) -> None:
+    quota = Quota(files.ledger, lambda: None)
+    dest = files.folder / "next"
+    assert not quota.is_coming(dest)
+    quota.begin(dest, 1)
+    assert quota.is_coming(dest)
+    quota.end([dest])
+    assert not quota.is_coming(dest)

@@ -22,6 +22,7 @@ class Shelf:
         self.root.mkdir()
         self.state = folder / "state"
         self.ledger = Ledger.of(self.state)
+        self.pinned: tuple[str, ...] = ()
 
     def owned(self, name: str, size: int, *, days: float) -> Path:
         """A download that was used last so many days ago."""
@@ -44,7 +45,7 @@ class Shelf:
 
     @property
     def items(self) -> list[Item]:
-        return take_stock(self.root, self.ledger)
+        return take_stock(self.root, self.ledger, pinned=self.pinned)
 
     def item(self, name: str) -> Item:
         return next(item for item in self.items if item.name == name)
@@ -172,3 +173,14 @@ def test_a_broken_link_can_be_removed(shelf: Shelf):
     (shelf.root / "a").symlink_to("nowhere")
     assert remove(shelf.item("a"), shelf.ledger, "asked")
     assert shelf.items == []
+
+
+def test_what_a_pinned_model_has_used_is_never_chosen_nor_a_part_of_it(shelf: Shelf):
+    shelf.owned("pinned", 10, days=900)
+    shelf.ledger.begin_use([shelf.item("pinned").seen], model="org/pinned", now=NOW - 800 * DAY_SECS)
+    shelf.ledger.end_use([shelf.root / "pinned"], now=NOW - 800 * DAY_SECS)
+    shelf.part("pinned")
+    shelf.owned("free", 10, days=1)
+    shelf.pinned = ("org/pinned",)
+    assert shelf.chosen(unused_days=0, partial=True) == [("free", "unused")]
+    assert shelf.chosen(quota_bytes=0) == [("free", "quota")]

@@ -499,3 +499,57 @@ async def test_a_cancelled_job_gives_its_lease_back(one_slot):
     waiting = await one_slot.job("b")
     await running.cancel()
     assert waiting.is_running
+
+
+async def test_a_pinned_model_is_never_unloaded_and_a_refusal_says_who_holds_the_memory(open_house):
+    house = open_house(cpu=30)
+    house.pinned = ("org/pinned",)
+    await house.used("org/pinned#1", 20)
+    await house.used("org/free#1", 10)
+    assert (await house.job("org/next#1", 10)).is_running
+    assert house.unloaded == ["org/free#1"]
+    refused = await house.job("org/large#1", 11)
+    assert "needs 11.0 MiB of cpu" in refused.error
+    assert "'org/pinned#1' (20.0 MiB, idle, pinned)" in refused.error
+    assert house.unloaded == ["org/free#1"]
+
+
+async def test_a_pinned_model_that_is_in_use_is_not_waited_for_by_what_does_not_fit_beside_it(open_house):
+    house = open_house(cpu=30)
+    house.pinned = ("org/pinned",)
+    await house.job("org/pinned#1", 20)
+    assert "in use, pinned" in (await house.job("org/large#1", 11)).error
+
+
+async def test_a_pinned_model_keeps_the_process_that_holds_one_model_at_a_time(open_house):
+    house = open_house(cpu=30)
+    house.pinned = ("org/pinned",)
+    await house.used("org/pinned#1", 10, place="llama's process")
+    refused = await house.job("org/next#1", 10, place="llama's process")
+    assert "its engine's process holds one model at a time, and keeps 'org/pinned#1' (idle, pinned)" in refused.error
+    assert (await house.job("org/other#1", 10, place="another process")).is_running
+
+
+async def test_a_model_may_be_pinned_and_let_go_while_it_is_loaded(one_slot):
+    await one_slot.used("org/a#1")
+    one_slot.pinned = ("org/a",)
+    assert "pinned" in (await one_slot.job("org/b#1")).error
+    one_slot.pinned = ()
+    assert (await one_slot.job("org/b#1")).is_running
+
+
+async def test_one_who_waits_for_a_model_that_is_pinned_meanwhile_is_refused_when_it_is_free(one_slot):
+    first = await one_slot.job("org/a#1")
+    waiting = await one_slot.job("org/b#1")
+    one_slot.pinned = ("org/a",)
+    await first.end()
+    assert "pinned" in waiting.error
+
+
+async def test_a_pinned_model_is_no_surplus(open_house):
+    house = open_house(cpu=30)
+    house.pinned = ("org/a",)
+    await house.used("org/a#1", 20)
+    await house.used("org/b#1", 10)
+    house.budget["cpu"] = 10 * 2**20
+    assert house.residency.surplus() == ("org/b#1",)

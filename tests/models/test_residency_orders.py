@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from studio_worker.clock import SystemClock
 from studio_worker.models.residency import Lease, Need, Residency
+from studio_worker.testing.clocks import HandClock
 
 BUDGET = {"cpu": 12, "cuda:0": 8, "cuda:1": 6}
 NEEDS = {
@@ -30,13 +30,6 @@ NEEDS = {
 }
 ROOM = {**BUDGET, "process": 1}
 PATIENCE_SECS = 60.0
-
-
-class Hand(SystemClock):
-    secs = 0.0
-
-    def monotonic(self) -> float:
-        return self.secs
 
 
 @dataclass(eq=False)
@@ -57,7 +50,7 @@ class Worker(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.clock = Hand()
+        self.clock = HandClock(0.0)
         self.residency = Residency(lambda: BUDGET, clock=self.clock, patience_secs=PATIENCE_SECS)
         self.jobs: list[Job] = []
         self.in_memory: dict[str, Need] = {}

@@ -230,3 +230,58 @@ async def test_a_file_name_is_checked_again_before_a_path_is_made(store: Store, 
 )
 def test_a_model_id_becomes_a_folder_name(model: str, name: str) -> None:
     assert sanitised(model) == name
+
+
+async def test_a_models_folder_whose_name_is_no_valid_utf_8_serves_and_its_hashes_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / os.fsdecode(b"mod\xe8les")
+    root.mkdir()
+    (root / "a").write_bytes(b"weights")
+    ledger = Ledger(tmp_path / "models.sqlite")
+    store = Store(lambda: root, ledger=ledger)
+    made = source(file("a", sha256=sha256(b"weights")))
+    model = await store.provision("m", made, OPTIONS)
+    assert model.files == {"model": [root / "a"]}
+    assert ledger.in_use() == {root / "a"}
+    monkeypatch.setattr(shelf_module, "hash_of", lambda *_: pytest.fail("hashed twice"))
+    store.release(await store.provision("m", made, OPTIONS))
+    store.release(model)
+    await store.aclose()
+    assert not Ledger(tmp_path / "models.sqlite").in_use()
+
+
+async def test_files_that_lie_apart_below_such_a_folder_are_linked_together(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"mod\xe8les")
+    (root / "llm").mkdir(parents=True)
+    (root / "a").write_bytes(b"x")
+    (root / "llm" / "b").write_bytes(b"y")
+    store = Store(lambda: root, links=tmp_path / "links")
+    model = await store.provision("m", source(file("a"), file("b")), OPTIONS)
+    assert model.dir is not None
+    assert sorted((path.name, path.read_bytes()) for path in model.dir.iterdir()) == [("a", b"x"), ("b", b"y")]
+
+
+async def test_a_model_id_that_is_no_valid_utf_8_is_remembered_in_letters(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    ledger = Ledger()
+    model = await Store(lambda: tmp_path, ledger=ledger).provision("m\udce9", source(file("a")), OPTIONS)
+    assert model.id == "m\udce9"
+    record = ledger.record(tmp_path / "a")
+    assert record is not None
+    assert record.model == "m\\udce9"
+    assert ledger.files_of(["m\udce9"]) == {tmp_path / "a"}
+
+
+async def test_a_file_that_took_the_place_of_a_download_serves_a_claim_with_another_address(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"first")
+    ledger = Ledger()
+    found = shelf_module.look(path)
+    assert isinstance(found, Seen)
+    ledger.own(found, sha256=sha256(b"first"), url="https://old.example/model.onnx", model="m", now=1)
+    path.write_bytes(b"another file of the operator's")
+    store = Store(lambda: tmp_path, ledger=ledger)
+    await store.provision("m", source(file("model.onnx", sha256=sha256(path.read_bytes()))), OPTIONS)
+    model = await store.provision("m", source(file("model.onnx")), OPTIONS)
+    assert model.files == {"model": [path]}

@@ -139,3 +139,15 @@ async def test_a_file_that_no_engine_should_open_never_gets_its_name(
     assert not error.value.retryable
     assert not (root / name).exists()
     assert not list(root.glob("*.part"))
+
+
+async def test_a_body_without_an_end_stops_at_the_quota_and_nothing_goes_for_it(hub: Hub, root: Path) -> None:
+    store = open_store(hub, root, quota=2 * len(DATA))
+    store.release(await store.provision("m", source(hub, "old.bin"), LoadOptions()))
+    hub.endless.add("/a.bin")
+    with pytest.raises(ModelUnavailable, match=f"models_quota_gb: .* do not fit into {2 * len(DATA):,}"):
+        await store.provision("n", source(hub, sha256="0" * 64), LoadOptions())
+    assert (root / "old.bin").exists()
+    assert not list(root.glob("*.part"))
+    assert len(hub.ranges) == 2
+    await store.aclose()

@@ -171,14 +171,16 @@ async def test_latency_within_the_bounds_is_no_dead_session(studio: ScriptedStud
     assert lost(kept) == []
 
 
-@pytest.mark.parametrize("flaw", ["wrong name", "unknown authority", "expired"])
+@pytest.mark.parametrize("flaw", ["wrong name", "unknown authority", "expired", "of tomorrow"])
 async def test_a_certificate_that_is_not_trusted_is_refused_by_name(flaw: str) -> None:
     authority, other = trustme.CA(), trustme.CA()
-    expiry = datetime.now(UTC) - timedelta(days=1) if flaw == "expired" else None
+    day = timedelta(days=1)
+    expiry = datetime.now(UTC) - day if flaw == "expired" else None
+    begin = datetime.now(UTC) + day if flaw == "of tomorrow" else None
     name = "studio.example" if flaw == "wrong name" else "127.0.0.1"
     issuer = other if flaw == "unknown authority" else authority
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    issuer.issue_cert(name, not_after=expiry).configure_cert(context)
+    issuer.issue_cert(name, not_before=begin, not_after=expiry).configure_cert(context)
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
     async with ScriptedStudio(tls=context) as studio, keeping(studio, tls=trust) as kept:
@@ -187,8 +189,27 @@ async def test_a_certificate_that_is_not_trusted_is_refused_by_name(flaw: str) -
 
     assert f"127.0.0.1:{studio.port}" in lost(kept)[0]
     assert "certificate" in lost(kept)[0]
-    assert {"wrong name": "mismatch", "unknown authority": "unable to get", "expired": "expired"}[flaw] in lost(kept)[0]
+    words = {"wrong name": "mismatch", "unknown authority": "unable to get", "of tomorrow": "not yet valid"}
+    assert words.get(flaw, flaw) in lost(kept)[0]
     assert studio.requests == []
+
+
+async def test_a_handshake_that_is_cut_in_the_middle_is_tried_again() -> None:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    async with ScriptedStudio(tls=context) as studio, ToxicProxy(studio.port) as proxy:
+        # The worker's greeting goes through, and the link ends in the midst of the studio's.
+        proxy.toxics = (Cut(64, "down"),)
+        async with keeping(studio, url=proxy.url.replace("http://", "https://"), tls=trust) as kept:
+            while len(lost(kept)) < 2:
+                await asyncio.sleep(0.01)
+            assert studio.requests == []
+            proxy.toxics = ()
+            await studio.welcomed()
+        assert all(f"127.0.0.1:{proxy.port} cannot be reached" in reason for reason in lost(kept))
 
 
 async def test_a_captive_portal_is_no_studio_and_no_refusal(studio: ScriptedStudio) -> None:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from studio_worker.clock import SystemClock
 from studio_worker.session.ending import SessionEnded
 from studio_worker.session.set_aside import SetAside
+from studio_worker.testing.clocks import HandClock
 
 BREACH = SessionEnded("1009", 1009, is_breach=True)
 LOST = SessionEnded("lost")
 
 
-class Hand(SystemClock):
-    """A clock that is turned by hand."""
-
-    at = 0.0
-
-    def monotonic(self) -> float:
-        return self.at
-
-
-def broken(times: int, job_id: str | None = "job-1") -> tuple[SetAside, Hand]:
-    clock = Hand()
+def broken(times: int, job_id: str | None = "job-1") -> tuple[SetAside, HandClock]:
+    clock = HandClock(0.0)
     aside = SetAside(clock, 300.0)
     for _ in range(times):
         if job_id is not None:
@@ -77,7 +68,7 @@ def test_the_third_breach_is_told() -> None:
 
 def test_time_brings_an_offer_back() -> None:
     aside, clock = broken(3)
-    clock.at = 299.0
+    clock.secs = 299.0
     assert aside.holds("job-1")
-    clock.at = 300.0
+    clock.secs = 300.0
     assert not aside.holds("job-1")

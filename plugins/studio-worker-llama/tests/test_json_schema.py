@@ -32,6 +32,15 @@ def test_a_reference_may_point_into_a_list() -> None:
     assert resolved({"$ref": "#/x/1"}, {"x": [{}, {"const": 2}]}) == {"const": 2}
 
 
+def test_true_and_one_are_different_wishes() -> None:
+    with pytest.raises(BadInput, match="asked for twice in different ways"):
+        merge({"const": True}, {"const": 1}, HERE)
+    assert merge({"const": 1}, {"const": 1.0}, HERE) == {"const": 1}
+    wishes = [{"properties": {"a": {"const": value}}} for value in (True, 1)]
+    with pytest.raises(BadInput, match="asked for twice in different ways"):
+        json_grammar({"type": "object", "allOf": wishes, "required": ["a"]})
+
+
 @pytest.mark.parametrize("reference", ["#/no", "#/x/5", "#/x/one", "#/x/1/y"])
 def test_a_reference_that_points_nowhere_is_refused(reference: str) -> None:
     with pytest.raises(BadInput, match=r"task\.jsonSchema\.\$ref: .* points nowhere"):

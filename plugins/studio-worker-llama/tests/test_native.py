@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -74,6 +76,13 @@ def test_a_text_becomes_tokens_and_the_tokens_the_text(model: NativeModel, text:
 def test_special_tokens_are_understood_in_a_prompt(model: NativeModel) -> None:
     assert model.tokens("<s>a</s>")[-1] == model.eos
     assert model.tokens("<s><s>a").count(model.bos) == 1
+
+
+def test_a_model_whose_path_is_no_valid_utf_8_is_loaded(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"mod\xe8les")
+    folder.mkdir()
+    model = opened(shutil.copy(tiny, folder / "tiny.gguf"))
+    model.close()
 
 
 def test_a_model_without_a_first_token_gets_none(gguf_file: Any, tmp_path: Path) -> None:

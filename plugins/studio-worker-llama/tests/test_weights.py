@@ -154,6 +154,6 @@ def test_settings_are_taken_as_they_are_given() -> None:
 
 
 def test_an_engine_on_the_gpu_does_not_promise_the_same_bytes() -> None:
-    assert LlamaEngine().deterministic
     assert LlamaEngine(Settings(gpu_layers=0)).deterministic
+    assert not LlamaEngine().deterministic
     assert not LlamaEngine(Settings(gpu_layers=1)).deterministic

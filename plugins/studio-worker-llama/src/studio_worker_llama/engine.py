@@ -47,8 +47,8 @@ class LlamaEngine(Engine):
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
-        # GPUs add up in an order of their own.
-        self.deterministic = not self._settings.gpu_layers
+        # GPUs add up in an order of their own, and without a number of layers the worker's device decides.
+        self.deterministic = self._settings.gpu_layers == 0
 
     def capabilities(self) -> EngineCapabilities:
         """Any language model that a claim brings."""

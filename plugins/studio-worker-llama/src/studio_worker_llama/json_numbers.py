@@ -13,8 +13,8 @@ _EXACT_DIGITS = 15
 _FARTHEST = 10**_EXACT_DIGITS - 1
 _MAX_LISTED = 200
 
-LONGEST = 34
-"""Characters of the longest number: a sign, 15 digits, a point, 15 more, and what follows an ``e``."""
+LONGEST = 36
+"""Characters of the longest number: a sign, 15 digits, a point, 15 more, an ``e`` with a sign and two digits."""
 
 Bound = float | int | None
 

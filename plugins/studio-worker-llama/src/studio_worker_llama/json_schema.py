@@ -53,7 +53,7 @@ def merge(one: Mapping[str, Any], two: Mapping[str, Any], at: str) -> dict[str, 
     """
     merged = {**two, **one}
     for key in one.keys() & two.keys():
-        if one[key] == two[key]:
+        if same(one[key], two[key]):
             continue
         if key not in _MERGERS:
             raise BadInput(f"{at}.{key}: is asked for twice in different ways, which cannot be kept")
@@ -159,7 +159,7 @@ def _both(one: Any, two: Any) -> Any:
     """A schema of two."""
     if one is False or two is False:
         return False
-    if one is True or one == two:
+    if one is True or same(one, two):
         return two
     return one if two is True else {"allOf": [one, two]}
 

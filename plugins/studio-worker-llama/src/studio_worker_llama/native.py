@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ class NativeModel:
         params.n_gpu_layers = 0x7FFFFFFF if placement.gpu_layers < 0 else placement.gpu_layers
         if placement.gpu is not None:
             params.split_mode, params.main_gpu = llama.LLAMA_SPLIT_MODE_NONE, placement.gpu
-        self._model = llama.llama_model_load_from_file(str(path).encode(), params)
+        self._model = llama.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             raise _failure(f"{path.name} could not be loaded", is_retryable=placement.is_on_gpu)
         self.vocab = llama.llama_model_get_vocab(self._model)

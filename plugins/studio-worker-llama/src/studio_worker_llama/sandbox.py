@@ -95,11 +95,14 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def measured(self, value: Any) -> Any:
         """The value itself, unless it holds too much."""
-        todo, seen = [value], 0
+        todo, seen, chars = [value], 0, 0
         while todo:
             node = todo.pop()
-            if isinstance(node, str) and len(node) > MAX_CHARS:
-                raise TemplateLimit(f"makes a text of {len(node):,} characters; {MAX_CHARS:,} are allowed")
+            if isinstance(node, str):
+                # A text that stands in many places is held once, and printed as often.
+                chars += len(node)
+                if chars > MAX_CHARS:
+                    raise TemplateLimit(f"makes a value of more than {MAX_CHARS:,} characters of text")
             if isinstance(node, _CONTAINERS):
                 seen += len(node)
                 if seen > MAX_ITEMS:
@@ -219,7 +222,8 @@ def _indent(text: Any, width: int | str = 4, first: bool = False, blank: bool = 
 
 
 def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=None if indent is None else min(max(int(indent), 0), 16))
+    width = None if indent is None else min(max(int(indent), 0), 16)
+    return "".join(_counted(json.JSONEncoder(ensure_ascii=ensure_ascii, indent=width).iterencode(value)))
 
 
 def _sum(values: Iterable[Any], attribute: str | None = None, start: float = 0) -> float:

@@ -1,0 +1,150 @@
+"""Whether a worker would take a job now, and if not, why: put together from evidence that a failure cannot forge.
+
+Nothing here asks a part how it feels. The session is judged by when the studio's last frame and its last answer came,
+the event loop by how late it woke, the disk by a look that has to be young.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio_worker.clock import Clock
+from studio_worker.private_file import reason
+from studio_worker.session.state import SessionSnapshot
+from studio_worker.session.timings import Timings
+
+LAG_LOOK_SECS = 1.0
+LAG_SECS = 1.0
+LAG_REMEMBERED_SECS = 10.0
+"""How late the loop may wake, and how long a later wake counts against it."""
+
+DISK_LOOK_SECS = 5.0
+DISK_AGE_SECS = 20.0
+"""A look at the disk older than that has not come back: the disk hangs."""
+
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+"""What the state folder needs: the results of a busy minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """A verdict: `code` for programs (``ok`` where the worker is ready), `detail` for people."""
+
+    code: str
+    detail: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether an offer would be taken."""
+        return self.code == "ok"
+
+    def to_json(self) -> dict[str, Any]:
+        """As the heartbeat's `health` and ``/daemon/status`` carry it."""
+        return {"ready": self.is_ready, "code": self.code, "detail": self.detail}
+
+
+READY = Readiness("ok")
+
+
+class LoopLag:
+    """Notes how late the event loop wakes: what blocks it keeps every heartbeat waiting.
+
+    Args:
+        clock: time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._late_secs = 0.0
+        self._late_at: float | None = None
+
+    async def run(self) -> None:
+        """Measure, for ever."""
+        while True:
+            due = self._clock.monotonic() + LAG_LOOK_SECS
+            await self._clock.sleep(LAG_LOOK_SECS)
+            now = self._clock.monotonic()
+            if now - due >= LAG_SECS:
+                self._late_secs, self._late_at = now - due, now
+
+    def problem(self) -> Readiness | None:
+        """``loop_lag`` for a while after the loop was blocked."""
+        if self._late_at is None or self._clock.monotonic() - self._late_at > LAG_REMEMBERED_SECS:
+            return None
+        return Readiness("loop_lag", f"something blocked the event loop for {self._late_secs:.1f} s")
+
+
+class DiskWatch:
+    """Looks at the state folder, in a thread.
+
+    Args:
+        folder: the state folder.
+        clock: time.
+        free_bytes: what is free where a folder lies; may block, raises OSError.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        *,
+        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._free_bytes = free_bytes
+        self._seen: Readiness | None = None
+        self._seen_at = clock.monotonic()
+
+    async def run(self) -> None:
+        """Look, for ever."""
+        while True:
+            self._seen = await asyncio.to_thread(self._look)
+            self._seen_at = self._clock.monotonic()
+            await self._clock.sleep(DISK_LOOK_SECS)
+
+    def problem(self) -> Readiness | None:
+        """``disk_full``, ``state_folder``, or ``disk_hangs`` where no look has come back for a while."""
+        if self._clock.monotonic() - self._seen_at > DISK_AGE_SECS:
+            return Readiness("disk_hangs", f"the state folder {self._folder} does not answer")
+        return self._seen
+
+    def _look(self) -> Readiness | None:
+        try:
+            free = self._free_bytes(self._folder)
+        except OSError as error:
+            return Readiness("state_folder", f"the state folder {self._folder} cannot be used: {reason(error)}")
+        if not os.access(self._folder, os.W_OK):
+            return Readiness("state_folder", f"the state folder {self._folder} cannot be written")
+        if free < LEAST_FREE_BYTES:
+            least = LEAST_FREE_BYTES // 1024**2
+            return Readiness("disk_full", f"{self._folder} has {free // 1024**2} MiB left, {least} MiB are needed")
+        return None
+
+
+def session_problem(session: SessionSnapshot, timings: Timings) -> Readiness | None:
+    """What keeps the studio from reaching the worker.
+
+    Returns:
+        ``no_session``; ``no_ack`` or ``no_frames`` where the studio has missed two heartbeats, ahead of the session's
+        own end for that reason.
+    """
+    if session.state.phase != "connected" or session.welcome_secs is None:
+        why = session.state.reason or session.state.phase.replace("_", " ")
+        return Readiness("no_session", f"no session with the studio: {why}")
+    patience = 2 * timings.heartbeat_secs + timings.watch_secs
+    for code, age, what in (
+        ("no_ack", session.last_ack_secs, "answer to a heartbeat"),
+        ("no_frames", session.last_frame_secs, "frame from the studio"),
+    ):
+        # One of an earlier session is as old as that session; this one has had its own time.
+        secs = session.welcome_secs if age is None else min(age, session.welcome_secs)
+        if secs > patience:
+            return Readiness(code, f"no {what} for {secs:.0f} s")
+    return None
