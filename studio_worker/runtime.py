@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -143,7 +144,10 @@ class Runtime:
         return self._quarantine.pairs
 
     def readiness(self) -> Readiness:
-        """Whether an offer would come and be taken; what an operator has asked for is told first."""
+        """Whether an offer would come and be taken; what an operator has asked for is told first.
+
+        What could not be written is told ahead of what the disk looks like: it has happened.
+        """
         desk = self.jobs.desk
         if desk.is_closed:
             return Readiness("draining", "the worker is stopping")
@@ -151,8 +155,10 @@ class Runtime:
             return Readiness("paused", "the operator paused the worker")
         if not self._routes().task_kinds:
             return Readiness("no_engine", "no engine can run on this machine")
+        trouble = None if (found := desk.trouble) is None else Readiness(found.code, found.detail)
         session = session_problem(self.keeper.snapshot(), self._timings) if self.keeper is not None else None
-        return self._disk.problem() or self._lag.problem() or session or READY
+        problem = trouble or self._disk.problem() or self._lag.problem() or session
+        return problem or replace(READY, detail=self.jobs.note)
 
     async def wind_down(self, abandon: asyncio.Event, *, drain_secs: float, abandon_secs: float) -> None:
         """Stop in order: the desk closes, jobs empty, deliveries flush, the session closes.

@@ -21,6 +21,7 @@ from studio_worker.readiness import (
 )
 from studio_worker.session.state import SessionSnapshot, SessionState
 from studio_worker.session.timings import Timings
+from studio_worker.testing.claims import llm_claim
 from studio_worker.testing.clocks import HandClock
 from studio_worker.testing.scripted_studio import ScriptedStudio
 
@@ -206,6 +207,36 @@ async def test_a_state_folder_that_vanishes_makes_the_worker_not_ready(settings,
         await become(worker, "state_folder")
         folder.with_name("elsewhere").rename(folder)
         await become(worker, "ok")
+
+
+async def test_a_journal_that_cannot_be_written_makes_the_worker_not_ready_until_it_can(settings, gate, studio, soon):
+    studio.extensions = ("health",)
+    gate.opened.set()
+    async with Worker(settings(api_base_url=studio.url), engines=[gate]) as worker:
+        await become(worker, "ok")
+        journal = worker._config.state_path / "journal.sqlite3"
+        journal.unlink()
+        journal.mkdir()
+        await studio.offer(llm_claim("job-1", claim_fields={"engine": "gate", "model": "gate-llm"}))
+        await become(worker, "journal")
+        assert "was removed or replaced" in worker.readiness().detail
+        beat = await studio.frame("heartbeat", nth=len(studio.of_type("heartbeat")) + 1)
+        assert (beat["health"]["ready"], beat["health"]["code"]) == (False, "journal")
+        assert worker.status()["readiness"]["code"] == "journal"
+        journal.rmdir()
+        await become(worker, "ok")
+        assert journal.is_file()
+
+
+async def test_a_damaged_journal_leaves_the_worker_ready_and_is_told(settings, gate, studio):
+    config = settings(api_base_url=studio.url)
+    config.state_path.mkdir(parents=True)
+    (config.state_path / "journal.sqlite3").write_bytes(b"nonsense" * 1_000)
+    async with Worker(config, engines=[gate]) as worker:
+        await become(worker, "ok")
+        said = worker.status()["readiness"]
+        assert said["ready"]
+        assert f"the journal was damaged: it lies at {config.state_path}/journal.sqlite3.damaged-" in said["detail"]
 
 
 async def test_probes_are_answered_without_a_token_by_code_alone(settings, gate, tmp_path):

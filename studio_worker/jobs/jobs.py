@@ -125,6 +125,11 @@ class Jobs:
             rng=rng,
         )
 
+    @property
+    def note(self) -> str:
+        """What an operator should know of the journal although all goes on; mostly nothing."""
+        return self._journal.note
+
     async def ready(self) -> None:
         """Return once `run` has made the folders ready; offers and orders may come from then on."""
         await self._ready.wait()

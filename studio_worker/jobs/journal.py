@@ -20,7 +20,7 @@ class Trouble:
     """Why nothing can be written at the moment; no new jobs are taken meanwhile.
 
     Attributes:
-        code: ``disk_full``, ``disk_error``, ``state_read_only`` or ``journal_locked``.
+        code: ``disk_full``, ``state_folder``, ``disk_hangs`` or ``journal``, as readiness has it.
         detail: a sentence for the operator.
     """
 
@@ -47,6 +47,11 @@ class Journal(Protocol):
     @property
     def trouble(self) -> Trouble | None:
         """Why nothing can be written now; None while all is well."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """What the operator should know although all goes on; empty where there is nothing."""
         ...
 
     async def open(self) -> None:
@@ -108,6 +113,7 @@ class NoJournal:
     """The journal of a worker without a studio: its jobs are this process's own, and nothing of them outlives it."""
 
     trouble: Trouble | None = None
+    note = ""
 
     async def open(self) -> None:
         """Nothing to make ready."""

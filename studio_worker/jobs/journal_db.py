@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, open_journal, set_aside
 from studio_worker.jobs.journal_row import WRITE, Row, finish
 from studio_worker.log import logger
@@ -26,22 +27,35 @@ _NOT_STORABLE = (ValueError, OverflowError, sqlite3.InterfaceError, sqlite3.Data
 """Errors that are one row's own fault."""
 
 
+class JournalReplaced(Exception):
+    """The file is not the one that was opened: somebody removed or replaced it. The next write opens what is there."""
+
+
 class JournalDatabase:
     """A SQLite file (WAL) that nobody but one thread writes. Methods are called on the event loop.
+
+    Attributes:
+        aside: where the latest damaged file lies; None while there was none.
 
     Args:
         path: the file.
         now: the wall clock, for the name of a damaged file.
+        hangs: told when the thread waits for the disk.
         busy_secs: how long to wait for another process's lock.
     """
 
-    def __init__(self, path: Path, now: Callable[[], datetime], *, busy_secs: float = BUSY_SECS) -> None:
+    def __init__(
+        self, path: Path, now: Callable[[], datetime], hangs: HangWatch, *, busy_secs: float = BUSY_SECS
+    ) -> None:
+        self.aside: Path | None = None
         self._path = path
+        self._hangs = hangs
         self._now = now
         self._busy_secs = busy_secs
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
+        self._place: tuple[int, int] | None = None
 
     async def open(self) -> None:
         """Open the file and start the thread.
@@ -83,13 +97,14 @@ class JournalDatabase:
 
     def _serve(self, opened: Future[None]) -> None:
         try:
-            self._connection = open_journal(self._path, now=self._now(), busy_secs=self._busy_secs)
+            self._connection = self._opened()
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the opening
             opened.set_exception(error)
             return
         opened.set_result(None)
         while (job := self._work.get()) is not None:
-            job()
+            with self._hangs.at_work():
+                job()
         with suppress(sqlite3.Error):
             self._open.close()
 
@@ -97,8 +112,30 @@ class JournalDatabase:
     def _open(self) -> sqlite3.Connection:
         """The connection; opened again where a damaged file was set aside and no new one could be made then."""
         if self._connection is None:
-            self._connection = open_journal(self._path, now=self._now(), busy_secs=self._busy_secs)
+            self._connection = self._opened()
         return self._connection
+
+    def _opened(self) -> sqlite3.Connection:
+        # A folder that was removed while the worker runs is not made again: that is for its owner to decide.
+        if self._place is not None:
+            self._path.parent.stat()
+        opened = open_journal(self._path, now=self._now(), busy_secs=self._busy_secs, on_aside=self._note_aside)
+        self._place = _place(self._path)
+        return opened
+
+    def _check_place(self) -> None:
+        """SQLite goes on writing into a file that is removed. Raises FileNotFoundError, or JournalReplaced."""
+        self._path.parent.stat()
+        if _place(self._path) == self._place:
+            return
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+        raise JournalReplaced(f"the journal {self._path} was removed or replaced")
+
+    def _note_aside(self, aside: Path) -> None:
+        self.aside = aside
 
     def _answer(self, work: Callable[[sqlite3.Connection], _T], done: Future[_T]) -> None:
         try:
@@ -118,6 +155,7 @@ class JournalDatabase:
         try:
             written = [finish(row, values) for row, values in rows]
             connection = self._open
+            self._check_place()
             if is_full:
                 connection.execute("PRAGMA synchronous = FULL")
             try:
@@ -138,9 +176,18 @@ class JournalDatabase:
             with suppress(sqlite3.Error):
                 connection.close()
         try:
-            set_aside(self._path, self._now(), why)
+            self.aside = set_aside(self._path, self._now(), why)
         except OSError as error:
             logger.bind(event="journal.damaged", error=str(error)).error("A damaged journal could not be set aside")
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino)
 
 
 def _insert(connection: sqlite3.Connection, rows: list[list[Any]]) -> None:

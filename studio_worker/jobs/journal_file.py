@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -61,13 +62,20 @@ def primary_code(error: BaseException) -> int:
     return code & 0xFF if isinstance(code, int) else 0
 
 
-def open_journal(path: Path, *, now: datetime, busy_secs: float = BUSY_SECS) -> sqlite3.Connection:
+def open_journal(
+    path: Path,
+    *,
+    now: datetime,
+    busy_secs: float = BUSY_SECS,
+    on_aside: Callable[[Path], None] = lambda aside: None,
+) -> sqlite3.Connection:
     """The one connection that writes. Blocks for the disk, and for a foreign lock at most `busy_secs`.
 
     Args:
         path: the file; made, for its owner alone, where it is missing.
         now: names a damaged file that is set aside.
         busy_secs: how long to wait for a lock, here and in each transaction.
+        on_aside: told where a damaged file lies now.
 
     Raises:
         ConfigError: it comes from a newer release, or the folder or the file cannot be used.
@@ -81,7 +89,7 @@ def open_journal(path: Path, *, now: datetime, busy_secs: float = BUSY_SECS) -> 
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
-            set_aside(path, now, str(error))
+            on_aside(set_aside(path, now, str(error)))
             return _opened(path, busy_secs)
     except (sqlite3.Error, OSError) as error:
         raise _explained(path, error) from None

@@ -12,17 +12,16 @@ from studio_worker.private_file import reason
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _CODES = {
     sqlite3.SQLITE_FULL: "disk_full",
-    sqlite3.SQLITE_READONLY: "state_read_only",
-    sqlite3.SQLITE_CANTOPEN: "state_read_only",
-    sqlite3.SQLITE_PERM: "state_read_only",
-    sqlite3.SQLITE_BUSY: "journal_locked",
-    sqlite3.SQLITE_LOCKED: "journal_locked",
+    sqlite3.SQLITE_READONLY: "state_folder",
+    sqlite3.SQLITE_CANTOPEN: "state_folder",
+    sqlite3.SQLITE_PERM: "state_folder",
+    sqlite3.SQLITE_IOERR: "state_folder",
 }
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _REMEDIES = {
     "disk_full": "the disk of the state folder is full: make room",
-    "state_read_only": "the state folder cannot be written: make it writable",
-    "journal_locked": "another process holds the journal locked: end it",
-    "disk_error": "the disk of the state folder fails: look into the system's log",
+    "state_folder": "the state folder cannot be written: make it writable, and look into the system's log",
+    "journal": "the journal cannot be written",
 }
 
 
@@ -34,8 +33,10 @@ def is_lack_of_room(error: OSError) -> bool:
 def as_trouble(error: Exception) -> Trouble:
     """The trouble that an error of the database or of the spool is."""
     if isinstance(error, OSError):
-        code = "state_read_only" if error.errno == errno.EROFS else "disk_full"
+        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "state_folder"
+    elif (known := primary_code(error)) in _LOCKED:
+        return Trouble("journal", f"another process holds the journal locked: end it ({error})")
     else:
-        code = _CODES.get(primary_code(error), "disk_error")
+        code = _CODES.get(known, "journal")
     said = reason(error) if isinstance(error, OSError) else str(error)
     return Trouble(code, f"{_REMEDIES[code]} ({said})")

@@ -14,9 +14,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from studio_worker.clock import Clock
+from studio_worker.clock import Clock, SystemClock
+from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
-from studio_worker.jobs.journal_db import JournalDatabase, Written
+from studio_worker.jobs.journal_db import JournalDatabase, JournalReplaced, Written
 from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, journal_path
 from studio_worker.jobs.journal_history import History, end_interrupted, files_wanted, forget_settled, give_up_old
 from studio_worker.jobs.journal_row import COLUMNS, Row, Stage
@@ -50,7 +51,8 @@ class KeptJournal:
         origin: the studio's; rows of others are left alone.
         clock: time.
         history: how much is remembered.
-        on_trouble: called when `trouble` has changed.
+        on_trouble: called when `trouble` has changed; a disk that hangs is found by those who look.
+        hangs: finds out whether the disk still answers.
         busy_secs: how long to wait for another process's lock.
         retry_secs: how long to wait, while nothing can be written, before the next try.
     """
@@ -63,14 +65,16 @@ class KeptJournal:
         *,
         history: History | None = None,
         on_trouble: Callable[[], None] = lambda: None,
+        hangs: HangWatch | None = None,
         busy_secs: float = BUSY_SECS,
         retry_secs: float = 1.0,
     ) -> None:
         self._origin = origin
         self._clock = clock
         self._history = history or History()
-        self._spool = Spool(folder / "spool")
-        self._database = JournalDatabase(journal_path(folder), clock.now, busy_secs=busy_secs)
+        self._hangs = hangs or HangWatch(SystemClock().monotonic)
+        self._spool = Spool(folder / "spool", self._hangs)
+        self._database = JournalDatabase(journal_path(folder), clock.now, self._hangs, busy_secs=busy_secs)
         self._watch = RoomWatch(folder, self._spool, self._commit_all, on_trouble, retry_secs=retry_secs)
         self._poison = Poison(clock)
         self._worker_id = ""
@@ -83,7 +87,13 @@ class KeptJournal:
     @property
     def trouble(self) -> Trouble | None:
         """Why nothing can be written now."""
-        return self._watch.trouble
+        return self._watch.trouble or self._hangs.trouble
+
+    @property
+    def note(self) -> str:
+        """That a damaged journal was set aside, and where it lies."""
+        aside = self._database.aside
+        return "" if aside is None else f"the journal was damaged: it lies at {aside}, and a new one was begun"
 
     @property
     def owed(self) -> tuple[str, ...]:
@@ -239,7 +249,7 @@ class KeptJournal:
         try:
             row.sha256 = await self._spool.take(file, made)
         except OSError as error:
-            if not is_lack_of_room(error) or row.size > self._watch.max_bytes:
+            if not self._may_hold(row, error):
                 raise
             memory = Memory(await asyncio.to_thread(made.read_bytes))
             row.data = memory.data
@@ -250,12 +260,18 @@ class KeptJournal:
 
     def _hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
         """Leave a result in memory until there is room for its file; any other error is raised."""
-        if not is_lack_of_room(error) or row.size > self._watch.max_bytes:
+        if not self._may_hold(row, error):
             raise error
         logger.bind(event="journal.memory", job_id=row.entry.job_id, error=str(error)).error(
             "A result is kept in memory: there is no room for its file"
         )
         self._watch.hold(row, file, memory, error)
+
+    def _may_hold(self, row: Row, error: OSError) -> bool:
+        if not is_lack_of_room(error):
+            self._watch.lost(error)
+            return False
+        return row.size <= self._watch.max_bytes
 
     def _let_go(self, row: Row, memory: Memory) -> None:
         if not self._watch.holds(row):
@@ -277,7 +293,7 @@ class KeptJournal:
 
     def _write_soon(self, row: Row) -> None:
         self._changed[row] = None
-        if self._timer is None and self._is_open and self.trouble is None:
+        if self._timer is None and self._is_open and self._watch.trouble is None:
             self._timer = self._loop.call_later(GROUP_SECS, self._flush)
 
     def _commit(self, row: Row, *, is_full: bool = False) -> asyncio.Future[bool]:
@@ -318,7 +334,7 @@ class KeptJournal:
     def _landed(self, rows: Written, done: asyncio.Future[bool] | None, error: Exception | None) -> None:
         if error is not None:
             self._changed = dict.fromkeys(row for row, _ in rows) | self._changed
-            if is_damage(error):
+            if is_damage(error) or isinstance(error, JournalReplaced):
                 # The new file knows nothing: everything that is owed is written into it.
                 self._changed |= dict.fromkeys(self._live.values())
             if self._is_open:

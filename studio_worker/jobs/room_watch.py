@@ -55,6 +55,7 @@ class RoomWatch:
         self._retry_secs = retry_secs
         self._held: dict[Row, tuple[Path, Memory]] = {}
         self._trying: asyncio.Task[None] | None = None
+        self._is_spool_in_doubt = False
 
     def hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
         """Leave a result in memory until its file can be written."""
@@ -80,6 +81,11 @@ class RoomWatch:
             )
             self._on_change()
 
+    def lost(self, error: OSError) -> None:
+        """A result's file could not be written, and no room will help: none is asked for until another one can be."""
+        self._is_spool_in_doubt = True
+        self.failed(as_trouble(error), error)
+
     async def aclose(self) -> None:
         """Stop trying."""
         if self._trying is not None:
@@ -103,6 +109,12 @@ class RoomWatch:
             return False
 
     async def _has_written(self) -> bool:
+        if self._is_spool_in_doubt:
+            try:
+                await self._spool.probe()
+            except OSError:
+                return False
+            self._is_spool_in_doubt = False
         for row, (file, memory) in list(self._held.items()):
             if row not in self._held or memory.data is None:
                 continue

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from secrets import token_hex
 
+from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.log import logger
 from studio_worker.private_file import PRIVATE, make_private_folder, sync_folder
 
@@ -30,10 +31,12 @@ class Spool:
 
     Args:
         folder: where; made where it is missing.
+        hangs: told when the thread waits for the disk.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hangs: HangWatch) -> None:
         self.folder = folder
+        self._hangs = hangs
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self._spares: list[Path] = []
 
@@ -56,15 +59,35 @@ class Spool:
 
     def write(self, file: Path, data: bytes) -> asyncio.Future[None]:
         """Have `data` under the name `file`, whole and safe; raises OSError, and then nothing is left of it."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, _write, file, data)
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._write, file, data)
 
     def take(self, file: Path, made: Path) -> asyncio.Future[str]:
         """Move the file `made` to the name `file`, whole and safe; its SHA-256. Raises OSError as `write` does."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, _take, file, made)
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._take, file, made)
+
+    async def probe(self) -> None:
+        """Write a file and remove it; the folder is made again where somebody removed it. Raises OSError."""
+        file = self.folder / token_hex(16)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._probe, file)
 
     def remove(self, name: str) -> None:
         """Remove a file some time soon, or write another result over it; one that is not there is no matter."""
         self._thread.submit(self._retire, self.folder / name)
+
+    def _write(self, file: Path, data: bytes) -> None:
+        with self._hangs.at_work(len(data)):
+            _write(file, data)
+
+    def _take(self, file: Path, made: Path) -> str:
+        with self._hangs.at_work(made.stat().st_size):
+            return _take(file, made)
+
+    def _probe(self, file: Path) -> None:
+        with self._hangs.at_work():
+            # The state folder itself is not made again: that is for its owner to decide.
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            _write(file, b"x")
+            _remove(file)
 
     def _retire(self, file: Path) -> None:
         if file in self._spares:

@@ -56,7 +56,12 @@ class WorkDirs:
                 self._settled[folder] = changed_ns
             return folder
         folder = self._root / token_hex(8)
-        folder.mkdir(mode=0o700)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileNotFoundError:
+            # Somebody removed the root; a state folder that is gone is not made again.
+            self._root.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700)
         return folder
 
     async def remove(self, folder: Path) -> None:

@@ -38,6 +38,7 @@ FAULT_NETWORK = "faults/test_network.py::test_"
 FAULT_STUDIO = "faults/test_studio_faults.py::test_"
 FAULT_UPLOAD = "faults/test_uploads.py::test_"
 FAULT_PROCESS = "faults/test_process.py::test_"
+FULL_DISK = "faults/test_disk.py::test_a_disk_that_takes_nothing_pauses_the_worker_and_costs_no_result"
 KILL = "faults/test_kills.py::test_"
 JOURNAL = "jobs/test_kept_journal.py::test_"
 JOURNAL_FILE = "jobs/test_journal_file.py::test_"
@@ -203,7 +204,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     # Disks.
     "F-60": Partly(
         (
-            "faults/test_disk.py::test_a_full_disk_pauses_the_worker_and_costs_no_result",
+            FULL_DISK,
             JOURNAL + "is_a_trouble_until_there_is_room_and_then_everything_is_written",
         ),
         "downloads, log and credentials",
@@ -212,9 +213,9 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         SPOOL + "bytes_that_cannot_be_synced_are_not_kept_and_not_tried_a_second_time",
         SPOOL + "a_file_that_cannot_be_synced_is_not_kept_and_its_bytes_stay_where_they_were",
     ),
-    "F-62": Partly(
-        ("state/test_lock.py::test_a_folder_that_cannot_be_written_is_refused_with_path_and_remedy",),
-        "a folder that becomes read-only while the worker runs",
+    "F-62": (
+        "state/test_lock.py::test_a_folder_that_cannot_be_written_is_refused_with_path_and_remedy",
+        FULL_DISK,
     ),
     "F-63": ("config/test_source.py::test_a_read_only_file_is_left_alone_with_a_sentence",),
     "F-64": (
@@ -228,6 +229,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         JOURNAL_FILE + "whose_pages_are_spoilt_is_set_aside",
         JOURNAL + "a_row_that_was_changed_is_set_aside_and_the_others_are_given",
         JOURNAL + "a_file_that_breaks_while_the_worker_runs_is_replaced_and_what_is_owed_is_in_the_new_one",
+        READINESS + "a_damaged_journal_leaves_the_worker_ready_and_is_told",
         KILL + "a_damaged_journal_is_set_aside_and_the_worker_works",
     ),
     "F-66": (KILL + "a_result_whose_file_was_changed_is_not_delivered_and_its_job_runs_again",),
@@ -245,12 +247,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         JOURNAL + "of_settled_jobs_is_bounded_by_count_and_open_ones_stay",
         "jobs/test_delivery.py::test_results_that_nobody_has_asked_for_are_kept_however_many",
     ),
-    "F-71": Partly(
-        (
-            FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_the_job_and_neither_session_nor_worker",
-            READINESS + "a_state_folder_that_vanishes_makes_the_worker_not_ready",
-        ),
-        "the pause: jobs that are offered meanwhile fail one by one",
+    "F-71": (
+        FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_a_job_at_most_and_pauses_the_worker",
+        READINESS + "a_state_folder_that_vanishes_makes_the_worker_not_ready",
+        JOURNAL + "a_state_folder_that_is_removed_is_a_trouble_although_no_write_fails",
+        JOURNAL + "one_that_is_made_anew_gets_a_journal_with_what_is_owed",
     ),
     # Processes and engines.
     "F-80": (

@@ -1,4 +1,4 @@
-"""Faults F-60 and F-62 on a real disk that is really full: a file system of 400 KiB in a namespace of its own."""
+"""Faults F-60 and F-62 on a real disk: a small file system in a namespace of its own, filled up or made read-only."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import shutil
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-ON_A_SMALL_DISK = 'mount -t tmpfs -o size=400k none "$1" && exec "$2" -c "$3" "$1"'
+pytestmark = pytest.mark.skipif(shutil.which("unshare") is None, reason="needs namespaces")
 
-SCENE = """
-import asyncio, json, os, sys
+ON_A_SMALL_DISK = 'mount -t tmpfs -o size=72m none "$1" && exec "$2" -c "$3" "$1"'
+
+STAGE = """
+import asyncio, json, subprocess, sys
 from pathlib import Path
-from studio_worker import Config, Worker, ImageResult
+from studio_worker import Config, Worker, readiness
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from tests.faults.conftest import QUICK, Counting, picture, result_of, words
 
@@ -26,71 +29,119 @@ async def until(ready):
             await asyncio.sleep(0.005)
 
 async def main(disk):
+    # The first look finds that all is well, and there is no second one: what is told comes from what failed.
+    readiness.DISK_LOOK_SECS, readiness.DISK_AGE_SECS = 3600.0, 3600.0
     said = {}
     engine = Counting()
     async with ScriptedStudio() as studio:
+        studio.extensions = ("health",)
         config = Config(
             api_base_url=studio.url, state_dir=disk / "state", models_root=disk / "models",
             register_poll_secs=0.05, reconnect_base_secs=0.02, disabled_engines=("piper", "whisper", "synthetic"),
         )
         async with Worker(config, engines=[engine], timings=QUICK) as worker:
             await studio.welcomed()
-            studio.upload_answers.always = 503
-            ballast = disk / "ballast"
-
-            def fill(job):
-                with open(ballast, "wb", buffering=0) as file:
-                    try:
-                        while True:
-                            file.write(b"x" * 1024)
-                    except OSError:
-                        pass
-                return result_of(job)
-
-            engine.behave = fill
-            await studio.offer(picture("job-1", width=128, height=128))
-            await until(lambda: worker.status()["trouble"])
-            said["trouble"] = worker.status()["trouble"]
-            await studio.offer(words("job-2"))
-            reject = await studio.frame("reject", job_id="job-2")
-            said["reject"] = [reject["code"], reject["reason"]]
-            seen = len(studio.of_type("heartbeat"))
-            beat = await studio.frame("heartbeat", nth=seen + 1)
-            said["autoEnabled"] = beat["capabilities"]["autoEnabled"]
-            studio.upload_answers.always = None
-            await studio.until(lambda: "job-1" in studio.done, what="the result that memory held")
-            ballast.unlink()
-            await until(lambda: worker.status()["trouble"] is None)
-            engine.behave = result_of
-            for job in (picture("job-3"), words("job-4")):
-                await studio.offer(job)
-                await studio.until(lambda: job["jobId"] in studio.done, what=job["jobId"])
+            await until(lambda: worker.readiness().is_ready)
+            await play(disk, studio, engine, worker, said)
             said |= {"runs": dict(engine.runs), "sessions": len(studio.sessions), "violations": studio.violations}
             said["fails"] = len(studio.of_type("fail"))
             await worker.abandon()
     print(json.dumps(said))
 
-asyncio.run(main(Path(sys.argv[1])))
+async def look(studio, worker, said):
+    said["trouble"] = worker.status()["trouble"]
+    said["readiness"] = worker.status()["readiness"]
+    seen = len(studio.of_type("heartbeat"))
+    beat = await studio.frame("heartbeat", nth=seen + 1)
+    said["autoEnabled"], said["health"] = beat["capabilities"]["autoEnabled"], beat["health"]
+    await studio.offer(words("job-2"))
+    reject = await studio.frame("reject", job_id="job-2")
+    said["reject"] = [reject["code"], reject["reason"]]
+
+async def go_on(studio, engine, worker):
+    await until(lambda: worker.readiness().is_ready)
+    engine.behave = result_of
+    for job in (picture("job-3"), words("job-4")):
+        await studio.offer(job)
+        await studio.until(lambda: job["jobId"] in studio.done, what=job["jobId"])
+"""
+
+FULL = """
+async def play(disk, studio, engine, worker, said):
+    studio.upload_answers.always = 503
+    ballast = disk / "ballast"
+
+    def fill(job):
+        with open(ballast, "wb", buffering=0) as file:
+            for size in (1024 * 1024, 1024):
+                try:
+                    while True:
+                        file.write(b"x" * size)
+                except OSError:
+                    pass
+        return result_of(job)
+
+    engine.behave = fill
+    await studio.offer(picture("job-1", width=128, height=128))
+    await until(lambda: worker.status()["trouble"])
+    await look(studio, worker, said)
+    studio.upload_answers.always = None
+    await studio.until(lambda: "job-1" in studio.done, what="the result that memory held")
+    ballast.unlink()
+    await go_on(studio, engine, worker)
+"""
+
+READ_ONLY = """
+async def play(disk, studio, engine, worker, said):
+    studio.upload_answers.always = 503
+    state = str(disk / "state")
+
+    def seal(job):
+        subprocess.run(["mount", "--bind", state, state], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", state], check=True)
+        return result_of(job)
+
+    engine.behave = seal
+    await studio.offer(picture("job-1"))
+    await until(lambda: worker.status()["trouble"])
+    await look(studio, worker, said)
+    studio.upload_answers.always = None
+    await studio.until(lambda: "job-1" in studio.done, what="the result that memory held")
+    subprocess.run(["umount", state], check=True)
+    await go_on(studio, engine, worker)
 """
 
 
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs namespaces")
-async def test_a_full_disk_pauses_the_worker_and_costs_no_result(tmp_path: Path) -> None:
+async def played(scene: str, tmp_path: Path) -> dict[str, Any]:
+    """What a worker on a small disk said by the end of a scene."""
     disk = tmp_path / "disk"
     disk.mkdir()
+    script = f"{STAGE}\n{scene}\nasyncio.run(main(Path(sys.argv[1])))"
     process = await asyncio.create_subprocess_exec(
-        *("unshare", "-rm", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, SCENE),
+        *("unshare", "-rm", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, script),
         cwd=Path(__file__).parents[2],
         stdout=PIPE,
         stderr=PIPE,
     )
     out, err = await process.communicate()
     print(err.decode())
-    said = json.loads(out)
+    return dict(json.loads(out))
 
-    assert said["trouble"] == "disk_full"
+
+@pytest.mark.parametrize(
+    ("scene", "code", "words"), [(FULL, "disk_full", "make room"), (READ_ONLY, "state_folder", "")]
+)
+async def test_a_disk_that_takes_nothing_pauses_the_worker_and_costs_no_result(
+    tmp_path: Path, scene: str, code: str, words: str
+) -> None:
+    said = await played(scene, tmp_path)
+
+    assert said["trouble"] == code
+    assert (said["readiness"]["ready"], said["readiness"]["code"]) == (False, code)
+    assert words in said["readiness"]["detail"]
+    assert said["health"] == said["readiness"]
     assert said["reject"][0] == "paused"
-    assert said["reject"][1].startswith("disk_full")
+    assert said["reject"][1].startswith(code)
     assert said["autoEnabled"] is False
     assert said["runs"] == {"job-1": 1, "job-3": 1, "job-4": 1}
     assert (said["sessions"], said["violations"], said["fails"]) == (1, [], 0)

@@ -1,15 +1,18 @@
 """What is kept is there after the process that kept it, and what is settled is not."""
 
 import asyncio
+import errno
 import shutil
 import sqlite3
 import stat
+import time
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
-from studio_worker.jobs import poison
+from studio_worker.jobs import poison, spool
+from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History
 from studio_worker.jobs.journal_row import Stage
@@ -393,6 +396,7 @@ class TestWhatIsDamaged:
                 while journal.trouble is not None:
                     await asyncio.sleep(0.005)
             assert rows(state) == [("job-1", Stage.KEPT), ("job-2", Stage.RUNNING)]
+            assert "the journal was damaged: it lies at" in journal.note
         assert len([path for path in state.iterdir() if "damaged" in path.name]) >= 1
         async with life() as journal:
             assert journal.recalled[0].kept.file == kept.file
@@ -447,6 +451,82 @@ class TestADiskThatIsFull:
                     await asyncio.sleep(0.005)
             assert rows(state) == [("job-1", Stage.KEPT)]
         assert [None if each is None else each.code for each in told] == ["disk_full", None]
+
+
+class TestAFolderThatFails:
+    async def test_a_result_that_cannot_be_synced_fails_and_none_is_asked_for_until_one_can_be(
+        self, life, entry, monkeypatch
+    ):
+        real = spool._sync
+
+        def broken(descriptor):
+            raise OSError(errno.EIO, "Input/output error")
+
+        async with life(retry_secs=0.01) as journal:
+            monkeypatch.setattr(spool, "_sync", broken)
+            with pytest.raises(OSError, match="Input/output"):
+                await journal.keep(entry(), picture_of())
+            assert journal.trouble.code == "state_folder"
+            assert "Input/output error" in journal.trouble.detail
+            monkeypatch.setattr(spool, "_sync", real)
+            await is_well(journal)
+
+    async def test_a_state_folder_that_is_removed_is_a_trouble_although_no_write_fails(self, life, entry, state):
+        async with life(retry_secs=0.01) as journal:
+            shutil.rmtree(state)
+            journal.accept(entry())
+            await journal.committed(entry())
+            assert journal.trouble.code == "state_folder"
+            assert not state.exists()
+
+    async def test_one_that_is_put_back_goes_on_with_its_journal(self, life, entry, state):
+        async with life(retry_secs=0.01) as journal:
+            state.rename(state.with_name("away"))
+            journal.accept(entry())
+            await journal.committed(entry())
+            state.with_name("away").rename(state)
+            await is_well(journal)
+            assert rows(state) == [("job-1", Stage.RUNNING)]
+
+    async def test_one_that_is_made_anew_gets_a_journal_with_what_is_owed(self, life, entry, state):
+        async with life(retry_secs=0.01) as journal:
+            journal.accept(entry())
+            await journal.committed(entry())
+            shutil.rmtree(state)
+            state.mkdir()
+            journal.accept(entry("job-2"))
+            await journal.committed(entry("job-2"))
+            await is_well(journal)
+            assert rows(state) == [("job-1", Stage.RUNNING), ("job-2", Stage.RUNNING)]
+
+    async def test_a_foreign_lock_is_a_trouble_of_the_journal_until_it_is_gone(self, life, entry, state):
+        async with life(retry_secs=0.01, busy_secs=0.01) as journal:
+            with closing(sqlite3.connect(journal_path(state), isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                journal.accept(entry())
+                await journal.committed(entry())
+                assert journal.trouble.code == "journal"
+                assert "locked by" not in journal.note
+            await is_well(journal)
+            assert rows(state) == [("job-1", Stage.RUNNING)]
+
+    async def test_a_write_that_does_not_come_back_is_a_trouble_while_it_lasts(self, life, entry, state):
+        hangs = HangWatch(time.monotonic, patience_secs=0.05)
+        async with life(busy_secs=60, hangs=hangs) as journal:
+            with closing(sqlite3.connect(journal_path(state), isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                journal.accept(entry())
+                async with asyncio.timeout(10):
+                    while journal.trouble is None:
+                        await asyncio.sleep(0.005)
+                assert journal.trouble.code == "disk_hangs"
+            await is_well(journal)
+
+
+async def is_well(journal):
+    async with asyncio.timeout(10):
+        while journal.trouble is not None:
+            await asyncio.sleep(0.005)
 
 
 class TestHistory:

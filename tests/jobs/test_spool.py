@@ -1,17 +1,22 @@
 """Files of results: whole under their name, or not there."""
 
+import asyncio
 import hashlib
+import os
 import stat
+import time
+from contextlib import closing
 
 import pytest
 
 from studio_worker.jobs import spool as spool_module
+from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.spool import MAX_SPARE_BYTES, MAX_SPARES, Spool
 
 
 @pytest.fixture
 async def spool(tmp_path):
-    found = Spool(tmp_path / "state" / "spool")
+    found = Spool(tmp_path / "state" / "spool", HangWatch(time.monotonic))
     await found.open(())
     yield found
     await found.aclose()
@@ -159,7 +164,7 @@ async def test_removes_at_the_start_what_nobody_wants(tmp_path):
     folder.mkdir()
     for name in ("wanted", "orphan", "half.part"):
         (folder / name).write_bytes(b"x")
-    spool = Spool(folder)
+    spool = Spool(folder, HangWatch(time.monotonic))
     await spool.open({"wanted"})
     assert names(spool) == ["wanted"]
     await spool.aclose()
@@ -169,3 +174,35 @@ async def test_says_so_where_its_folder_is_gone(spool):
     spool.folder.rmdir()
     with pytest.raises(OSError, match="spool"):
         await spool.write(spool.new_file(), b"abc")
+
+
+async def test_a_probe_leaves_nothing_and_makes_the_folder_again(spool):
+    spool.folder.rmdir()
+    await spool.probe()
+    assert names(spool) == []
+
+
+async def test_a_probe_does_not_make_the_folder_of_the_worker_again(spool):
+    spool.folder.rmdir()
+    spool.folder.parent.rmdir()
+    with pytest.raises(FileNotFoundError):
+        await spool.probe()
+    assert not spool.folder.parent.exists()
+
+
+async def test_a_write_that_does_not_come_back_is_noticed(tmp_path):
+    """A pipe in the place of the file: it opens when somebody reads, and not before."""
+    hangs = HangWatch(time.monotonic, patience_secs=0.0)
+    spool = Spool(tmp_path, hangs)
+    pipe = spool.new_file()
+    os.mkfifo(pipe)
+    writing = spool.write(pipe, b"abc")
+    async with asyncio.timeout(20):
+        while hangs.trouble is None:
+            await asyncio.sleep(0.002)
+    assert hangs.trouble.code == "disk_hangs"
+    with closing(os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb")):
+        await asyncio.wait([writing])
+    assert hangs.trouble is None
+    assert isinstance(writing.exception(), OSError)
+    await spool.aclose()

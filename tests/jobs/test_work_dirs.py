@@ -136,3 +136,15 @@ async def test_a_folder_that_is_older_than_a_tick_is_looked_at_by_its_time_and_s
     (again / "left").write_text("by a job")
     await handed(work_dirs, again)
     assert work_dirs.make() != folder
+
+
+async def test_the_root_is_made_again_where_somebody_removed_it(work_dirs, tmp_path):
+    (tmp_path / "work").rmdir()
+    assert work_dirs.make().parent == tmp_path / "work"
+
+
+async def test_a_state_folder_that_is_gone_is_not_made_again(tmp_path):
+    work_dirs = WorkDirs(tmp_path / "state" / "work")
+    with pytest.raises(FileNotFoundError):
+        work_dirs.make()
+    assert not (tmp_path / "state").exists()
