@@ -84,8 +84,9 @@ class Journal(Protocol):
     async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
         """Promise: when this returns, the result is kept as safely as this journal keeps anything.
 
-        A binary result is in the spool by then, its row committed, and both outlive a power loss; a JSON result's row
-        is on its way. Where the disk is full the result stays in memory until there is room, and `trouble` says so.
+        A binary result is in the spool by then and its row committed: both outlive the process, and a power loss too
+        when its `safe` is done, before which no studio is given all of it. A JSON result's row is on its way. Where
+        the disk is full the result stays in memory until there is room, and `trouble` says so.
 
         Raises:
             OSError: the spool could not be written, for another reason than a lack of room.

@@ -125,9 +125,9 @@ class JournalDatabase:
 
     def _check_place(self) -> None:
         """SQLite goes on writing into a file that is removed. Raises FileNotFoundError, or JournalReplaced."""
-        self._path.parent.stat()
         if _place(self._path) == self._place:
             return
+        self._path.parent.stat()
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):

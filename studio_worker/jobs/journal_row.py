@@ -135,9 +135,10 @@ def finish(row: Row, values: list[Any]) -> list[Any]:
     mark = values[_FINGERPRINT]
     values[_FINGERPRINT] = mark.text if isinstance(mark, Fingerprint) else mark
     if values[_STAGE] in HELD:
-        if not values[_SHA256]:
+        if not row.sha256:
             data = row.data if row.data is not None else values[_JSON].encode()
-            values[_SHA256] = row.sha256 = hashlib.sha256(data).hexdigest()
+            row.sha256 = hashlib.sha256(data).hexdigest()
+        values[_SHA256] = row.sha256
         values[_SEAL] = seal(values)
     return values
 

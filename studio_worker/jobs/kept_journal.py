@@ -2,7 +2,8 @@
 
 The rows of this moment lie in memory; what has changed is written a few milliseconds later in one transaction, so that
 a job that is over by then costs one row. Only two things are waited for: the row of a job before its engine's process
-starts, and row and file of a finished binary result before it is sent.
+starts, and row and file of a finished binary result: before the first byte of it is sent they outlive the process,
+and before the last one a power loss.
 """
 
 from __future__ import annotations
@@ -173,12 +174,13 @@ class KeptJournal:
         row.file, row.ext = file.name, artifact.ext
         row.meta = dumps_lossy(dict(artifact.meta)) if artifact.meta else ""
         memory: Memory | None
+        safe: asyncio.Future[None] | None = None
         if isinstance(artifact.data, bytes):
-            memory = await self._keep_bytes(row, file, artifact.data)
+            memory, safe = await self._keep_bytes(row, file, artifact.data)
         else:
             memory = await self._keep_file(row, file, artifact.data)
         artifact = replace(artifact, data=file)
-        return Kept(entry=entry, artifact=artifact, kept_at=kept_at, memory=memory, sha256=row.sha256)
+        return Kept(entry=entry, artifact=artifact, kept_at=kept_at, memory=memory, sha256=row.sha256, safe=safe)
 
     def mark(self, kept: Kept, stage: Stage) -> None:
         """Note how far the delivery is, and for which attempt."""
@@ -228,21 +230,38 @@ class KeptJournal:
         await self._database.aclose()
         await self._spool.aclose()
 
-    async def _keep_bytes(self, row: Row, file: Path, data: bytes) -> Memory:
-        """File and row side by side: neither counts without the other."""
+    async def _keep_bytes(self, row: Row, file: Path, data: bytes) -> tuple[Memory, asyncio.Future[None] | None]:
+        """File and row side by side, neither counts without the other; then the disk is made to have both."""
         memory = Memory(data)
         row.data = data
         writing = self._spool.write(file, data)
-        committed = self._commit(row, is_full=True)
-        await asyncio.gather(writing, committed, return_exceptions=True)
+        await asyncio.gather(writing.whole, self._commit(row), return_exceptions=True)
         row.data = None
         try:
-            writing.result()
+            writing.whole.result()
         except OSError as error:
             self._hold(row, file, memory, error)
+            return memory, None
+        safe: asyncio.Future[None] = self._loop.create_future()
+        both = asyncio.gather(writing.safe, self._commit(row, is_full=True), return_exceptions=True)
+        both.add_done_callback(lambda done: self._synced(row, file, memory, safe, done.result()[0]))
+        return memory, safe
+
+    def _synced(
+        self, row: Row, file: Path, memory: Memory, safe: asyncio.Future[None], error: BaseException | bool | None
+    ) -> None:
+        """What has become of a result that was whole: its upload waits to hear that it is safe, or lies in memory."""
+        if isinstance(error, OSError) and row.settled_at is None:
+            try:
+                self._hold(row, file, memory, error)
+            except OSError:
+                safe.set_exception(error)
+                # An upload that is under way hears of it; where there is none, nobody misses it.
+                safe.exception()
+                return
         else:
             self._loop.call_later(AT_HAND_SECS, self._let_go, row, memory)
-        return memory
+        safe.set_result(None)
 
     async def _keep_file(self, row: Row, file: Path, made: Path) -> Memory | None:
         memory: Memory | None = None

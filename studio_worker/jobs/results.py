@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,7 @@ class Kept:
         kept_at: monotonic seconds.
         memory: its bytes, for as long as they are at hand.
         sha256: of that file, as hex; empty where it is not known.
+        safe: done when the result outlives a power loss too, with an OSError where it never will; None where it does.
     """
 
     entry: Entry
@@ -90,6 +92,7 @@ class Kept:
     kept_at: float
     memory: Memory | None = None
     sha256: str = ""
+    safe: asyncio.Future[None] | None = None
 
     @property
     def job_id(self) -> str:

@@ -50,6 +50,7 @@ class FormBody(payload.Payload):
         file_bytes: its size.
         at_hand: all of the file's bytes, where they need not be read.
         sha256: what the file has to be, as hex; another one is never sent to its end. Empty: nobody knows.
+        safe: what has to be done before the end of the form is sent, which no studio takes without it.
     """
 
     _autoclose = True
@@ -65,6 +66,7 @@ class FormBody(payload.Payload):
         file_bytes: int,
         at_hand: bytes | None = None,
         sha256: str = "",
+        safe: asyncio.Future[None] | None = None,
     ) -> None:
         boundary = token_hex(16)
         super().__init__(file, content_type=f"multipart/form-data; boundary={boundary}")
@@ -77,6 +79,7 @@ class FormBody(payload.Payload):
         self._file_bytes = file_bytes
         self._at_hand = at_hand
         self._sha256 = sha256
+        self._safe = safe
         self._size = self.size_bytes = len(self._head) + file_bytes + len(self._tail)
         self._written = 0
         self._transport: asyncio.WriteTransport | None = None
@@ -97,6 +100,8 @@ class FormBody(payload.Payload):
             await self._put(writer, self._head)
             if self._file_bytes:
                 await self._write_file(writer, self._file_bytes)
+        if self._safe is not None:
+            await self._until(self._safe)
         await self._put(writer, self._tail)
         self.is_written = True
 
@@ -119,6 +124,14 @@ class FormBody(payload.Payload):
                 file, block = await self._read(partial(_read_on, summed, left), file)
         finally:
             file.close()
+
+    async def _until(self, safe: asyncio.Future[None]) -> None:
+        try:
+            # The future is not this upload's alone: its cancellation must not be the future's.
+            await asyncio.shield(safe)
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            raise
 
     async def _put(self, writer: AbstractStreamWriter, piece: bytes | memoryview) -> None:
         await writer.write(piece)

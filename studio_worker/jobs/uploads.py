@@ -96,7 +96,7 @@ class Uploader:
             return Answer(status=None, text="no byte moved for too long" if not body.is_written else "no answer came")
         except (aiohttp.ClientError, OSError) as error:
             if body.problem is not None:
-                raise ResultRejected("spool-lost", f"the kept result cannot be read: {body.problem}") from None
+                raise ResultRejected("spool-lost", f"the kept result is lost: {body.problem}") from None
             return Answer(status=None, text=escape(str(error) or type(error).__name__, limit=300))
 
     async def _answer(self, response: aiohttp.ClientResponse) -> Answer:
@@ -142,6 +142,7 @@ def form_of(kept: Kept) -> FormBody:
         file_bytes=artifact.size,
         at_hand=kept.at_hand,
         sha256=kept.sha256,
+        safe=kept.safe,
     )
 
 

@@ -90,10 +90,12 @@ class TestAFailure:
 
     async def test_of_our_own_files_may_be_retried(self, room, wire, claim):
         (room.state_dir / "work").rmdir()
+        (room.state_dir / "work").write_bytes(b"in the way")
         room.offer(wire, claim("image"))
         failure = await wire.until("fail")
         assert failure.retryable is True
         assert "own files" in failure.error
+        (room.state_dir / "work").unlink()
 
     async def test_of_our_bookkeeping_ends_this_job_and_no_other(self, room, wire, claim):
         async def broken(entry, artifact):

@@ -5,14 +5,17 @@ import errno
 import shutil
 import sqlite3
 import stat
+import threading
 import time
 from contextlib import asynccontextmanager, closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from studio_worker.jobs import poison, spool
 from studio_worker.jobs.hang_watch import HangWatch
+from studio_worker.jobs.journal_db import JournalDatabase
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History
 from studio_worker.jobs.journal_row import Stage
@@ -451,6 +454,101 @@ class TestADiskThatIsFull:
                     await asyncio.sleep(0.005)
             assert rows(state) == [("job-1", Stage.KEPT)]
         assert [None if each is None else each.code for each in told] == ["disk_full", None]
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A disk that has what is written to it only when the test lets it; `error` is what it says then."""
+    real, found = spool._sync, threading.Event()
+    found.error = None
+
+    def sync(descriptor):
+        assert found.wait(20)
+        if found.error is not None:
+            raise found.error
+        real(descriptor)
+
+    found.begin = lambda: monkeypatch.setattr(spool, "_sync", sync)
+    yield found
+    found.set()
+
+
+@pytest.fixture
+def practised(life, entry):
+    """A journal that has a file to write over."""
+
+    @asynccontextmanager
+    async def live(**more):
+        async with life(**more) as journal:
+            kept = await journal.keep(entry("job-0"), picture_of())
+            await kept.safe
+            journal.close(kept, Done())
+            await journal._commit_all()
+            await journal._spool.probe()
+            yield journal
+
+    return live
+
+
+class TestADiskThatTakesItsTime:
+    async def test_has_a_result_that_a_kill_would_not_cost_before_it_has_it_for_good(
+        self, practised, entry, state, slow_disk
+    ):
+        async with practised() as journal:
+            slow_disk.begin()
+            kept = await journal.keep(entry(), picture_of(b"abcdef"))
+            assert not kept.safe.done()
+            assert kept.file.read_bytes() == b"abcdef"
+            assert rows(state, "job_id, stage, sha256")[-1] == ("job-1", Stage.KEPT, sha256(b"abcdef").hexdigest())
+            slow_disk.set()
+            await asyncio.wait_for(kept.safe, 10)
+
+    async def test_has_it_for_good_only_with_its_row(self, practised, entry, monkeypatch):
+        asked, real = [], JournalDatabase.write
+
+        def write(self, written, *, is_full, landed):
+            asked.extend((row.entry.job_id, is_full) for row, _ in written)
+            real(self, written, is_full=is_full, landed=landed)
+
+        async with practised() as journal:
+            monkeypatch.setattr(JournalDatabase, "write", write)
+            kept = await journal.keep(entry(), picture_of())
+            await asyncio.wait_for(kept.safe, 10)
+            assert asked == [("job-1", False), ("job-1", True)]
+
+    async def test_that_refuses_it_in_the_end_makes_it_lost_and_takes_no_more(self, practised, entry, slow_disk):
+        async with practised(retry_secs=60) as journal:
+            slow_disk.begin()
+            kept = await journal.keep(entry(), picture_of())
+            slow_disk.error = OSError(errno.EIO, "Input/output error")
+            slow_disk.set()
+            with pytest.raises(OSError, match="Input/output"):
+                await asyncio.wait_for(kept.safe, 10)
+            assert journal.trouble.code == "state_folder"
+            assert not kept.file.exists()
+
+    async def test_that_is_full_in_the_end_leaves_it_in_memory_from_where_it_is_sent(self, practised, entry, slow_disk):
+        async with practised(retry_secs=0.01) as journal:
+            slow_disk.begin()
+            kept = await journal.keep(entry(), picture_of(b"abcdef"))
+            slow_disk.error = OSError(errno.ENOSPC, "No space left on device")
+            slow_disk.set()
+            await asyncio.wait_for(kept.safe, 10)
+            assert journal.trouble.code == "disk_full"
+            assert kept.at_hand == b"abcdef"
+            slow_disk.error = None
+            await is_well(journal)
+            assert kept.file.read_bytes() == b"abcdef"
+
+    async def test_is_not_asked_again_for_a_result_that_was_settled_meanwhile(self, practised, entry, slow_disk):
+        async with practised() as journal:
+            slow_disk.begin()
+            kept = await journal.keep(entry(), picture_of())
+            journal.close(kept, Gone(False, "cancelled"))
+            slow_disk.error = OSError(errno.EIO, "Input/output error")
+            slow_disk.set()
+            await asyncio.wait_for(kept.safe, 10)
+            assert journal.trouble is None
 
 
 class TestAFolderThatFails:

@@ -33,6 +33,9 @@ class Server:
     async def stored(self, request):
         return web.json_response({"ok": True})
 
+    async def received(self, request):
+        return await self.complete(request)
+
     async def complete(self, request):
         parts = []
         async for part in await request.multipart():
@@ -49,7 +52,7 @@ class Server:
 async def server():
     found = Server()
     app = web.Application(client_max_size=1024**3)
-    app.router.add_post(ROUTE, found.complete)
+    app.router.add_post(ROUTE, found.received)
     app.router.add_route("*", "/elsewhere", found.follow)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
@@ -308,6 +311,48 @@ class TestTheFile:
         large.write_bytes(b"short")
         with pytest.raises(ResultRejected, match="spool-lost"):
             await upload(server.url, kept)
+
+
+class TestAResultThatIsNotSafeYet:
+    """Its bytes travel while the disk takes them; the end of the form, without which it is none, waits."""
+
+    async def begun(self, server, kept):
+        """An upload that has handed on everything but the end, and a studio that has read some of it."""
+        seen = asyncio.Event()
+
+        async def count(request):
+            async for _ in request.content.iter_any():
+                seen.set()
+            return web.json_response({"ok": True})
+
+        server.complete = count
+        uploading = asyncio.create_task(upload(server.url, kept))
+        await asyncio.wait_for(seen.wait(), 10)
+        return uploading
+
+    @pytest.fixture
+    async def unsafe(self, kept_file, file):
+        return replace(kept_file(file), safe=asyncio.get_running_loop().create_future())
+
+    async def test_is_not_whole_for_the_studio_before_it_is_safe(self, server, unsafe):
+        uploading = await self.begun(server, unsafe)
+        assert not uploading.done()
+        unsafe.safe.set_result(None)
+        assert (await uploading).status == 200
+
+    async def test_is_never_whole_where_the_disk_refuses_it(self, server, unsafe):
+        uploading = await self.begun(server, unsafe)
+        unsafe.safe.set_exception(OSError(5, "Input/output error"))
+        with pytest.raises(ResultRejected, match="Input/output error") as caught:
+            await uploading
+        assert (caught.value.rule, caught.value.retryable) == ("spool-lost", True)
+
+    async def test_whose_upload_is_cancelled_may_be_sent_again(self, server, unsafe):
+        uploading = await self.begun(server, unsafe)
+        uploading.cancel()
+        await asyncio.wait([uploading])
+        unsafe.safe.set_result(None)
+        assert (await upload(server.url, unsafe)).status == 200
 
 
 async def test_a_cancelled_upload_ends_and_leaves_no_connection_open(server, kept_file, file):
