@@ -63,6 +63,10 @@ docs: $(VENV)/ready-docs ## Build the documentation into site/, every link check
 reference: $(VENV)/ready-demo ## Write the reference pages that follow the code
 	@$(BIN)/python tools/reference.py
 
+.PHONY: soak
+soak: $(VENV)/ready-test ## A thousand jobs through a thousand cuts and a thousand kills of the worker (SOAK=N for others)
+	@SOAK=$${SOAK:-1000} $(BIN)/python -m pytest -s tests/faults/test_soak.py $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/ready-test ## Measure overhead, routing and start-up against their floors
 	@$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s $(ARGS)
