@@ -114,7 +114,9 @@ print(*meter.read())
 
 def test_a_meter_counts_what_has_come_since_it_was_made():
     # In a process of its own, as an engine's is: this one gives memory of earlier tests back at any moment.
-    said = subprocess.run([sys.executable, "-c", METERED], capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", METERED], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
     ram, vram = said.split()
     assert int(ram) > 50_000_000 * 0.9
     assert vram == "None"
