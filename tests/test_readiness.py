@@ -219,7 +219,7 @@ async def test_a_journal_that_cannot_be_written_makes_the_worker_not_ready_until
         journal.mkdir()
         await studio.offer(llm_claim("job-1", claim_fields={"engine": "gate", "model": "gate-llm"}))
         await become(worker, "journal")
-        assert "was removed or replaced" in worker.readiness().detail
+        assert str(journal) in worker.readiness().detail
         beat = await studio.frame("heartbeat", nth=len(studio.of_type("heartbeat")) + 1)
         assert (beat["health"]["ready"], beat["health"]["code"]) == (False, "journal")
         assert worker.status()["readiness"]["code"] == "journal"

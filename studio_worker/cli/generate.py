@@ -11,6 +11,7 @@ import click
 from studio_worker.cli.generate_fields import EVERYDAY, KINDS, split_pair
 from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.parameters import whole_number
+from studio_worker.errors import JobError
 
 if TYPE_CHECKING:
     from studio_worker.cli.generate_order import Asked, Order
@@ -59,7 +60,7 @@ def _number(context: click.Context, parameter: click.Parameter, text: str | None
 @click.option("--job-id", metavar="ID", help="Which line of the file of --job.")
 @click.option("-o", "--out", type=_DASHED_FILE, metavar="PATH", help="Where the result goes; - is stdout.")
 @click.option("--force", is_flag=True, help="Replace the file of -o.")
-@click.option("--json", "as_json", is_flag=True, help="Print what came of it as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print what came of it, a failure too, as one JSON object.")
 @pass_invocation
 def generate(invocation: Invocation, /, out: Path | None, force: bool, as_json: bool, **options: Any) -> None:
     """Run one job on this machine, through the worker's own machinery, without a studio.
@@ -91,12 +92,17 @@ def _asked(*, schema: Path | None, inputs: tuple[str, ...], **options: Any) -> A
 def _make(invocation: Invocation, order: Order, target: Target, *, as_json: bool) -> None:
     settings = invocation.settings(log_level="error").current
 
-    from studio_worker.cli.generate_answer import LiveText, hand_out
+    from studio_worker.cli.generate_answer import LiveText, hand_out, tell_failure
     from studio_worker.cli.generate_display import display
     from studio_worker.cli.generate_run import run_order
 
     begun = time.monotonic()
     live = LiveText(is_wanted=target.is_stdout and not as_json)
-    with display() as shown:
-        done = run_order(order, settings, shown, live.take if live.is_live else None)
+    try:
+        with display() as shown:
+            done = run_order(order, settings, shown, live.take if live.is_live else None)
+    except JobError as error:
+        if as_json:
+            tell_failure(order, error)
+        raise
     hand_out(order, target, done, live, total_secs=time.monotonic() - begun, as_json=as_json)

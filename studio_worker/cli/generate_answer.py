@@ -11,6 +11,7 @@ from studio_worker.cli.generate_order import Order
 from studio_worker.cli.generate_run import Done
 from studio_worker.cli.generate_target import Target, print_bytes
 from studio_worker.engines.base import LlmResult, TranscriptResult
+from studio_worker.errors import JobError
 from studio_worker.wire.results import media_type
 from studio_worker.wire.strict_json import dumps_lossy
 
@@ -54,13 +55,7 @@ def hand_out(order: Order, target: Target, done: Done, live: LiveText, *, total_
     Raises:
         ResultNotWritten: the disk refuses.
     """
-    told: dict[str, Any] = {
-        "kind": order.kind.value,
-        "model": order.model,
-        "engine": done.meta.get("engine"),
-        "source": order.source.engine if order.source is not None else None,
-        "seed": done.meta.get("seed"),
-    }
+    told = _asked_of(order) | {"engine": done.meta.get("engine"), "seed": done.meta.get("seed")}
     data, ext = _file_of(done, target)
     if isinstance(done.result, (LlmResult, TranscriptResult)):
         told["result"] = done.result.json
@@ -87,12 +82,25 @@ def hand_out(order: Order, target: Target, done: Done, live: LiveText, *, total_
     output.note(f"engine {told['engine']}, seed {told['seed']}, {done.job_secs:.2f} s")
 
 
+def tell_failure(order: Order, error: JobError) -> None:
+    """Print the JSON object of a job that failed: what was asked for, and `error`, with whether a retry can help."""
+    output.json_text(_asked_of(order) | {"error": {"message": str(error), "retryable": error.retryable}})
+
+
 def text_of(result: LlmResult | TranscriptResult) -> str:
     """What a text result says: the answer, or the transcript; the whole object where it says it otherwise."""
     if isinstance(result, TranscriptResult):
         return str(result.json["text"])
     said = _choice(result.json).get("message", {}).get("content")
     return said if isinstance(said, str) else dumps_lossy(result.json, indent=2)
+
+
+def _asked_of(order: Order) -> dict[str, Any]:
+    return {
+        "kind": order.kind.value,
+        "model": order.model,
+        "source": order.source.engine if order.source is not None else None,
+    }
 
 
 def _file_of(done: Done, target: Target) -> tuple[bytes, str]:

@@ -144,7 +144,7 @@ def add(admin: Callable[[], StudioAdmin], file: Path, watch: bool, as_json: bool
     A file is checked as a whole before the first of its jobs is queued; of stdin each line is queued as it comes, up
     to the first bad one.
     """
-    from studio_worker.cli.jobs_file import bad_line, job_lines
+    from studio_worker.cli.jobs_file import bad_line, ignored_fields, job_lines
     from studio_worker.cli.studio_admin import StudioSaysNo
 
     name = "stdin" if str(file) == "-" else str(file)
@@ -163,6 +163,8 @@ def add(admin: Callable[[], StudioAdmin], file: Path, watch: bool, as_json: bool
                 if error.status in (401, 403) or error.status >= 500:
                     raise
                 raise bad_line(name, number, str(error)) from None
+            for said in ignored_fields(job):
+                output.note(f"{name}, line {number}: {said}")
             if as_json:
                 output.json_text({"line": number, "jobId": added[-1]}, indent=None)
             else:

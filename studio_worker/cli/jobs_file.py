@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
+from studio_worker.cli.generate_fields import field_names, nearest
 from studio_worker.errors import BadClaim, StudioWorkerError
 from studio_worker.private_file import reason
 from studio_worker.text import escape
-from studio_worker.wire.model_source import parse_model_source
+from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.model_source import ModelSource, parse_model_source
 from studio_worker.wire.strict_json import NotJson, loads
-from studio_worker.wire.tasks import parse_task
+from studio_worker.wire.tasks import TASK_TYPES, parse_task
+
+JOB_FIELDS = ("id", "model", "task", "modelSource", "vramGbEstimate")
+"""What a line of a jobs file may hold."""
 
 MAX_LINE_BYTES = 16_777_216
 """The longest line: a task may carry its inputs as data URLs, and its offer is one frame of at most 16 MiB."""
@@ -43,6 +48,26 @@ def job_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, dict[str, Any]]]
         yield number, _job(line, name, number)
     if not found:
         raise BadJobsFile(f"{escape(name)} holds no job: write one JSON object a line")
+
+
+def ignored_fields(job: Mapping[str, Any]) -> list[str]:
+    """A sentence for each field of a good job that nobody will read, by its wire name.
+
+    The contract has a studio and its workers ignore what they do not know; a person who wrote it hears of it.
+    """
+    task = job["task"]
+    parts: list[tuple[str, Mapping[str, Any], Sequence[str]]] = [
+        ("", job, JOB_FIELDS),
+        ("task.", task, field_names(TASK_TYPES[TaskKind(task["kind"])])),
+    ]
+    if job.get("modelSource") is not None:
+        parts.append(("modelSource.", job["modelSource"], field_names(ModelSource)))
+    return [
+        f"{prefix}{escape(name, limit=60)} means nothing here and is ignored{nearest(name, known)}"
+        for prefix, given, known in parts
+        for name in given
+        if name not in known and name != "kind"
+    ]
 
 
 def _line(file: BinaryIO, name: str) -> bytes:

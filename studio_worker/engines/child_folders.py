@@ -14,10 +14,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from studio_worker.engines.strays import end_strays
 from studio_worker.log import logger
 
 PREFIX = "studio-worker-engines-"
 LOCK = "worker.lock"
+
+END_SECS = 1.0
+"""How long processes of a dead worker's engines may take to end."""
 
 
 class ChildFolders:
@@ -34,10 +38,11 @@ class ChildFolders:
         self._lock: FileLock | None = None
 
     def sweep(self) -> None:
-        """Remove what dead workers of this user have left. Never raises: what cannot be removed stays."""
+        """End and remove what dead workers of this user have left. Never raises: what cannot be removed stays."""
         for folder in self._root.glob(f"{PREFIX}*"):
             try:
                 if folder != self._mine and _is_ours(folder) and _is_of_a_dead_worker(folder):
+                    end_strays(folder, within_secs=END_SECS)
                     shutil.rmtree(folder, ignore_errors=True)
                     logger.bind(event="engine.swept", folder=str(folder)).info("A dead worker's files are removed")
             except OSError as problem:

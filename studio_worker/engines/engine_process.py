@@ -37,6 +37,7 @@ from studio_worker.engines.messages import (
 )
 from studio_worker.engines.process_group import group_is_gone, living_members
 from studio_worker.engines.run_in_child import RunInChild
+from studio_worker.engines.strays import MARK, end_strays
 from studio_worker.engines.working import ChunkCallback
 from studio_worker.errors import EngineError
 from studio_worker.log import logger
@@ -114,7 +115,7 @@ class EngineProcess:
         try:
             folder = await asyncio.to_thread(folders.make)
             try:
-                own = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+                own = dict.fromkeys(("TMPDIR", "TEMP", "TMP", MARK), str(folder))
                 await process._process.start({**variables, **own})
             except BaseException:
                 await asyncio.to_thread(folders.remove, folder)
@@ -256,17 +257,24 @@ class EngineProcess:
                 timer.cancel()
             self._voice.close()
             self._fail_runs()
-        self.is_gone = await group_is_gone(self._process.pid, within_secs=GONE_SECS)
+        left = await self._end_what_is_left(folder)
+        self.is_gone = not left
         for run in list(self._runs.values()):
             self._ended(run)
-        if not self.is_gone:
-            left = await asyncio.to_thread(living_members, self._process.pid)
+        if left:
             logger.bind(event="engine.process", engine=self._name, pids=left).error(
                 "Processes of an engine cannot be ended and may hold memory"
             )
         await asyncio.to_thread(self._folders.remove, folder)
         if self.is_gone:
             self._ends.gone()
+
+    async def _end_what_is_left(self, folder: Path) -> list[int]:
+        """What of the child's group, or of what it started besides, cannot be ended."""
+        pid, left = self._process.pid, []
+        if not await group_is_gone(pid, within_secs=GONE_SECS):
+            left = await asyncio.to_thread(living_members, pid)
+        return left + await asyncio.to_thread(end_strays, folder, within_secs=GONE_SECS)
 
     def _fail_runs(self) -> None:
         """End what waits. A run that nobody waits for lets go later, when the whole group is gone."""

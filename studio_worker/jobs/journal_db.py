@@ -105,8 +105,9 @@ class JournalDatabase:
         while (job := self._work.get()) is not None:
             with self._hangs.at_work():
                 job()
-        with suppress(sqlite3.Error):
-            self._open.close()
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
 
     @property
     def _open(self) -> sqlite3.Connection:

@@ -243,9 +243,15 @@ class KeptJournal:
             self._hold(row, file, memory, error)
             return memory, None
         safe: asyncio.Future[None] = self._loop.create_future()
-        both = asyncio.gather(writing.safe, self._commit(row, is_full=True), return_exceptions=True)
-        both.add_done_callback(lambda done: self._synced(row, file, memory, safe, done.result()[0]))
+        # In a moment, so that what is noted of the delivery's begin is written with it.
+        self._loop.call_soon(self._sync, row, file, memory, writing.safe, safe)
         return memory, safe
+
+    def _sync(
+        self, row: Row, file: Path, memory: Memory, written: asyncio.Future[None], safe: asyncio.Future[None]
+    ) -> None:
+        both = asyncio.gather(written, self._commit(row, is_full=True), return_exceptions=True)
+        both.add_done_callback(lambda done: self._synced(row, file, memory, safe, done.result()[0]))
 
     def _synced(
         self, row: Row, file: Path, memory: Memory, safe: asyncio.Future[None], error: BaseException | bool | None

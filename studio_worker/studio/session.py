@@ -12,6 +12,7 @@ from studio_worker.studio.access import bearer, check_hash
 from studio_worker.studio.guard import own_origin
 from studio_worker.studio.peer import EXTENSIONS, End, Peer
 from studio_worker.studio.presence import INTERNAL_ERROR, Presence
+from studio_worker.studio.served_socket import ServedSocket
 from studio_worker.studio.settling import Settling
 from studio_worker.studio.signing import same, token_hash
 from studio_worker.studio.store.port import Store, StoreBusy
@@ -36,6 +37,8 @@ from studio_worker.wire.frames import (
     WorkerFrame,
     read_worker_frame,
 )
+
+_ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
 
 class Sessions:
@@ -82,12 +85,13 @@ class Sessions:
             self._clock.monotonic(),
             rfc3339(self._clock.now()),
         )
+        served = ServedSocket(socket)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(_send(socket, peer))
+                group.create_task(_send(socket, served, peer))
                 try:
                     await self._presence.joined(peer)
-                    await self._read(socket, peer)
+                    await self._read(served, peer)
                 except StoreBusy:
                     peer.end(INTERNAL_ERROR, "the studio's database is busy", ErrorCode.INTERNAL_ERROR)
                 finally:
@@ -96,7 +100,7 @@ class Sessions:
             await self._presence.left(peer)
         return socket
 
-    async def _read(self, socket: web.WebSocketResponse, peer: Peer) -> None:
+    async def _read(self, socket: ServedSocket, peer: Peer) -> None:
         has_warned = False
         try:
             async with asyncio.timeout(self._timings.hello_secs):
@@ -108,7 +112,7 @@ class Sessions:
             if first.type is WSMsgType.BINARY:
                 peer.violate("session not authenticated")
             return
-        async for message in socket:
+        while (message := await socket.receive()).type not in _ENDS:
             if peer.ended is not None:
                 return
             try:
@@ -166,13 +170,13 @@ class Sessions:
                 pass
 
 
-async def _send(socket: web.WebSocketResponse, peer: Peer) -> None:
+async def _send(socket: web.WebSocketResponse, served: ServedSocket, peer: Peer) -> None:
     """Write what is posted, in order, until the end."""
     while True:
         item = await peer.outgoing.get()
         try:
             if isinstance(item, End):
-                await socket.close(code=item.code, message=item.message.encode()[:120])
+                await served.close(item.code, item.message)
                 return
             await socket.send_str(item.text())
         except (ConnectionError, RuntimeError):

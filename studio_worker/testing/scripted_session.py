@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from studio_worker.studio.served_socket import ServedSocket
 from studio_worker.testing.answers import reset_transport
 from studio_worker.testing.records import SeenFrame
 from studio_worker.wire.frames import CloseCode
@@ -41,12 +42,15 @@ class ScriptedSession:
         self.held: set[str] = set()
         self.close_code: int | None = None
         self.ended = asyncio.Event()
+        self._served = ServedSocket(socket)
+        self._goodbyes = 0
+        self._goodbye_said = asyncio.Event()
 
     async def serve(self) -> None:
-        """Read frames until the connection ends."""
+        """Read frames until the connection ends, by a closing handshake where there is one."""
         try:
             while True:
-                message = await self.socket.receive()
+                message = await self._served.receive()
                 if message.type is WSMsgType.TEXT:
                     await self._take(message.data)
                 elif message.type is WSMsgType.CLOSE:
@@ -56,6 +60,9 @@ class ScriptedSession:
                     break
                 else:
                     await self.violate(f"unexpected {message.type.name} frame")
+            while self._goodbyes:
+                self._goodbye_said.clear()
+                await self._goodbye_said.wait()
         finally:
             self.ended.set()
             self.studio.changed()
@@ -185,7 +192,12 @@ class ScriptedSession:
 
     async def close(self, code: int = WSCloseCode.OK, reason: str = "") -> None:
         """Close with a code; the reason is cut to what a close frame can carry."""
-        await self.socket.close(code=code, message=reason.encode()[:120], drain=False)
+        self._goodbyes += 1
+        try:
+            await self._served.close(code, reason)
+        finally:
+            self._goodbyes -= 1
+            self._goodbye_said.set()
 
     def abort(self) -> None:
         """End the connection by a TCP reset."""

@@ -175,6 +175,16 @@ def test_a_model_that_nobody_lists_is_never_answered_by_another_engine(generate:
     assert list(folder.iterdir()) == []
 
 
+def test_a_failure_is_an_object_too_where_json_is_asked_for(generate: Any) -> None:
+    done = generate("image", "--model", "sd-turbo", "--prompt", "x", "--json")
+    assert done.status == 1
+    told = json.loads(done.out)
+    assert (told["kind"], told["model"], told["source"]) == ("image", "sd-turbo", None)
+    assert told["error"]["retryable"] is False
+    assert "no engine on this worker serves this job" in told["error"]["message"]
+    assert told["error"]["message"] in done.err
+
+
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [

@@ -77,6 +77,15 @@ def test_added_jobs_as_json_have_their_lines(jobs: Call, file: Path) -> None:
     assert json.loads(jobs("add", str(file), "--json").out) == {"line": 2, "jobId": "j-1"}
 
 
+def test_a_misspelt_field_is_ignored_but_not_without_a_word(jobs: Call, file: Path) -> None:
+    job = json.loads(line("m-1"))
+    job["task"]["stpes"] = 4
+    file.write_text(json.dumps(job))
+    outcome = jobs("add", str(file))
+    assert (outcome.status, outcome.out) == (0, "m-1\n")
+    assert "line 1: task.stpes means nothing here and is ignored; did you mean steps?" in outcome.err
+
+
 def test_the_list_is_a_table_with_kind_and_engine(jobs: Call, file: Path) -> None:
     file.write_text(line("t-1"))
     jobs("add", str(file))

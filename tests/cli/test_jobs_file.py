@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from studio_worker.cli.jobs_file import MAX_LINE_BYTES, BadJobsFile, bad_line, job_lines
+from studio_worker.cli.jobs_file import MAX_LINE_BYTES, BadJobsFile, bad_line, ignored_fields, job_lines
 
 JOB: dict[str, Any] = {
     "model": "synthetic-image",
@@ -105,3 +105,17 @@ def test_a_huge_file_is_read_in_bounded_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_a_job_whose_every_field_is_read_is_told_nothing() -> None:
+    assert ignored_fields(JOB | {"id": "a", "vramGbEstimate": 1}) == []
+    assert ignored_fields({"model": "m", "task": JOB["task"]}) == []
+
+
+def test_what_nobody_will_read_is_named_with_the_nearest_field() -> None:
+    job = JOB | {"ID": "a", "task": JOB["task"] | {"stpes": 4}, "modelSource": JOB["modelSource"] | {"sorce\n": 1}}
+    said = ignored_fields(job)
+    assert said[0] == "ID means nothing here and is ignored; did you mean id?"
+    assert said[1] == "task.stpes means nothing here and is ignored; did you mean steps?"
+    assert said[2].startswith("modelSource.sorce\\n means nothing here")
+    assert len(said) == 3

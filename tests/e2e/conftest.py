@@ -158,9 +158,12 @@ class WorkerProcess:
 
     async def code(self) -> int:
         """Its exit status."""
-        async with asyncio.timeout(WAIT_SECS):
-            code = await self.process.wait()
-            await asyncio.gather(*self._readers)
+        try:
+            async with asyncio.timeout(WAIT_SECS):
+                code = await self.process.wait()
+                await asyncio.gather(*self._readers)
+        except TimeoutError:
+            raise AssertionError(f"it has not ended; it said:\n{self.said}") from None
         return code
 
     @property

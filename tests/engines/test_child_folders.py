@@ -8,6 +8,7 @@ import stat
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 import studio_worker
@@ -86,32 +87,40 @@ def test_a_place_that_is_not_there_is_no_error(tmp_path):
 
 
 WORKER = """
-import sys
+import os, subprocess, sys
 sys.path.insert(0, {home!r})
 from pathlib import Path
 from studio_worker.engines.child_folders import ChildFolders
+from studio_worker.engines.strays import MARK
 folders = ChildFolders(Path({root!r}))
 folder = folders.make()
 (folder / "large").write_bytes(bytes(1000))
-print(folder, flush=True)
+stray = [sys.executable, "-c", "import time; time.sleep(600)"]
+marked = {{**os.environ, MARK: str(folder)}}
+no = subprocess.DEVNULL
+stray = subprocess.Popen(stray, env=marked, start_new_session=True, stdin=no, stdout=no, stderr=no)
+print(folder, stray.pid, flush=True)
 sys.stdin.read()
 """
 
 
-async def test_what_a_killed_worker_left_is_removed_by_the_next_host_that_starts(bench, tmp_path):
+async def test_what_a_killed_worker_left_is_ended_and_removed_by_the_next_host_that_starts(bench, tmp_path):
     root = tmp_path / "tmp"
     root.mkdir()
     code = WORKER.format(home=str(Path(studio_worker.__file__).parents[1]), root=str(root))
     worker = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    left = Path((await asyncio.wait_for(worker.stdout.readline(), 30)).decode().strip())
+    path, stray = (await asyncio.wait_for(worker.stdout.readline(), 30)).decode().split()
+    left = Path(path)
     host = bench.host(folders=ChildFolders(root))
     await host.start()
     assert (left / "large").is_file()
+    assert psutil.pid_exists(int(stray))
     worker.send_signal(signal.SIGKILL)
     await worker.wait()
     await host.start()
+    assert not psutil.pid_exists(int(stray)) or psutil.Process(int(stray)).status() == "zombie"
     assert not left.parent.exists()
     assert list(root.iterdir()) == []
 

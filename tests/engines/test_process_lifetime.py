@@ -1,6 +1,8 @@
 """When an engine's process goes, and what is left of it: nothing."""
 
 import asyncio
+import os
+import signal
 
 import psutil
 import pytest
@@ -165,3 +167,25 @@ async def test_the_end_of_an_idle_process_is_told_and_it_is_gone_by_then(worksho
     pids = [await workshop.pid(host)]
     await until(lambda: gone)
     assert gone == [False]
+
+
+DETACHED = """
+    def run(self, job):
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+        return say(pids=[os.getpid(), child.pid])
+"""
+
+
+async def test_what_an_engine_started_in_a_session_of_its_own_ends_with_its_process(workshop, until):
+    host = workshop.host(DETACHED)
+    pids = (await workshop.run(host))["pids"]
+    assert os.getsid(pids[1]) == pids[1]
+    assert await within(host.unload(host.descriptions[0].key))
+    assert [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
+
+
+async def test_what_an_engine_started_in_a_session_of_its_own_ends_with_a_killed_process_too(workshop, until):
+    host = workshop.host(DETACHED)
+    engine, detached = (await workshop.run(host))["pids"]
+    os.kill(engine, signal.SIGKILL)
+    await until(lambda: not psutil.pid_exists(detached) or psutil.Process(detached).status() == "zombie")

@@ -80,6 +80,12 @@ class Machine:
         print(said.decode())
         await self.studio.gone(self._lives)
 
+    async def end(self) -> None:
+        """SIGKILL, whatever the test has come to; nobody waits for the studio."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.communicate()
+
     async def died(self) -> None:
         """Wait until it has ended by itself."""
         assert self._process is not None
@@ -118,9 +124,11 @@ class Machine:
 @pytest.fixture
 async def machine(studio: ScriptedStudio, tmp_path: Path) -> AsyncIterator[Machine]:
     machine = Machine(studio, tmp_path)
-    await machine.start()
-    yield machine
-    await machine.kill()
+    try:
+        await machine.start()
+        yield machine
+    finally:
+        await machine.end()
 
 
 Claim = Callable[..., dict[str, Any]]

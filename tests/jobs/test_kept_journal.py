@@ -597,6 +597,14 @@ class TestAFolderThatFails:
             await is_well(journal)
             assert rows(state) == [("job-1", Stage.RUNNING), ("job-2", Stage.RUNNING)]
 
+    async def test_a_journal_that_can_never_be_opened_again_is_closed_without_a_word(self, life, entry, state):
+        async with life(retry_secs=60) as journal:
+            journal_path(state).unlink()
+            journal_path(state).mkdir()
+            journal.accept(entry())
+            await journal.committed(entry())
+            assert journal.trouble.code == "journal"
+
     async def test_a_foreign_lock_is_a_trouble_of_the_journal_until_it_is_gone(self, life, entry, state):
         async with life(retry_secs=0.01, busy_secs=0.01) as journal:
             with closing(sqlite3.connect(journal_path(state), isolation_level=None)) as other:

@@ -329,3 +329,16 @@ class TestUnansweredOffer:
         await asyncio.sleep(0.6)  # twice the time that an unanswered offer lives
 
         assert (await admin.job("fox"))["state"] == "claimed"
+
+
+async def test_a_worker_that_is_busy_writing_hears_why_it_is_sent_away(worker: RawWorker, admin: Admin) -> None:
+    assert worker.socket
+    transport = worker.socket._response.connection.transport  # type: ignore[union-attr]
+    assert transport
+    transport.pause_reading()  # type: ignore[attr-defined]
+    await admin.call("DELETE", f"/workers/{worker.worker_id}")
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+        await worker.beat()
+    transport.resume_reading()  # type: ignore[attr-defined]
+    assert await worker.closed() == 4004

@@ -194,6 +194,22 @@ async def test_a_refusal_closes_with_the_code_of_its_pair(studio, socket, code, 
     await studio.session.refuse(code)
 
 
+async def test_a_refusal_reaches_a_worker_that_is_busy_writing(studio, socket) -> None:
+    transport = socket._response.connection.transport
+    transport.pause_reading()
+    refusing = asyncio.create_task(studio.session.refuse("worker_deleted"))
+    while not studio.session.socket.closed:
+        await asyncio.sleep(0)
+    # The handler of the connection wakes up; were it to end now, these writes would find the socket closed.
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+        await say(socket, "heartbeat")
+    transport.resume_reading()
+    assert (await heard(socket))["code"] == "worker_deleted"
+    assert (await socket.receive()).data == 4004
+    await refusing
+
+
 async def test_any_text_bytes_and_raw_bytes_can_be_sent(studio, socket) -> None:
     await studio.session.send_text("{")
     await studio.session.send_bytes(b"\x00")
