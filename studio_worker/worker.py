@@ -262,8 +262,7 @@ class Worker:
 
     async def _look_around(self) -> None:
         try:
-            async with asyncio.timeout(PROBE_SECS):
-                self._machine = await Lookout("probe").look(probe)
+            self._machine = await asyncio.wait_for(Lookout("probe").look(probe), PROBE_SECS)
         except TimeoutError:
             logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
         await self._finder.look()
