@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.errors import BadClaim, BadInput, ModelUnavailable
 from studio_worker.fetch.download import Downloader
 from studio_worker.fetch.off_loop import off_loop
+from studio_worker.lookout import Lookout
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.link_folders import link_folder
@@ -64,6 +66,7 @@ class Store:
         quota = Quota(self._ledger, quota_bytes, pinned=pinned, removed=lambda path: self._presence.doubt_all())
         self._supply = Supply(downloader, self._shelf, self._ledger, quota, self._clock) if downloader else None
         self._ending: set[asyncio.Future[Any]] = set()
+        self._lookout = Lookout("room")
 
     def needs_room(self, model: str, source: ModelSource | None) -> bool:
         """Whether `check_room` has anything to look at: files that are not known to be here. Never blocks."""
@@ -82,8 +85,7 @@ class Store:
         root, supply = self._root(), self._supply
         if supply is None or not all(_is_plain(file) for file in source.files):
             return
-        # A look, which may be left behind: a disk that hangs must not hold the caller too.
-        await asyncio.to_thread(supply.weigh, model, source.files, root)
+        await self._lookout.look(partial(supply.weigh, model, source.files, root))
 
     async def provision(
         self, model: str, source: ModelSource, options: LoadOptions, *, on_progress: OnProgress | None = None
