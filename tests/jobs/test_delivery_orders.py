@@ -120,10 +120,10 @@ class Worker(RuleBasedStateMachine):
 
     # what happens
 
-    @rule(job_id=st.sampled_from(JOBS), is_json=st.booleans(), attempt=st.sampled_from([None, 1]))
-    def a_job_ends_with_a_result(self, job_id: str, is_json: bool, attempt: int | None) -> None:
-        if job_id in self.owed:
-            return
+    @precondition(lambda self: len(self.owed) < len(JOBS))
+    @rule(is_json=st.booleans(), attempt=st.sampled_from([None, 1]))
+    def a_job_ends_with_a_result(self, is_json: bool, attempt: int | None) -> None:
+        job_id = next(job_id for job_id in JOBS if job_id not in self.owed)
         entry = Entry(
             job_id=job_id,
             fingerprint=Fingerprint(text="the task"),
@@ -152,13 +152,17 @@ class Worker(RuleBasedStateMachine):
     @precondition(lambda self: self.wire.is_open and self.owed)
     @rule(data=st.data(), attempt=st.sampled_from([None, 2, 3]))
     def the_studio_offers_it_again(self, data: st.DataObject, attempt: int | None) -> None:
-        owed = self.draw(data, list(self.owed.values()))
-        job_id = owed.kept.job_id
-        self.want("accept", job_id, attempt)
-        owed.wire, owed.attempt, owed.is_stale = self.wire, attempt, owed.phase == "uploading"
-        if not owed.is_uploaded:
-            self.send(owed)
-        assert self.adopt(job_id, MINE, attempt)
+        self.offer_again(self.draw(data, list(self.owed.values())), attempt)
+
+    @precondition(lambda self: self.wire.is_open and self.uploads.under_way)
+    @rule(data=st.data(), answer=FINAL)
+    def the_studio_offers_it_again_and_then_answers_the_upload_from_before(
+        self, data: st.DataObject, answer: Answer
+    ) -> None:
+        owed = self.an_upload(data)
+        self.offer_again(owed, 4)
+        self.begin_upload(owed)
+        self.answer(owed, answer)
 
     @rule(job_id=st.sampled_from(JOBS))
     def the_studio_offers_another_task_under_its_id(self, job_id: str) -> None:
@@ -291,6 +295,15 @@ class Worker(RuleBasedStateMachine):
         assert self.delivery.uploading == tuple(j for j, owed in self.owed.items() if owed.is_uploaded)
 
     @invariant()
+    def it_is_flushed_once_nothing_is_on_its_way(self) -> None:
+        flushed = self.loop.create_task(self.delivery.flushed())
+        self.settle()
+        on_its_way = [owed for owed in self.owed.values() if owed.phase != "shelved"]
+        assert flushed.done() == (not on_its_way)
+        flushed.cancel()
+        self.settle()
+
+    @invariant()
     def each_end_is_told_once(self) -> None:
         assert len(self.events.of(JobDelivered)) == self.delivered
         assert len(self.events.of(JobFailed)) == self.failed
@@ -385,6 +398,13 @@ class Worker(RuleBasedStateMachine):
 
     def an_upload(self, data: st.DataObject) -> Owed:
         return self.draw(data, [self.owed[job_id] for job_id in sorted(self.uploads.under_way)])
+
+    def offer_again(self, owed: Owed, attempt: int | None) -> None:
+        self.want("accept", owed.kept.job_id, attempt)
+        owed.wire, owed.attempt, owed.is_stale = self.wire, attempt, owed.phase == "uploading"
+        if not owed.is_uploaded:
+            self.send(owed)
+        assert self.adopt(owed.kept.job_id, MINE, attempt)
 
     def adopt(self, job_id: str, mark: Fingerprint, attempt: int | None) -> bool:
         return bool(self.do(lambda: self.delivery.adopt(job_id, mark, ClaimLink(self.wire, job_id, attempt))))

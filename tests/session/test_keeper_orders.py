@@ -104,9 +104,9 @@ class Worker(RuleBasedStateMachine):
     def time_passes(self, secs: float) -> None:
         self.wait(secs)
 
-    @rule(hours=st.sampled_from([0.5, 2.0]))
-    def an_outage(self, hours: float) -> None:
-        self.studio.upgrade = "down"
+    @rule(hours=st.sampled_from([0.01, 0.5, 2.0]), how=st.sampled_from(["down", "hangs", "strange", 503]))
+    def an_outage(self, hours: float, how: str | int) -> None:
+        self.studio.upgrade = how
         if (live := self.studio.live) is not None:
             live.break_off()
         self.wait(3_600 * hours)
