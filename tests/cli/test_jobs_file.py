@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spoiled import damaged, spoiled
 
 from studio_worker.cli.jobs_file import MAX_LINE_BYTES, BadJobsFile, bad_line, job_lines
 
@@ -105,3 +108,17 @@ def test_a_huge_file_is_read_in_bounded_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+@settings(print_blob=True)
+@given(st.lists(spoiled(JOB).map(json.dumps) | damaged(GOOD.encode()), min_size=1, max_size=3))
+def test_spoiled_lines_are_jobs_or_refused_by_their_number(lines: list[str | bytes]) -> None:
+    try:
+        jobs = read(*lines)
+    except BadJobsFile as error:
+        refusal = str(error)
+    else:
+        assert all(isinstance(job["model"], str) and job["task"] for _, job in jobs)
+        return
+    assert refusal.startswith("jobs.jsonl")
+    assert refusal.isprintable()
