@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,12 @@ class Uploads:
     """Each upload waits until the test answers it."""
 
     def __init__(self) -> None:
-        self.begun: list[str] = []
+        self.begun: list[tuple[str, int | None]] = []
         self.under_way: dict[str, asyncio.Future[Answer]] = {}
 
     async def upload(self, kept: Kept) -> Answer:
         assert kept.job_id not in self.under_way, "one result is uploaded twice at once"
-        self.begun.append(kept.job_id)
+        self.begun.append((kept.job_id, kept.entry.attempt))
         answer = self.under_way[kept.job_id] = asyncio.get_running_loop().create_future()
         try:
             return await answer
@@ -101,7 +102,7 @@ class Worker(RuleBasedStateMachine):
         self.tasks: set[asyncio.Task[None]] = set()
         self.signed_out = self.delivered = self.failed = 0
         self.owed: dict[str, Owed] = {}
-        self.begun: list[str] = []
+        self.begun: list[tuple[str, int | None]] = []
         self.wires = [Wire()]
         self.told: list[list[tuple[str, str, int | None]]] = [[]]
         self.wanted: list[list[tuple[str, str, int | None]]] = [[]]
@@ -279,7 +280,7 @@ class Worker(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_uploaded_but_what_has_to_be(self) -> None:
-        assert sorted(self.uploads.begun) == sorted(self.begun)
+        assert Counter(self.uploads.begun) == Counter(self.begun)
         assert set(self.uploads.under_way) == {j for j, owed in self.owed.items() if owed.phase == "uploading"}
         assert self.signed_out == self.wanted_sign_outs
 
@@ -349,7 +350,7 @@ class Worker(RuleBasedStateMachine):
             owed.phase = "writing" if owed.wire._holds else "sent"
 
     def begin_upload(self, owed: Owed) -> None:
-        self.begun.append(owed.kept.job_id)
+        self.begun.append((owed.kept.job_id, owed.attempt))
         owed.phase, owed.is_stale, owed.missed_welcome = "uploading", False, False
 
     def sign_in(self, owed: Owed) -> None:

@@ -55,7 +55,8 @@ class Attempt:
 
     def shutdown(self, how: int) -> None:
         self.end_here()
-        self.break_off()
+        self._to_worker.put_nowait(WSMessage(WSMsgType.CLOSED, None, None))
+        self.flow()
 
     def exception(self) -> None:
         return None
