@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from spoiled import damaged
 from studio_worker_sdcpp import pictures
 from studio_worker_sdcpp.pictures import Canvas, check_size, encode_picture, fit, read_mask, read_picture
 
@@ -182,3 +185,37 @@ def test_a_side_that_webp_does_not_know_is_refused_before_any_work() -> None:
     check_size("png", 16_384, 64)
     with pytest.raises(UnsupportedTask, match="webp has at most 16,383 pixels a side, 16384 x 64"):
         check_size("webp", 16_384, 64)
+
+
+def encodings() -> list[bytes]:
+    """A small picture in the formats and modes that a stranger may send."""
+    made = []
+    for fmt, mode in [("PNG", "RGB"), ("PNG", "P"), ("PNG", "LA"), ("PNG", "I;16"), ("JPEG", "L"), ("JPEG", "CMYK")]:
+        out = io.BytesIO()
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        noise(16, 12).convert("L" if mode == "I;16" else mode).convert(mode).save(out, fmt, exif=turned)
+        made.append(out.getvalue())
+    for fmt in ("WEBP", "GIF"):
+        out = io.BytesIO()
+        noise(16, 12).save(out, fmt)
+        made.append(out.getvalue())
+    return made
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(deadline=None, print_blob=True)
+@given(data=st.sampled_from(encodings()).flatmap(damaged))
+def test_a_damaged_picture_is_read_or_refused(tmp_path_factory: Any, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(data)
+    for read, mode in ((read_picture, "RGB"), (read_mask, "L")):
+        try:
+            picture = read(path, FIELD)
+        except BadInput as error:
+            refusal = str(error)
+        else:
+            assert picture.mode == mode
+            continue
+        assert refusal.startswith(FIELD)
+        assert str(path) not in refusal
