@@ -63,6 +63,10 @@ docs: $(VENV)/ready-docs ## Build the documentation into site/, every link check
 reference: $(VENV)/ready-demo ## Write the reference pages that follow the code
 	@$(BIN)/python tools/reference.py
 
+.PHONY: faults
+faults: $(VENV)/ready-test browser ## Run the tests of the fault catalogue and write docs/reliability.md
+	@$(BIN)/python tools/faults.py $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/ready-test ## Measure overhead, routing and start-up against their floors
 	@$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s $(ARGS)
