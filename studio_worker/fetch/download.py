@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +27,14 @@ from studio_worker.fetch.wanted import OnBytes, WantedFile
 from studio_worker.log import logger
 from studio_worker.retry_after import retry_after
 
+TRANSFERS = 4
+"""Files that come at once."""
+
 TRIES = 6
 """Failed tries in a row before a download is given up."""
 
 NAME_TRIES = 2
 """The same for a host whose name nobody knows: most such names are wrong, and another worker may know it."""
-
 
 GONE = (404, 410)
 
@@ -112,6 +115,7 @@ class Downloader:
         self.disk = disk or DiskSpace()
         """The room of the disks, less what the downloads under way still have to write."""
         self._flights = Flights(self._clock)
+        self._slots = asyncio.Semaphore(TRANSFERS)
 
     @property
     def is_offline(self) -> bool:
@@ -131,7 +135,9 @@ class Downloader:
             async with self._flights.turn(wanted.dest, on_bytes) as tell:
                 if await off_loop(lambda: os.path.lexists(wanted.dest)):
                     return None
-                return await self._tried(wanted, tell)
+                # Only whoever's turn it is takes a slot: those who wait for the same file hold no other one up.
+                async with self._slots:
+                    return await self._tried(wanted, tell)
         except OSError as error:
             raise FetchFailed(
                 f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}"

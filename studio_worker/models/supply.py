@@ -25,9 +25,6 @@ from studio_worker.models.shelf import SIZE_FACTOR, Shelf, look
 from studio_worker.text import escape
 from studio_worker.wire.model_source import MAX_FILE_BYTES, ModelFile
 
-TRANSFERS = 4
-"""Files that are downloaded at once."""
-
 
 class Supply:
     """Downloads model files to where they belong.
@@ -46,7 +43,6 @@ class Supply:
         self._ledger = ledger
         self._quota = quota
         self._clock = clock
-        self._slots = asyncio.Semaphore(TRANSFERS)
         self._swept: set[Path] = set()
 
     @property
@@ -78,8 +74,7 @@ class Supply:
         progress = DownloadProgress(model, on_progress, self._clock)
 
         async def one(at: int, file: ModelFile, tell: OnBytes) -> None:
-            async with self._slots:
-                seen = await self._file(model, file, root, tell)
+            seen = await self._file(model, file, root, tell)
             tell(seen.size, seen.size)
             await arrived(at, seen)
 

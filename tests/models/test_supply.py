@@ -169,3 +169,19 @@ async def test_no_more_than_four_come_at_once(hub: Hub, root: Path) -> None:
     await open_store(hub, root).provision("m", source_of(*files), OPTIONS)
     assert hub.busiest <= 4
     assert len(hub.ranges) == 9
+
+
+async def test_jobs_that_wait_for_one_file_hold_no_other_one_up(hub: Hub, root: Path) -> None:
+    hub.holds.add("/slow.bin")
+    store = open_store(hub, root)
+    waiting = [
+        asyncio.create_task(store.provision("m", source_of(file_of(hub, "slow.bin")), OPTIONS)) for _ in range(4)
+    ]
+    while sum(task.get_name() == "download-slow.bin" for task in asyncio.all_tasks()) < 4:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        await store.provision("n", source_of(file_of(hub, "a.bin")), OPTIONS)
+    assert (root / "a.bin").read_bytes() == DATA
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
