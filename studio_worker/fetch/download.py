@@ -21,6 +21,7 @@ from studio_worker.fetch.guard import Guard, shown
 from studio_worker.fetch.hop import CONNECT_SECS, PATIENCE_SECS, STALL_SECS
 from studio_worker.fetch.mirrors import Way, ways
 from studio_worker.fetch.off_loop import off_loop
+from studio_worker.fetch.part_sum import PartSum
 from studio_worker.fetch.transfer import StartOver, Transfer
 from studio_worker.fetch.tries import LONGEST_REST_SECS, Tries
 from studio_worker.fetch.wanted import OnBytes, WantedFile
@@ -147,9 +148,10 @@ class Downloader:
         tries = Tries(ways(wanted.url, self._settings().mirrors, what=wanted.what), clock=self._clock, rng=self._rng)
         # The most that there has been: what is lost and comes again, time after time, gets nobody further.
         most = 0
+        summed = PartSum()
         while True:
             way = await tries.turn()
-            transfer = self._transfer(wanted, tell)
+            transfer = self._transfer(wanted, tell, summed)
             try:
                 return await self._whole(wanted, transfer, way)
             except (FetchFailed, FetchRefused) as error:
@@ -209,7 +211,7 @@ class Downloader:
         ).info("Downloaded a model file")
         return Downloaded(size, brought.sha256)
 
-    def _transfer(self, wanted: WantedFile, tell: OnBytes) -> Transfer:
+    def _transfer(self, wanted: WantedFile, tell: OnBytes, summed: PartSum) -> Transfer:
         return Transfer(
             wanted,
             self._guard(),
@@ -220,6 +222,7 @@ class Downloader:
             resolver=self._resolver,
             tls=self._tls,
             disk=self.disk,
+            summed=summed,
             on_bytes=tell,
         )
 

@@ -24,6 +24,7 @@ from studio_worker.fetch.hop import MAX_REDIRECTS, MIN_PACE, REDIRECTS, Hop, net
 from studio_worker.fetch.hub_token import bearer
 from studio_worker.fetch.mirrors import Way
 from studio_worker.fetch.off_loop import off_loop
+from studio_worker.fetch.part_sum import PartSum
 from studio_worker.fetch.proxies import proxy_for
 from studio_worker.fetch.resumable_file import Note, ResumableFile, source_mark
 from studio_worker.fetch.wanted import OnBytes, WantedFile
@@ -65,6 +66,7 @@ class Transfer:
         resolver: names to addresses; the machine's own by default.
         tls: trust of certificates; the machine's own by default.
         disk: the room of the disks.
+        summed: the hash of what has come of the part, which the next try goes on with.
         on_bytes: told how far the file is.
     """
 
@@ -80,6 +82,7 @@ class Transfer:
         resolver: AbstractResolver | None,
         tls: ssl.SSLContext | None,
         disk: DiskSpace,
+        summed: PartSum,
         on_bytes: OnBytes,
     ) -> None:
         self.part = ResumableFile(wanted.dest)
@@ -92,6 +95,7 @@ class Transfer:
         self._resolver = resolver
         self._tls = tls
         self._disk = disk
+        self._summed = summed
         self._on_bytes = on_bytes
 
     async def run(self, way: Way) -> Brought:
@@ -110,6 +114,7 @@ class Transfer:
             return await self._as_it_is(have)
         guard = self._guard if way.mirror is None else replace(self._guard, own_origin=way.mirror)
         target = guard.check(way.url, what=self._wanted.what)
+        await self._summed.reach(self.part, have)
         for _ in range(MAX_REDIRECTS + 1):
             hop = Hop(guard, target, self._wanted.what, self._resolver)
             try:
@@ -134,7 +139,8 @@ class Transfer:
 
     async def _as_it_is(self, have: int) -> Brought:
         """The part, which holds the whole file already."""
-        return Brought(await Filling(self.part, have).end(), is_of_one_piece=False)
+        await self._summed.reach(self.part, have)
+        return Brought(await Filling(self.part, self._summed).end(), is_of_one_piece=False)
 
     async def _ask(self, hop: Hop, way: Way, note: Note | None, have: int) -> Brought | URL:
         """One request: the file that is in the part now, or where the answer points to."""
@@ -181,7 +187,8 @@ class Transfer:
             if start == 0:
                 note = Note(source_mark(way.url), answer.validator, answer.total, wanted.sha256)
                 await off_loop(lambda: self.part.restart(note))
-            filling = Filling(self.part, start)
+            await self._summed.reach(self.part, start)
+            filling = Filling(self.part, self._summed)
             try:
                 await self._pour(response, filling, answer, claim)
             except (FetchRefused, ModelUnavailable):
