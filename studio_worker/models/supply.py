@@ -15,6 +15,7 @@ from studio_worker.fetch.leftovers import sweep
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.resumable_file import ResumableFile
 from studio_worker.fetch.wanted import OnBytes, WantedFile
+from studio_worker.log import logger
 from studio_worker.models.formats.pickles import check_head
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.places import folders, identity, own_folder, plain_url
@@ -114,7 +115,7 @@ class Supply:
         """Let files go until all of what is on its way fits, and see whether the disk has the room. Blocks."""
         if root not in self._swept:
             self._swept.add(root)
-            sweep(root, now=self._clock.now().timestamp())
+            self._sweep(root)
         missing_bytes = 0
         for file in files:
             coming = _coming(file, root)
@@ -123,6 +124,15 @@ class Supply:
             self._quota.begin(coming, file.approx_bytes or 0)
             begun.append(coming)
         self._check_disk(root, missing_bytes, len(files), ())
+
+    def _sweep(self, root: Path) -> None:
+        """Tidy up before the first download; no job fails for it."""
+        try:
+            sweep(root, now=self._clock.now().timestamp())
+        except OSError as error:
+            logger.bind(event="models.sweep_failed", folder=str(root), error=str(error)).warning(
+                "Unfinished downloads of the past could not be removed"
+            )
 
     def _check_disk(self, root: Path, missing_bytes: int, count: int, going: Sequence[tuple[Path, int]]) -> None:
         what = f"{count} model file{'s' * (count > 1)}"

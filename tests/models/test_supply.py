@@ -185,3 +185,15 @@ async def test_jobs_that_wait_for_one_file_hold_no_other_one_up(hub: Hub, root: 
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
+
+
+async def test_a_download_comes_though_the_models_folder_cannot_be_tidied(
+    hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch, caplines: list[dict[str, object]]
+) -> None:
+    def sweep(*args: object, **kwargs: object) -> int:
+        raise OSError("an input/output error")
+
+    monkeypatch.setattr("studio_worker.models.supply.sweep", sweep)
+    await open_store(hub, root).provision("m", source_of(file_of(hub, "a.bin")), OPTIONS)
+    assert (root / "a.bin").read_bytes() == DATA
+    assert [line["error"] for line in caplines if line["event"] == "models.sweep_failed"] == ["an input/output error"]
