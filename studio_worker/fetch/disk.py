@@ -59,7 +59,7 @@ class DiskSpace:
             ModelUnavailable: the disk would be all but full; another worker, or this one later, may have the room.
             OSError: the folder cannot be looked at.
         """
-        there = _nearest(folder)
+        there = nearest_folder(folder)
         with self._lock:
             claims = self._claims.setdefault(there.stat().st_dev, [])
             claim = Claim(max(missing_bytes, 0), claims.remove)
@@ -74,7 +74,7 @@ class DiskSpace:
             ModelUnavailable: as `claim` does; the claim stays as it was.
             OSError: the folder cannot be looked at.
         """
-        there = _nearest(folder)
+        there = nearest_folder(folder)
         with self._lock:
             self._check(there, more_bytes, what)
             claim.extended(more_bytes)
@@ -92,7 +92,7 @@ class DiskSpace:
             ModelUnavailable: as `claim` does.
             OSError: the folder cannot be looked at.
         """
-        there = _nearest(folder)
+        there = nearest_folder(folder)
         device = there.stat().st_dev
         freed_bytes = sum(size for path, size in freed if _device(path) == device)
         with self._lock:
@@ -119,9 +119,18 @@ class DiskSpace:
             )
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder, or the one above it that is there: what is going to hold it."""
-    return next(each for each in (folder, *folder.parents) if each.exists())
+def nearest_folder(folder: Path) -> Path:
+    """The folder, or the one above it that is there: what is going to hold it. Blocks.
+
+    Raises:
+        FileNotFoundError: there is none, as on a Windows drive that is not plugged in.
+        OSError: it cannot be looked at.
+    """
+    found = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    if found is None:
+        # Named, as StopIteration would be what no future can hold: whoever waits for the thread would wait for ever.
+        raise FileNotFoundError(f"neither {folder} nor a folder above it is there: is its drive plugged in?")
+    return found
 
 
 def _device(path: Path) -> int | None:

@@ -78,6 +78,21 @@ def test_a_folder_that_is_still_to_be_made_lies_on_the_disk_of_the_one_above(tmp
     assert asked == [tmp_path]
 
 
+@pytest.fixture
+def lost_drive(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a drive that is not plugged in, as ``Z:\\models`` of Windows: nothing above it is there either."""
+    folder, exists = Path("/z/models"), Path.exists
+    lost = (folder, *folder.parents)
+    monkeypatch.setattr(Path, "exists", lambda path, **more: path not in lost and exists(path, **more))
+    return folder
+
+
+def test_a_drive_that_is_not_there_is_told_as_trouble_with_the_disk(lost_drive: Path) -> None:
+    for ask in (DiskSpace().check, DiskSpace().claim):
+        with pytest.raises(FileNotFoundError, match="neither /z/models nor a folder above it is there"):
+            ask(lost_drive, 1, "a model")
+
+
 def test_a_disk_of_which_nobody_knows_the_room_is_tried(tmp_path: Path, caplines: list[dict[str, Any]]) -> None:
     def free(folder: Path) -> int:
         raise OSError("no such call here")
