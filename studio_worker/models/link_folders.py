@@ -34,6 +34,7 @@ def link_folder(root: Path, model: str, files: Mapping[str, Path]) -> Path:
 
 def _link(link: Path, target: Path) -> None:
     try:
+        # Windows lets nobody replace what an engine has open.
         if link.samefile(target):
             return
     except OSError:

@@ -45,6 +45,15 @@ def test_other_places_have_another_folder(tmp_path: Path, files: dict[str, Path]
     assert link_folder(tmp_path / "links", "m", {**files, "a.bin": files["b.bin"]}) != first
 
 
+def test_a_link_that_is_right_stays_as_it_is_for_an_engine_may_have_it_open(
+    tmp_path: Path, files: dict[str, Path]
+) -> None:
+    folder = link_folder(tmp_path / "links", "m", files)
+    before = {path.name: path.lstat().st_ino for path in folder.iterdir()}
+    link_folder(tmp_path / "links", "m", files)
+    assert {path.name: path.lstat().st_ino for path in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize("damage", ["gone", "elsewhere", "a file"])
 def test_a_link_that_is_wrong_is_made_right(tmp_path: Path, files: dict[str, Path], damage: str) -> None:
     link = link_folder(tmp_path / "links", "m", files) / "a.bin"
