@@ -197,3 +197,16 @@ async def test_a_download_comes_though_the_models_folder_cannot_be_tidied(
     await open_store(hub, root).provision("m", source_of(file_of(hub, "a.bin")), OPTIONS)
     assert (root / "a.bin").read_bytes() == DATA
     assert [line["error"] for line in caplines if line["event"] == "models.sweep_failed"] == ["an input/output error"]
+
+
+async def test_a_file_that_makes_room_takes_the_links_to_it_along(hub: Hub, root: Path) -> None:
+    (root / "llm").mkdir()
+    (root / "llm" / "a.bin").write_bytes(DATA)
+    store = open_store(hub, root, quota=SIZE)
+    model = await store.provision("m", source_of(file_of(hub, "a.bin"), file_of(hub, "b.bin")), OPTIONS)
+    store.release(model)
+    assert model.dir is not None
+    await store.provision("n", source_of(file_of(hub, "c.bin")), OPTIONS)
+    assert not (root / "b.bin").exists()
+    assert not model.dir.exists()
+    await store.aclose()
