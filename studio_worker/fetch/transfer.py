@@ -17,7 +17,7 @@ from yarl import URL
 from studio_worker.errors import FetchFailed, FetchRefused, ModelUnavailable
 from studio_worker.fetch.answer import Answer, check_answer, read_answer
 from studio_worker.fetch.body import next_piece
-from studio_worker.fetch.disk import Claim, DiskSpace
+from studio_worker.fetch.disk import DiskSpace, Reservation
 from studio_worker.fetch.filling import Filling
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.hop import MAX_REDIRECTS, MIN_PACE, REDIRECTS, Hop, network_failure, next_hop, plain_session
@@ -179,18 +179,18 @@ class Transfer:
         total = answer.total
         if total is not None:
             await off_loop(lambda: wanted.announce(total))
-        claims: list[Claim] = []
+        reservations: list[Reservation] = []
         try:
             # Noted in the thread: a cancellation that comes meanwhile must still give the room back.
-            await off_loop(lambda: claims.append(self._hold(answer)))
-            claim = claims[0]
+            await off_loop(lambda: reservations.append(self._hold(answer)))
+            reservation = reservations[0]
             if start == 0:
                 note = Note(source_mark(way.url), answer.validator, answer.total, wanted.sha256)
                 await off_loop(lambda: self.part.restart(note))
             await self._summed.reach(self.part, start)
             filling = Filling(self.part, self._summed)
             try:
-                await self._pour(response, filling, answer, claim)
+                await self._pour(response, filling, answer, reservation)
             except (FetchRefused, ModelUnavailable):
                 await filling.leave()
                 await off_loop(self.part.discard)
@@ -200,8 +200,8 @@ class Transfer:
                 raise
             digest = await filling.end()
         finally:
-            for claim in claims:
-                claim.release()
+            for reservation in reservations:
+                reservation.release()
         if answer.total is not None and filling.size < answer.total:
             raise FetchFailed(f"{wanted.what}: {filling.size:,} of {answer.total:,} bytes came")
         if filling.size < wanted.smallest:
@@ -209,7 +209,9 @@ class Transfer:
             raise FetchRefused("too-small", f"{wanted.what} has {filling.size:,} bytes, fewer than {wanted.smallest:,}")
         return Brought(digest, is_of_one_piece=start == 0 and answer.has_end)
 
-    async def _pour(self, response: aiohttp.ClientResponse, filling: Filling, answer: Answer, claim: Claim) -> None:
+    async def _pour(
+        self, response: aiohttp.ClientResponse, filling: Filling, answer: Answer, reservation: Reservation
+    ) -> None:
         wanted = self._wanted
         most = wanted.largest if answer.total is None else min(answer.total, wanted.largest)
         now = asyncio.get_running_loop().time
@@ -222,27 +224,27 @@ class Transfer:
             if filling.size + len(chunk) > most:
                 raise FetchRefused("too-large", f"{wanted.what} is longer than the {most:,} bytes that it should have")
             await filling.put(chunk)
-            claim.written(len(chunk))
-            if answer.total is None and not claim.missing_bytes:
-                await off_loop(lambda: self._hold_more(claim, filling.size))
+            reservation.written(len(chunk))
+            if answer.total is None and not reservation.missing_bytes:
+                await off_loop(lambda: self._hold_more(reservation, filling.size))
             self._on_bytes(filling.size, answer.total)
             taken = now() - begun
             if taken > self._patience_secs and filling.size - start < MIN_PACE * taken:
                 raise FetchFailed(f"{wanted.what} came slower than {MIN_PACE:,} bytes a second")
 
-    def _hold(self, answer: Answer) -> Claim:
+    def _hold(self, answer: Answer) -> Reservation:
         """Room for what is missing; of a file whose length nobody says, for one step. Blocks."""
         wanted, total = self._wanted, answer.total
         missing = (total or wanted.expected) - answer.start
         try:
-            return self._disk.claim(wanted.dest.parent, max(missing, STEP_BYTES * (total is None)), wanted.what)
+            return self._disk.reserve(wanted.dest.parent, max(missing, STEP_BYTES * (total is None)), wanted.what)
         except ModelUnavailable:
             if total is None and not wanted.expected:
                 # Nothing says that the part is worth its room: it may be what has filled the disk.
                 self.part.discard()
             raise
 
-    def _hold_more(self, claim: Claim, size: int) -> None:
+    def _hold_more(self, reservation: Reservation, size: int) -> None:
         """Room for the next step of a body whose length nobody says, or the end of it. Blocks."""
         self._wanted.grown(size)
-        self._disk.extend(claim, self._wanted.dest.parent, STEP_BYTES, self._wanted.what)
+        self._disk.extend(reservation, self._wanted.dest.parent, STEP_BYTES, self._wanted.what)
