@@ -19,7 +19,7 @@ from studio_worker.fetch.off_loop import off_loop
 from studio_worker.lookout import Lookout
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.models.ledger import Ledger, Seen
-from studio_worker.models.link_folders import link_folder
+from studio_worker.models.link_folders import drop_stale, link_folder
 from studio_worker.models.places import folders, plain_url, sanitised
 from studio_worker.models.presence import Presence
 from studio_worker.models.progress import OnProgress
@@ -63,7 +63,7 @@ class Store:
         self._shelf = Shelf(self._ledger)
         self._presence = Presence()
         self._roots: set[Path] = set()
-        quota = Quota(self._ledger, quota_bytes, pinned=pinned, removed=lambda path: self._presence.doubt_all())
+        quota = Quota(self._ledger, quota_bytes, pinned=pinned, removed=self._removed)
         self._supply = Supply(downloader, self._shelf, self._ledger, quota, self._clock) if downloader else None
         self._ending: set[asyncio.Future[Any]] = set()
         self._lookout = Lookout("room")
@@ -200,6 +200,12 @@ class Store:
         self._presence.note(model, files, root)
         self._roots.add(root)
         return [seen for seen in found if seen is not None]
+
+    def _removed(self, path: Path) -> None:
+        """A file has made room for others. Called in the quota's thread."""
+        self._presence.doubt_all()
+        if self._links is not None:
+            drop_stale(self._links)
 
     async def _check_root(self, root: Path) -> None:
         """A folder that files were used from and that is gone is a disk that was unplugged, not one to be made anew."""
