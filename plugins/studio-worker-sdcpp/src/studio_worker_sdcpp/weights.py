@@ -93,15 +93,17 @@ def _safetensors_header(path: Path) -> dict[str, Any] | None:
         try:
             header = json.loads(file.read(size))
             header.pop("__metadata__", None)
-            return {
-                str(name): {
-                    "shape": [int(side) for side in entry["shape"]],
-                    "data_offsets": [int(offset) + 8 + size for offset in entry["data_offsets"]],
-                }
-                for name, entry in header.items()
-            }
-        except (ValueError, TypeError, KeyError, RecursionError):
+            return {str(name): _entry(entry, 8 + size) for name, entry in header.items()}
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
+
+
+def _entry(entry: Any, begin: int) -> dict[str, list[int]]:
+    first, last = entry["data_offsets"]
+    return {
+        "shape": [int(side) for side in entry["shape"]],
+        "data_offsets": [int(first) + begin, int(last) + begin],
+    }
 
 
 def _gguf_architecture(path: Path) -> str | None:
