@@ -248,5 +248,5 @@ def test_every_input_that_is_no_picture_is_refused_by_its_field(
 ) -> None:
     text = tmp_path / "text"
     text.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    with pytest.raises(BadInput, match=r"task\.maskUrl: not a PNG, JPEG, WebP or GIF picture"):
+    with pytest.raises(BadInput, match=r"task\.maskUrl: not a PNG, JPEG or WebP picture"):
         engine.run(job(noise(8, 8), text))
