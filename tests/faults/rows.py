@@ -235,7 +235,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "F-85": (
         DEATHS + "children_and_grandchildren_end_within_a_second_of_a_killed_worker_also_where_the_engine",
         PLUGINS + "a_child_ends_within_a_second_of_its_worker",
-        "engines/test_child_folders.py::test_what_a_killed_worker_left_is_removed_by_the_next_host_that_starts",
+        "engines/test_child_folders.py::test_what_a_killed_worker_left_is_ended_and_removed_by_the_next_host_that_starts",
     ),
     "F-86": (LIFETIME + "a_child_started_from_a_thread_that_ends_lives_on",),
     "F-87": (
