@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -116,7 +117,9 @@ def _write(path: Path, data: bytes, *, may_replace: bool) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part") if may_replace else path
+    if not may_replace and os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already")
+    part = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.part")
     file = part.open("xb")
     try:
         # Closed before it is moved: Windows moves no file that is open.
@@ -124,6 +127,20 @@ def _write(path: Path, data: bytes, *, may_replace: bool) -> None:
             file.write(data)
         if may_replace:
             part.replace(path)
-    except BaseException:
+        else:
+            _give_name(part, path)
+    finally:
         part.unlink(missing_ok=True)
+
+
+def _give_name(part: Path, path: Path) -> None:
+    """Call a whole file by its name, unless something has it by now. Raises OSError."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
         raise
+    except OSError:
+        # A file system without hard links (FAT, some network shares).
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} is there already") from None
+        part.rename(path)

@@ -221,7 +221,7 @@ class Execution:
             # No studio is told the meta of a JSON result.
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
-        if is_quickly_inspected(output.result):
+        if is_quickly_inspected(output.result, inputs):
             return inspect(plan.task, output.result, meta, inputs)
         return await asyncio.to_thread(inspect, plan.task, output.result, meta, inputs)
 

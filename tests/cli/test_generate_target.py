@@ -124,6 +124,55 @@ def test_a_write_that_fails_leaves_no_half_a_file(may_replace: bool, monkeypatch
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize("may_replace", [False, True])
+def test_a_file_has_its_name_when_it_is_whole_and_not_before(
+    may_replace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill leaves in the middle must not look like a result, nor be in the next one's way."""
+    is_named = []
+
+    class Watched(io.FileIO):
+        def flush(self) -> None:
+            is_named.append(Path("a.png").exists())
+            super().flush()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, mode: Watched(path, "x"))
+        Target(IMAGE, Path("a.png"), may_replace=may_replace).write(b"new", seed=7, ext="png")
+    assert not any(is_named)
+    assert is_named
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"a.png": b"new"}
+
+
+def test_a_file_that_comes_while_it_is_written_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(io.FileIO):
+        def flush(self) -> None:
+            Path("a.png").touch()
+            super().flush()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, mode: Slow(path, "x"))
+        with pytest.raises(ResultNotWritten, match=r"a\.png is there now"):
+            Target(IMAGE, Path("a.png")).write(b"new", seed=7, ext="png")
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"a.png": b""}
+
+
+@pytest.mark.parametrize("may_replace", [False, True])
+def test_a_name_as_long_as_the_disk_takes_is_written_to(may_replace: bool) -> None:
+    path = Path("灯" * 83 + ".png")
+    assert Target(IMAGE, path, may_replace=may_replace).write(b"1", seed=7, ext="png").read_bytes() == b"1"
+
+
+def test_a_file_system_without_hard_links_gets_the_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    names = [str(Target(IMAGE).write(data, seed=7, ext="png")) for data in (b"1", b"2")]
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"image-7.png": b"1", "image-7-2.png": b"2"}
+    assert names == ["image-7.png", "image-7-2.png"]
+
+
 def test_stdout_is_not_for_json_and_bytes_at_once() -> None:
     with pytest.raises(click.UsageError, match="give -o a file"):
         Target(IMAGE, Path("-")).check(as_json=True)

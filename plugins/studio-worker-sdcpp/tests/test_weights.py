@@ -50,6 +50,16 @@ def gguf(path: Path, architecture: str | None, *, before: bytes = b"", count: in
         struct.pack("<Q", 4) + b"{:;}",
         struct.pack("<Q", 9) + b'{"a": 17}',
         struct.pack("<Q", 10) + b'{"a": {} }',
+        *(
+            struct.pack("<Q", len(entry) + 6) + b'{"a":' + entry + b"}"
+            for entry in (
+                b'{"shape": [1], "data_offsets": []}',
+                b'{"shape": [1], "data_offsets": [0]}',
+                b'{"shape": [1], "data_offsets": [0, 1, 2]}',
+                b'{"shape": [1e999], "data_offsets": [0, 1]}',
+                b'{"shape": [1], "data_offsets": [0, Infinity]}',
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["model.safetensors", "model.gguf", "model.ckpt"])
