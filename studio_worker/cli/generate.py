@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from studio_worker.cli import output
 from studio_worker.cli.generate_fields import EVERYDAY, KINDS, split_pair
 from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.parameters import whole_number
@@ -104,5 +105,11 @@ def _make(invocation: Invocation, order: Order, target: Target, *, as_json: bool
     except JobError as error:
         if as_json:
             tell_failure(order, error)
+        raise
+    except KeyboardInterrupt:
+        cancelled = JobError("cancelled")
+        if as_json:
+            tell_failure(order, cancelled)
+        output.note(str(cancelled))
         raise
     hand_out(order, target, done, live, total_secs=time.monotonic() - begun, as_json=as_json)

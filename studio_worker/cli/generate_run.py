@@ -13,7 +13,7 @@ from typing import Any
 
 from studio_worker.cli.generate_display import Display
 from studio_worker.cli.generate_order import Order
-from studio_worker.cli.signals import SignalLadder, end_at_once
+from studio_worker.cli.signals import SignalLadder, break_off
 from studio_worker.config import Config
 from studio_worker.engines.base import Result, TextDelta
 from studio_worker.errors import JobCancelled
@@ -51,7 +51,7 @@ def run_order(order: Order, settings: Config, shown: Display, on_text: Callable[
 
     Raises:
         JobError: what ended the job.
-        KeyboardInterrupt: a signal ended it; a second one ends the process at once.
+        KeyboardInterrupt: a signal ended it; a second one ends the process at once, status 130.
     """
     try:
         return asyncio.run(_run(order, settings, shown, on_text))
@@ -62,7 +62,7 @@ def run_order(order: Order, settings: Config, shown: Display, on_text: Callable[
 async def _run(order: Order, settings: Config, shown: Display, on_text: Callable[[str], None] | None) -> Done:
     interruption = _Interruption()
     with ExitStack() as stack:
-        stack.enter_context(SignalLadder(interruption.begin, end_at_once))
+        stack.enter_context(SignalLadder(interruption.begin, break_off))
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="studio-worker-generate-")))
         begun = time.monotonic()
         shown.show("starting")

@@ -43,6 +43,13 @@ def answer(text):
     })
 
 
+def wait(job):
+    for step in range(10_000):
+        job.progress(step, 10_000, stage="waiting")
+        job.check_cancelled()
+        time.sleep(0.01)
+
+
 class Slow(Engine):
     name = "slow"
 
@@ -51,17 +58,23 @@ class Slow(Engine):
 
     def run(self, job):
         if job.task.kind == TaskKind.LLM:
+            if job.task.messages[-1].content == "wait":
+                wait(job)
             return answer("whole")
+        if job.task.prompt.startswith("deaf "):
+            job.progress(0, 1, stage="deaf")
+            while not job.cancelled:
+                time.sleep(0.01)
+            Path(job.task.prompt[5:]).write_text("asked to end")
+            while True:
+                time.sleep(1)
         job.meta["inputs"] = sorted(job.inputs)
         return ImageResult(job.inputs["image"].read_bytes(), "png")
 
     def stream(self, job):
         said = job.task.messages[-1].content
         if said == "wait":
-            for step in range(10_000):
-                job.progress(step, 10_000, stage="waiting")
-                job.check_cancelled()
-                time.sleep(0.01)
+            wait(job)
         if said == "die":
             import os
             os._exit(3)
@@ -372,6 +385,29 @@ def test_a_signal_before_there_is_a_job_exits_130_too(start: Any, home: Path) ->
     assert running.screen() == ""
     assert running.ends() == 130
     assert "Traceback" not in running.err
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_cancelled_job_is_a_word_and_with_json_an_object(start: Any, more: list[str]) -> None:
+    running = start("llm", "--model", "slow-llm", "--prompt", "wait", *more)
+    running.says("waiting")
+    running.process.send_signal(signal.SIGINT)
+    assert running.ends() == 130
+    assert "\ncancelled\n" in running.err
+    told = json.loads(running.out) if more else running.out
+    asked = {"kind": "llm", "model": "slow-llm", "source": None}
+    assert told == (asked | {"error": {"message": "cancelled", "retryable": False}} if more else "")
+
+
+def test_a_second_signal_ends_the_command_at_once_and_exits_130_too(start: Any, home: Path) -> None:
+    heard = home / "heard"
+    os.mkfifo(heard)
+    running = start("image", "--model", "slow-image", "--prompt", f"deaf {heard}")
+    running.says("deaf")
+    running.process.send_signal(signal.SIGINT)
+    assert heard.read_text() == "asked to end"
+    running.process.send_signal(signal.SIGINT)
+    assert running.ends() == 130
 
 
 def test_an_engine_that_dies_is_a_sentence_and_no_hang(start: Any) -> None:
