@@ -15,6 +15,7 @@ from studio_worker.errors import JobError
 from studio_worker.wire.results import media_type
 from studio_worker.wire.strict_json import dumps_lossy
 
+
 class LiveText:
     """An answer on stdout: as it comes where a person looks on, else as a whole at its end.
 
