@@ -141,5 +141,5 @@ def test_whatever_comes_it_never_runs_backwards_nor_passes_the_total(steps: list
     for at, done, total in steps:
         files[at](done, total)
         told.clock.secs += 1
-    assert all(0 <= done and (total is None or done <= total) for done, total in told.numbers)
+    assert all(done >= 0 and (total is None or done <= total) for done, total in told.numbers)
     assert [done for done, _ in told.numbers] == sorted(done for done, _ in told.numbers)
