@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from studio_worker.cli.generate_run import PREFIX
 from studio_worker.models.ledger import Ledger
 from studio_worker.state import StateLock
 from studio_worker.testing.claims import silence
@@ -408,6 +409,25 @@ def test_a_second_signal_ends_the_command_at_once_and_exits_130_too(start: Any, 
     assert heard.read_text() == "asked to end"
     running.process.send_signal(signal.SIGINT)
     assert running.ends() == 130
+
+
+def test_the_next_call_removes_what_a_killed_one_left_and_nothing_of_one_that_lives(
+    start: Any, program: Any, home: Path
+) -> None:
+    killed = start("llm", "--model", "slow-llm", "--prompt", "wait")
+    killed.says("waiting")
+    (left,) = (home / "tmp").glob(f"{PREFIX}*")
+    lives = start("llm", "--model", "slow-llm", "--prompt", "wait")
+    lives.says("waiting")
+    killed.process.kill()
+    killed.ends()
+    assert left.is_dir()
+    assert program("generate", "llm", "--model", "synthetic-llm", "--prompt", "hello").status == 0
+    (living,) = (home / "tmp").glob(f"{PREFIX}*")
+    assert living != left
+    lives.process.send_signal(signal.SIGINT)
+    assert lives.ends() == 130
+    assert not living.exists()
 
 
 def test_an_engine_that_dies_is_a_sentence_and_no_hang(start: Any) -> None:
