@@ -218,6 +218,25 @@ def test_a_wrong_use_is_one_sentence_and_exit_2(generate: Any, args: list[str], 
     assert sentence in done.err
 
 
+@pytest.mark.parametrize(
+    ("option", "wrong", "largest"),
+    [
+        ("--steps", "abc", "from 1 to 1000"),
+        ("--steps", "0", "from 1 to 1000"),
+        ("--width", "16385", "from 1 to 16384"),
+        ("--height", "0", "from 1 to 16384"),
+        ("--max-tokens", "1000001", "from 1 to 1000000"),
+        ("--seed", "18446744073709551616", "from 0 to 18446744073709551615"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_with_the_range_of_its_own(
+    generate: Any, option: str, wrong: str, largest: str
+) -> None:
+    done = generate("llm" if option == "--max-tokens" else "image", "--prompt", "x", option, wrong)
+    assert (done.status, done.out) == (2, "")
+    assert f"Invalid value for '{option}': must be a whole number {largest}" in done.err
+
+
 def test_a_file_that_is_there_is_kept_unless_force_is_given(generate: Any, folder: Path) -> None:
     Path("a.png").write_bytes(b"mine")
     asked = ("image", "--model", "synthetic-image", "--prompt", "x", "--width", 16, "--height", 16, "-o", "a.png")
