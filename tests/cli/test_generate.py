@@ -209,6 +209,10 @@ def test_a_failure_is_an_object_too_where_json_is_asked_for(generate: Any) -> No
         (["image", "--prompt", "x", "--steps", "-1"], "must be a whole number"),
         (["image", "--prompt", "x", "--model", "m", "-o", "none/a.png"], "-o: there is no folder none"),
         (["llm", "--prompt", "x", "--model", "m", "--schema", "none.json"], "--schema: none.json cannot be read"),
+        (
+            ["tts", "--text", "x", "--model", "synthetic-tts", "-o", "b.png"],
+            "gives no png; it gives wav, mp3, ogg, flac",
+        ),
         ([], "say what to make: KIND is one of"),
     ],
 )
