@@ -272,7 +272,7 @@ class Execution:
                 plan.model,
                 plan.source,
                 plan.options,
-                on_progress=lambda done, total: relay(done, total, "download", None),
+                on_progress=lambda done, total: relay(done, total or 0, "download", None),
             )
         if files.files and ticket.work is not None:
             ticket.work.add_done_callback(lambda _: self._store.release(files))

@@ -98,7 +98,8 @@ class Store:
             model: the model id.
             source: the claim's model source.
             options: how the engine is to load the model.
-            on_progress: takes the bytes that are here and the bytes in all of what has to be downloaded.
+            on_progress: takes the bytes that are here and the bytes in all of what has to be downloaded (None
+                while nobody knows).
 
         Raises:
             BadClaim: a file name is not one plain component.

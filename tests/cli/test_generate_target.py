@@ -54,6 +54,45 @@ def test_a_folder_gets_a_file_by_such_a_name(folder: Path) -> None:
     assert Target(IMAGE, Path("out")).write(b"1", seed=7, ext="webp") == Path("out/image-7.webp")
 
 
+@pytest.mark.parametrize(
+    ("kind", "out", "given"),
+    [
+        (TaskKind.AUDIO_TTS, "b.png", "kind audio_tts gives no png; it gives wav, mp3, ogg, flac"),
+        (TaskKind.AUDIO_TTS, "b.AAC", "gives no aac; it gives wav, mp3, ogg, flac"),
+        (IMAGE, "a.mp4", "kind image gives no mp4; it gives webp, png, jpg, jpeg, gif"),
+        (IMAGE, "a.tiff", "gives no tiff"),
+        (IMAGE, "a.txt", "gives no txt"),
+        (TaskKind.VIDEO, "a.wav", "kind video gives no wav; it gives mp4, webm, webp, gif"),
+        (LLM, "a.png", "kind llm gives no png; it gives text, and JSON where the name ends in .json"),
+    ],
+)
+def test_a_name_that_ends_as_no_result_of_the_kind_can_is_refused_before_anything_is_made(
+    kind: TaskKind, out: str, given: str
+) -> None:
+    with pytest.raises(click.UsageError) as refused:
+        Target(kind, Path(out), may_replace=True).check(as_json=False)
+    assert refused.value.message.startswith(f"-o: {out}: kind ")
+    assert given in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "out"),
+    [
+        (IMAGE, "a.JPG"),
+        (IMAGE, "a"),
+        (IMAGE, "2026.11.27-cup"),
+        (IMAGE, "folder.mp4"),
+        (TaskKind.VIDEO, "a.gif"),
+        (LLM, "a.py"),
+        (LLM, "a.json"),
+        (TaskKind.AUDIO_STT, "a.srt"),
+    ],
+)
+def test_any_other_ending_may_be(kind: TaskKind, out: str) -> None:
+    Path("folder.mp4").mkdir()
+    Target(kind, Path(out)).check(as_json=False)
+
+
 def test_a_file_that_is_there_is_refused_before_anything_is_made() -> None:
     Path("a.png").write_bytes(b"old")
     with pytest.raises(click.UsageError, match=r"-o: a\.png is there already: .*--force"):

@@ -58,6 +58,15 @@ def test_a_living_workers_folders_are_left_alone(folders, tmp_path):
     assert mine.is_dir()
 
 
+def test_only_folders_of_its_own_prefix_are_swept(tmp_path):
+    for prefix in ("one-", "two-"):
+        dead = tmp_path / f"{prefix}dead"
+        dead.mkdir()
+        (dead / LOCK).touch()
+    ChildFolders(tmp_path, prefix="one-").sweep()
+    assert [path.name for path in tmp_path.iterdir()] == ["two-dead"]
+
+
 def test_folders_of_a_worker_that_has_not_locked_them_yet_are_left_alone(tmp_path):
     new = tmp_path / f"{PREFIX}new"
     new.mkdir()
