@@ -67,6 +67,10 @@ reference: $(VENV)/ready-demo ## Write the reference pages that follow the code
 soak: $(VENV)/ready-test ## A thousand jobs through a thousand cuts and a thousand kills of the worker (SOAK=N for others)
 	@SOAK=$${SOAK:-1000} $(BIN)/python -m pytest -s tests/faults/test_soak.py $(ARGS)
 
+.PHONY: faults
+faults: $(VENV)/ready-test browser ## Run the tests of the fault catalogue and write docs/reliability.md
+	@$(BIN)/python tools/faults.py $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/ready-test ## Measure overhead, routing and start-up against their floors
 	@$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s $(ARGS)

@@ -49,7 +49,10 @@ class JobAccepted(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobProgress(Event):
-    """How far a job is; `preview` is a small encoded picture. The latest of a job replaces earlier ones."""
+    """How far a job is; `preview` is a small encoded picture. The latest of a job replaces earlier ones.
+
+    A `total` of 0: nobody knows how many steps there are, as in a download of unknown length.
+    """
 
     job_id: str
     step: int

@@ -30,6 +30,7 @@ from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.plan import LocalOrder
 from studio_worker.local_job import Job
 from studio_worker.log import logger
+from studio_worker.lookout import Lookout
 from studio_worker.machine import Machine, probe
 from studio_worker.models.residency import Residency
 from studio_worker.readiness import Readiness
@@ -261,8 +262,7 @@ class Worker:
 
     async def _look_around(self) -> None:
         try:
-            async with asyncio.timeout(PROBE_SECS):
-                self._machine = await asyncio.to_thread(probe)
+            self._machine = await asyncio.wait_for(Lookout("probe").look(probe), PROBE_SECS)
         except TimeoutError:
             logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
         await self._finder.look()

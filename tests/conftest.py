@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 from filelock import FileLock
+from hypothesis import settings as hypothesis_settings
 from loguru import logger
 
 from studio_worker.config import Config
@@ -26,6 +27,9 @@ T = TypeVar("T")
 PATIENCE_SECS = 20.0
 NOT_HERE = ("llama", "onnx", "piper", "sdcpp", "whisper")
 """Installed beside this package in a checkout; describing them takes a child each, and no test here is about them."""
+
+# `--hypothesis-profile=long`: fifty times as many examples, for a night; each failure prints what replays it.
+hypothesis_settings.register_profile("long", max_examples=5_000, deadline=None, print_blob=True)
 
 
 class Gate(Engine):

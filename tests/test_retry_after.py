@@ -43,3 +43,14 @@ def test_what_says_nothing_usable_says_nothing(header: str | None) -> None:
 def test_no_header_breaks_the_reading(header: str) -> None:
     wait = retry_after(header, NOW, cap_secs=300)
     assert wait is None or 0 < wait <= 300
+
+
+DATES = ("Mon,", "05", "Jan", "2026", "08:00:30", "GMT", "-0000", "+9999", "31-Dec-99", "24:00:60", "99999", "0000")
+OTHERS = (":", "::", "1:2:3:4", "+", "EST", "(c)", "1e9", "٧", "\0", "08.00.30", "+99999999999999", "-", "9" * 30)
+TOKENS = st.sampled_from([*DATES, *OTHERS])
+
+
+@given(st.lists(TOKENS, max_size=8), st.sampled_from([" ", ",", "-", "  "]))
+def test_nothing_that_looks_like_a_date_breaks_the_reading(tokens: list[str], between: str) -> None:
+    wait = retry_after(between.join(tokens), NOW, cap_secs=300)
+    assert wait is None or 0 < wait <= 300

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from studio_worker.cli.generate_fields import EVERYDAY, KINDS, split_pair
+from studio_worker.cli import output
+from studio_worker.cli.generate_fields import EVERYDAY, KINDS, number_range, split_pair
 from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.parameters import whole_number
 from studio_worker.errors import JobError
@@ -25,7 +26,9 @@ _DASHED_FILE = click.Path(path_type=Path, allow_dash=True)
 
 
 def _number(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    return None if text is None else whole_number(0, 2**64 - 1)(context, parameter, text)
+    if text is None:
+        return None
+    return whole_number(*number_range(parameter.name or ""))(context, parameter, text)
 
 
 @click.command(
@@ -104,5 +107,11 @@ def _make(invocation: Invocation, order: Order, target: Target, *, as_json: bool
     except JobError as error:
         if as_json:
             tell_failure(order, error)
+        raise
+    except KeyboardInterrupt:
+        cancelled = JobError("cancelled")
+        if as_json:
+            tell_failure(order, cancelled)
+        output.note(str(cancelled))
         raise
     hand_out(order, target, done, live, total_secs=time.monotonic() - begun, as_json=as_json)

@@ -114,8 +114,9 @@ def display() -> Display:
 
 
 def _count(stage: str, step: int, total: int) -> str:
+    if stage == DOWNLOAD and step:
+        of = f" of {total / 1e6:,.1f}" if total else ""
+        return f"{step / 1e6:,.1f}{of} MB"
     if not total:
         return ""
-    if stage == DOWNLOAD:
-        return f"{step / 1e6:,.1f} of {total / 1e6:,.1f} MB"
     return f"{step:,} of {total:,}"

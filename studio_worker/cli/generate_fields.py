@@ -126,6 +126,20 @@ def json_or_text(text: str) -> Any:
         return text
 
 
+def number_range(option: str) -> tuple[int, int]:
+    """The least and the largest whole number that an everyday option may be: those of its field on the wire."""
+    from studio_worker.wire import tasks
+
+    ranges = {
+        "seed": (0, tasks.MAX_SEED),
+        "steps": (1, tasks.MAX_STEPS),
+        "width": (1, tasks.MAX_SIDE),
+        "height": (1, tasks.MAX_SIDE),
+        "max_tokens": (1, tasks.MAX_TOKENS),
+    }
+    return ranges[option]
+
+
 def known_exts(kind: TaskKind) -> tuple[str, ...]:
     """The formats that a task of this kind may ask for; none where the result is JSON."""
     from studio_worker.wire.tasks import TASK_TYPES

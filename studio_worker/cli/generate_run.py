@@ -1,26 +1,30 @@
-"""One local job through a worker of its own: no studio, a state folder that goes with it, the operator's models."""
+"""One local job through a worker of its own: no studio, a state folder that goes with it, the operator's models.
+
+That folder is locked while this process lives, so that the next call removes what a killed one has left.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from studio_worker.cli.generate_display import Display
 from studio_worker.cli.generate_order import Order
-from studio_worker.cli.signals import SignalLadder, end_at_once
+from studio_worker.cli.signals import SignalLadder, break_off
 from studio_worker.config import Config
 from studio_worker.engines.base import Result, TextDelta
+from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.errors import JobCancelled
 from studio_worker.events import JobProgress
 from studio_worker.local_job import Job
 from studio_worker.models.ledger import ledger_path
 from studio_worker.worker import Worker
+
+PREFIX = "studio-worker-generate-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +55,23 @@ def run_order(order: Order, settings: Config, shown: Display, on_text: Callable[
 
     Raises:
         JobError: what ended the job.
-        KeyboardInterrupt: a signal ended it; a second one ends the process at once.
+        KeyboardInterrupt: a signal ended it; a second one ends the process at once, status 130.
     """
+    folders = ChildFolders(prefix=PREFIX)
     try:
-        return asyncio.run(_run(order, settings, shown, on_text))
+        folders.sweep()
+        return asyncio.run(_run(order, settings, folders.make(), shown, on_text))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    finally:
+        folders.close()
 
 
-async def _run(order: Order, settings: Config, shown: Display, on_text: Callable[[str], None] | None) -> Done:
+async def _run(
+    order: Order, settings: Config, home: Path, shown: Display, on_text: Callable[[str], None] | None
+) -> Done:
     interruption = _Interruption()
-    with ExitStack() as stack:
-        stack.enter_context(SignalLadder(interruption.begin, end_at_once))
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="studio-worker-generate-")))
+    with SignalLadder(interruption.begin, break_off):
         begun = time.monotonic()
         shown.show("starting")
         # Hashes of model files, and which of them are the worker's own, outlive this call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ from pathlib import Path
 import click
 
 from studio_worker.cli import output
+from studio_worker.cli.generate_fields import known_exts
 from studio_worker.errors import StudioWorkerError
 from studio_worker.private_file import reason
 from studio_worker.text import escape
 from studio_worker.wire.kinds import TaskKind
+from studio_worker.wire.results import MEDIA_TYPES
 
 STDOUT = Path("-")
 
@@ -26,6 +29,9 @@ NAMES = {
     TaskKind.AUDIO_STT: "transcript",
 }
 """What a file of each kind is called where nobody says how."""
+
+_FORMATS = ("image/", "audio/", "video/", "text/", "application/json")
+"""Beginnings of the media types whose endings people take for what is in a file."""
 
 
 class ResultNotWritten(StudioWorkerError):
@@ -56,7 +62,8 @@ class Target:
         """Look, before anything is made, whether the result could be kept.
 
         Raises:
-            click.UsageError: there is no such folder, the file is there already, or stdout is taken.
+            click.UsageError: there is no such folder, the file is there already, its name ends as no result of the kind
+                can, or stdout is taken.
         """
         if self.out is None:
             return
@@ -69,6 +76,10 @@ class Target:
         shown = escape(str(self.out), limit=300)
         if not self.out.is_dir() and not self.out.parent.is_dir():
             raise click.UsageError(f"-o: there is no folder {escape(str(self.out.parent), limit=300)}")
+        ext = self.out.suffix[1:].lower()
+        if not self.out.is_dir() and _is_foreign(self.kind, ext):
+            given = ", ".join(known_exts(self.kind)) or "text, and JSON where the name ends in .json"
+            raise click.UsageError(f"-o: {shown}: kind {self.kind.value} gives no {ext}; it gives {given}")
         if self.out.is_file() and not self.may_replace:
             raise click.UsageError(f"-o: {shown} is there already: give another name, or --force to replace it")
 
@@ -105,6 +116,17 @@ def print_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def _is_foreign(kind: TaskKind, ext: str) -> bool:
+    """Whether a file's ending is that of a format that no result of this kind has; any other is a part of its name."""
+    if ext in known_exts(kind):
+        return False
+    if ext in MEDIA_TYPES or not kind.is_binary:
+        return ext in MEDIA_TYPES
+    from mimetypes import MimeTypes
+
+    return (MimeTypes().guess_type(f"a.{ext}", strict=False)[0] or "").startswith(_FORMATS)
+
+
 def _free_names(stem: Path, ext: str) -> Iterator[Path]:
     yield stem.with_name(f"{stem.name}.{ext}")
     for number in range(2, 10_000):
@@ -116,7 +138,9 @@ def _write(path: Path, data: bytes, *, may_replace: bool) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part") if may_replace else path
+    if not may_replace and os.path.lexists(path):
+        raise FileExistsError(f"{path} is there already")
+    part = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.part")
     file = part.open("xb")
     try:
         # Closed before it is moved: Windows moves no file that is open.
@@ -124,6 +148,20 @@ def _write(path: Path, data: bytes, *, may_replace: bool) -> None:
             file.write(data)
         if may_replace:
             part.replace(path)
-    except BaseException:
+        else:
+            _give_name(part, path)
+    finally:
         part.unlink(missing_ok=True)
+
+
+def _give_name(part: Path, path: Path) -> None:
+    """Call a whole file by its name, unless something has it by now. Raises OSError."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
         raise
+    except OSError:
+        # A file system without hard links (FAT, some network shares).
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} is there already") from None
+        part.rename(path)

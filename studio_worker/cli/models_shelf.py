@@ -18,6 +18,7 @@ from studio_worker.cli.quantities import age_text, size_text
 from studio_worker.clock import rfc3339
 from studio_worker.config import Config
 from studio_worker.errors import ConfigError
+from studio_worker.fetch.disk import nearest_folder
 from studio_worker.models.inventory import Item, State, pick, take_stock
 from studio_worker.models.ledger import Ledger
 from studio_worker.private_file import reason
@@ -55,7 +56,7 @@ class Stock:
         """Bytes that are free on the disk of the models folder; None where that is not known."""
         folder = self.settings.models_path.absolute()
         try:
-            return shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
+            return shutil.disk_usage(nearest_folder(folder)).free
         except OSError:
             return None
 

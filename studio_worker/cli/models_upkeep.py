@@ -154,6 +154,7 @@ def prune(
 def _remove(stock: Stock, victims: list[Victim]) -> tuple[list[Victim], list[Victim]]:
     """What has gone, and what has not, because somebody uses it by now or the disk refuses; says why."""
     from studio_worker.errors import ModelUnavailable
+    from studio_worker.models.link_folders import drop_stale, link_root
     from studio_worker.models.removal import remove
     from studio_worker.private_file import reason
 
@@ -167,6 +168,7 @@ def _remove(stock: Stock, victims: list[Victim]) -> tuple[list[Victim], list[Vic
         (removed if is_gone else kept).append(victim)
         if not is_gone:
             output.note(f"studio-worker: {victim.item.name} stays: {why}")
+    drop_stale(link_root(stock.settings.state_path))
     return removed, kept
 
 

@@ -22,6 +22,11 @@ def end_at_once() -> None:
     os._exit(1)
 
 
+def break_off() -> None:
+    """Leave as a short command does on Ctrl-C (128 + SIGINT), without another line: what a second signal asks for."""
+    os._exit(128 + signal.SIGINT)
+
+
 def end_on_signals() -> None:
     """Let a stopping signal end the process at once while no `SignalLadder` stands: before the loop, and after it."""
     for number in _STOPPING:

@@ -210,7 +210,9 @@ class EngineJob:
         task: the task, with every default resolved (protocol section 4).
         source: the claim's `ModelSource`; None for a local job without one.
         files: role to local paths, downloaded and verified, in the claim's order.
-        inputs: fetched inputs: ``image``, ``mask``, ``ref_image`` (image, video), ``audio`` (audio_stt).
+        inputs: fetched inputs: ``image``, ``mask``, ``ref_image`` (image, video), ``audio`` (audio_stt). The worker has
+            decoded every picture: a still PNG, JPEG or WebP of 8-bit grey, RGB or RGBA, upright, of at most 64 Mi
+            pixels, a mask of its picture's size. Sound is as it came, from a stranger.
         options: how the model is to be loaded.
         loaded: what the engine's `load` returned.
         seed: always set; random where the task has none, and reported in `generationMeta`.

@@ -81,6 +81,10 @@ class CapturedOutput:
                 start = rest
         self._grow(data, start, len(data))
 
+    def forget(self) -> None:
+        """What was printed so far is nobody's last word any more."""
+        self._last.clear()
+
     def close(self) -> None:
         """No more comes: the line that was begun is one."""
         self._end_line()

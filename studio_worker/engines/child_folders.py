@@ -29,9 +29,11 @@ class ChildFolders:
 
     Args:
         root: where folders for temporary files go; the system's own place by default.
+        prefix: what the worker's folder is called by; only folders of the same prefix are swept.
     """
 
-    def __init__(self, root: Path | None = None) -> None:
+    def __init__(self, root: Path | None = None, *, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self._root = root or Path(tempfile.gettempdir())
         self._guard = threading.Lock()
         self._mine: Path | None = None
@@ -39,7 +41,7 @@ class ChildFolders:
 
     def sweep(self) -> None:
         """End and remove what dead workers of this user have left. Never raises: what cannot be removed stays."""
-        for folder in self._root.glob(f"{PREFIX}*"):
+        for folder in self._root.glob(f"{self._prefix}*"):
             try:
                 if folder != self._mine and _is_ours(folder) and _is_of_a_dead_worker(folder):
                     end_strays(folder, within_secs=END_SECS)
@@ -55,7 +57,7 @@ class ChildFolders:
         with self._guard:
             # Cleaners of temporary folders take what has lain for days.
             if self._mine is None or not self._mine.is_dir():
-                mine = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._root))
+                mine = Path(tempfile.mkdtemp(prefix=self._prefix, dir=self._root))
                 lock = FileLock(mine / LOCK, timeout=0, thread_local=False)
                 lock.acquire()
                 self._mine, self._lock = mine, lock

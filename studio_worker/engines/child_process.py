@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from studio_worker.config.loading import FOREIGN_VARIABLES, PREFIX
 from studio_worker.engines.framing import MAX_ORDER_BYTES, BrokenFrame, FrameReader, pack
 from studio_worker.engines.lifeline import Lifeline
 from studio_worker.engines.messages import Down, Up, read_up, to_json
@@ -55,7 +56,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self._listener = listener
         self._reader = FrameReader()
         self._transport: asyncio.SubprocessTransport | None = None
-        self._lifeline = Lifeline()
+        self._lifeline: Lifeline
         loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[None] = loop.create_future()
         self._closed = {fd: loop.create_future() for fd in (ANSWERS, OUTPUT)}
@@ -70,7 +71,8 @@ class ChildProcess(asyncio.SubprocessProtocol):
         Raises:
             OSError: no process could be started.
         """
-        fd = self._lifeline.fd
+        lifeline = Lifeline()
+        fd = lifeline.fd
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: self,
@@ -84,9 +86,10 @@ class ChildProcess(asyncio.SubprocessProtocol):
                 pass_fds=() if fd is None else (fd,),
             )
         except BaseException:
-            self._lifeline.close()
+            lifeline.close()
             raise
-        self._lifeline.started()
+        lifeline.started()
+        self._lifeline = lifeline
 
     @property
     def pid(self) -> int:
@@ -222,12 +225,13 @@ def import_path() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """The worker's environment without the worker's own settings, which may hold a token.
+    """The worker's environment without the worker's own settings, by whichever variable: they may hold a token.
 
     Where this package is not installed among the site packages (a checkout), the child finds it by PYTHONPATH,
     which it takes back before it imports anything foreign.
     """
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("STUDIO_WORKER_")}
+    own = FOREIGN_VARIABLES.values()
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) and name not in own}
     home = str(Path(__file__).absolute().parents[2])
     installed = {*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")}
     if home not in installed:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from studio_worker.engines.devices import DeviceProvider, Devices, MachineDevices
 from studio_worker.errors import EngineError
 from studio_worker.log import logger
+from studio_worker.lookout import Lookout
 
 LOOK_SECS = 5.0
 """How long a look may take; a driver that hangs must not hold up the worker."""
@@ -23,12 +24,13 @@ class DeviceFinder:
     def __init__(self, provider: DeviceProvider | None = None) -> None:
         self._provider = provider or MachineDevices()
         self.devices = Devices()
+        self._lookout = Lookout("devices")
 
     async def look(self) -> None:
         """See what is there. What doesn't answer in time leaves everything as it was."""
         try:
             async with asyncio.timeout(LOOK_SECS):
-                self.devices.update(await asyncio.to_thread(self._provider.devices))
+                self.devices.update(await self._lookout.look(self._provider.devices))
         except TimeoutError:
             logger.bind(event="devices.look").warning("The devices do not answer; going on with those that are known")
 

@@ -142,8 +142,8 @@ class EngineProcess:
         """Start a run."""
         run = RunInChild(self._number(), job, on_chunk, self._loop.create_future())
         self._process.send(Run(run.number, pack_job(job, model), on_chunk is not None))
+        self._voice.begins(job.id, alone=self.is_ready and not self._runs)
         self._runs[run.number] = run
-        self._voice.begins(job.id)
         return run
 
     def cancel(self, run: RunInChild, *, grace_secs: float, hangs: str | None = None) -> None:

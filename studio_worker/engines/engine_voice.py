@@ -29,9 +29,11 @@ class EngineVoice:
         self._job_id: str | None = None
         self._has_spoken_late = False
 
-    def begins(self, job_id: str) -> None:
-        """A run begins: what is printed from now on is put down to it."""
+    def begins(self, job_id: str, *, alone: bool) -> None:
+        """A run begins: what is printed from now on is put down to it, and nothing before, where it is `alone`."""
         self._job_id = job_id
+        if alone:
+            self._output.forget()
 
     def printed(self, data: bytes) -> None:
         """Something came out of stdout or stderr."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from studio_worker.engines.base import AudioChunk, Engine, EngineJob, Estimate, TextDelta
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.failures import job_error
+from studio_worker.engines.failures import folders_of, job_error
 from studio_worker.engines.job_watch import UNMEASURED
 from studio_worker.engines.output import EngineOutput, check_output
 from studio_worker.engines.runner import EngineHolder, LeftBehind, ThreadRunner
@@ -87,7 +87,7 @@ class LoopRunner:
         try:
             return self._holder.get()
         except BaseException as error:  # noqa: BLE001 - importing a plugin may raise anything
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled)
+            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled, folders=folders_of(job))
         raise failure
 
     async def _with_model(
@@ -115,7 +115,7 @@ class LoopRunner:
         try:
             return warm.take(model)
         except BaseException as error:  # noqa: BLE001 - `load` of an engine may raise anything
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled)
+            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled, folders=folders_of(job))
         raise failure
 
     async def _await(self, job: EngineJob, on_chunk: ChunkCallback | None) -> EngineOutput:
@@ -136,11 +136,11 @@ class LoopRunner:
             if task.cancelling() > asked:
                 raise
             # The engine awaited something that was cancelled; nobody cancelled the job.
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=False)
+            failure = job_error(self._name, job.id, error, was_asked_to_stop=False, folders=folders_of(job))
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - SystemExit of an engine ends its job, not the worker
-            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled)
+            failure = job_error(self._name, job.id, error, was_asked_to_stop=job.cancelled, folders=folders_of(job))
         else:
             if task.cancelling() > asked:
                 raise asyncio.CancelledError

@@ -105,7 +105,10 @@ def _inside(engine: str, path: Path, work_dir: Path) -> Path:
         if real.is_relative_to(work_dir.resolve()):
             return real
     except (OSError, RuntimeError) as error:
-        raise EngineError(f"engine '{engine}' returned a file that cannot be found: {_said(error)}") from None
+        # A loop of links is a RuntimeError up to Python 3.12; a studio need not know where the work_dir is.
+        why = error.strerror if isinstance(error, OSError) else "its links lead in a circle"
+        name = escape(path.name, limit=200)
+        raise EngineError(f"engine '{engine}' returned a file that cannot be found: {name}: {why}") from None
     raise EngineError(f"engine '{engine}' returned a file outside the job's work_dir")
 
 
@@ -134,7 +137,3 @@ def _named(value: object) -> str:
 
 def _a(name: str) -> str:
     return f"{'an' if name[0] in 'AIL' else 'a'} {name}"
-
-
-def _said(error: BaseException) -> str:
-    return escape(str(error), limit=200)

@@ -107,6 +107,7 @@ class ProcessRunner:
         A child that was lost before it took the job is started anew once, since the job has nothing to do with that.
         """
         self._waiting += 1
+        self._idle()
         try:
             done, is_lost = await self._run_once(job, model, on_chunk, may_be_lost=True)
             if is_lost:
@@ -127,6 +128,7 @@ class ProcessRunner:
         """What the engine says in its child; started for that where it is not there."""
         raw = pack_model(self._as_seen(model))
         self._asking += 1
+        self._idle()
         try:
             async with asyncio.timeout(ESTIMATE_SECS):
                 process = await self._usable()
@@ -234,7 +236,7 @@ class ProcessRunner:
             return self._process
 
     def _idle(self) -> None:
-        """Count the time without jobs from now on."""
+        """Count the time without jobs from now on; while there are some, none."""
         if self._idling is not None:
             self._idling.cancel()
             self._idling = None

@@ -1,7 +1,8 @@
 """Which pairs of engine and model are left alone for a while, since they keep killing their process.
 
-Three deaths within ten minutes put a pair in quarantine. After the pause it is tried again: a success clears it, one
-more death doubles the pause. An exception that an engine raises is no death, and other models of the engine go on.
+Three deaths within ten minutes put a pair in quarantine, whatever was done between them. After the pause it is tried
+again: a success clears it, one more death doubles the pause. An exception that an engine raises is no death, and other
+models of the engine go on.
 
 What is advertised: a quarantined model id is withdrawn. A label such as ``onnx:*`` stands for models that nobody can
 count, so it stays, and a quarantined model behind it is refused by name. An engine of which nothing is left to
@@ -61,8 +62,9 @@ class Quarantine:
         now = self._clock.monotonic()
         record = self._records.pop((engine, model), None) or _Record([])
         self._records[engine, model] = record
-        record.total += 1
-        record.deaths = [*(at for at in record.deaths if now - at < WINDOW_SECS), now][-DEATHS:]
+        late = [at for at in record.deaths if now - at < WINDOW_SECS]
+        record.total = record.total + 1 if late or record.pause_secs else 1
+        record.deaths = [*late, now][-DEATHS:]
         if now >= record.until and (record.pause_secs or len(record.deaths) >= DEATHS):
             record.pause_secs = min(MAX_PAUSE_SECS, 2 * record.pause_secs or PAUSE_SECS)
             record.until = now + record.pause_secs
@@ -70,8 +72,10 @@ class Quarantine:
         return now < record.until
 
     def succeeded(self, engine: str, model: str) -> None:
-        """A job of this pair was done: its deaths are forgotten."""
-        self._records.pop((engine, model), None)
+        """A job of this pair was done, which ends its time on trial; deaths before that stay counted."""
+        record = self._records.get((engine, model))
+        if record is not None and record.pause_secs:
+            del self._records[engine, model]
 
     def refusal(self, engine: str, model: str) -> str | None:
         """Why this pair is not run now, with when it is tried again; None where it may run."""

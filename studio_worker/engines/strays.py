@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-MARK = "STUDIO_WORKER_ENGINE_FOLDER"
+MARK = "ENGINE_OF_STUDIO_WORKER"
 """The variable that names the folder for temporary files of the engine's process, which no two processes share."""
 
 

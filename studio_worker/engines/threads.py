@@ -24,13 +24,13 @@ class Crew:
         self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
-        self._idle = 0
+        self._open = 0
         self._is_closed = False
 
     @property
     def is_free(self) -> bool:
         """Whether a call would be taken at once."""
-        return bool(self._idle) or self._threads < self._size
+        return self._open < self._size
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Run `call` in a thread; what it returns or raises, whatever it is, goes into the future.
@@ -44,9 +44,8 @@ class Crew:
         with self._lock:
             if self._is_closed:
                 raise RuntimeError(f"the threads of {self._name} have been closed")
-            if self._idle:
-                self._idle -= 1
-            elif self._threads < self._size:
+            self._open += 1
+            if self._threads < min(self._open, self._size):
                 self._threads += 1
                 threading.Thread(target=self._serve, name=f"{self._name}-{self._threads}", daemon=True).start()
             self._calls.put((future, call))
@@ -72,4 +71,4 @@ class Crew:
             # Nothing of the last job may stay alive in an idle thread.
             del entry, future, call
             with self._lock:
-                self._idle += 1
+                self._open -= 1

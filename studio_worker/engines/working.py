@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from studio_worker.engines.base import AudioChunk, Engine, EngineJob, TextDelta
-from studio_worker.engines.failures import job_error
+from studio_worker.engines.failures import folders_of, job_error
 from studio_worker.engines.job_watch import UNMEASURED
 from studio_worker.engines.output import EngineOutput, check_output
 from studio_worker.engines.warm import WarmModel
@@ -59,7 +59,7 @@ def do_job(
             job.check_cancelled()
             return _run(name, made, job, on_chunk)
     except BaseException as error:  # noqa: BLE001 - SystemExit of an engine ends its job, not the worker
-        failure = job_error(name, job.id, error, was_asked_to_stop=job.cancelled)
+        failure = job_error(name, job.id, error, was_asked_to_stop=job.cancelled, folders=folders_of(job))
     finally:
         job.loaded = None
     raise failure

@@ -15,7 +15,7 @@ RESERVE_BYTES = 2**30
 """A disk that is filled to its last byte takes the journal and the machine with it."""
 
 
-class Claim:
+class Reservation:
     """The room of one download: the bytes that it still has to write.
 
     Args:
@@ -23,7 +23,7 @@ class Claim:
         release: gives the room back.
     """
 
-    def __init__(self, missing_bytes: int, release: Callable[[Claim], None]) -> None:
+    def __init__(self, missing_bytes: int, release: Callable[[Reservation], None]) -> None:
         self.missing_bytes = missing_bytes
         self._release = release
 
@@ -50,34 +50,34 @@ class DiskSpace:
     def __init__(self, free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free) -> None:
         self._free_bytes = free_bytes
         self._lock = threading.Lock()
-        self._claims: dict[int, list[Claim]] = {}
+        self._reservations: dict[int, list[Reservation]] = {}
 
-    def claim(self, folder: Path, missing_bytes: int, what: str) -> Claim:
+    def reserve(self, folder: Path, missing_bytes: int, what: str) -> Reservation:
         """Hold the room for `missing_bytes` more, so that of two downloads that fit one by one, one is told. Blocks.
 
         Raises:
             ModelUnavailable: the disk would be all but full; another worker, or this one later, may have the room.
             OSError: the folder cannot be looked at.
         """
-        there = _nearest(folder)
+        there = nearest_folder(folder)
         with self._lock:
-            claims = self._claims.setdefault(there.stat().st_dev, [])
-            claim = Claim(max(missing_bytes, 0), claims.remove)
-            self._check(there, claim.missing_bytes, what)
-            claims.append(claim)
-        return claim
+            reservations = self._reservations.setdefault(there.stat().st_dev, [])
+            reservation = Reservation(max(missing_bytes, 0), reservations.remove)
+            self._check(there, reservation.missing_bytes, what)
+            reservations.append(reservation)
+        return reservation
 
-    def extend(self, claim: Claim, folder: Path, more_bytes: int, what: str) -> None:
-        """Hold the room for `more_bytes` beyond those of `claim`, whose file turns out to be longer. Blocks.
+    def extend(self, reservation: Reservation, folder: Path, more_bytes: int, what: str) -> None:
+        """Hold the room for `more_bytes` beyond those of `reservation`, whose file turns out to be longer. Blocks.
 
         Raises:
-            ModelUnavailable: as `claim` does; the claim stays as it was.
+            ModelUnavailable: as `reserve` does; the reservation stays as it was.
             OSError: the folder cannot be looked at.
         """
-        there = _nearest(folder)
+        there = nearest_folder(folder)
         with self._lock:
             self._check(there, more_bytes, what)
-            claim.extended(more_bytes)
+            reservation.extended(more_bytes)
 
     def check(self, folder: Path, missing_bytes: int, what: str, *, freed: Sequence[tuple[Path, int]] = ()) -> None:
         """Refuse what would not fit now, without holding the room. Blocks.
@@ -89,10 +89,10 @@ class DiskSpace:
             freed: files that will have gone by then, with their bytes; those of another disk free nothing here.
 
         Raises:
-            ModelUnavailable: as `claim` does.
+            ModelUnavailable: as `reserve` does.
             OSError: the folder cannot be looked at.
         """
-        there = _nearest(folder)
+        there = nearest_folder(folder)
         device = there.stat().st_dev
         freed_bytes = sum(size for path, size in freed if _device(path) == device)
         with self._lock:
@@ -102,7 +102,8 @@ class DiskSpace:
         """The rule; with the lock held."""
         if not missing_bytes:
             return
-        claimed_bytes = sum(claim.missing_bytes for claim in self._claims.get(there.stat().st_dev, ()))
+        reservations = self._reservations.get(there.stat().st_dev, ())
+        reserved_bytes = sum(each.missing_bytes for each in reservations)
         try:
             free = self._free_bytes(there) + freed_bytes
         except OSError as error:
@@ -110,18 +111,27 @@ class DiskSpace:
                 "How much room a disk has is not known; the download is tried"
             )
             return
-        need = int((missing_bytes + claimed_bytes) * FACTOR) + RESERVE_BYTES
+        need = int((missing_bytes + reserved_bytes) * FACTOR) + RESERVE_BYTES
         if free < need:
-            others = " and other downloads" if claimed_bytes else ""
+            others = " and other downloads" if reserved_bytes else ""
             raise ModelUnavailable(
                 f"not enough disk space for {what}{others}: {need:,} bytes are needed in {there} "
                 f"(a reserve included), {free:,} are free; free some, or set models_root or models_quota_gb"
             )
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder, or the one above it that is there: what is going to hold it."""
-    return next(each for each in (folder, *folder.parents) if each.exists())
+def nearest_folder(folder: Path) -> Path:
+    """The folder, or the one above it that is there: what is going to hold it. Blocks.
+
+    Raises:
+        FileNotFoundError: there is none, as on a Windows drive that is not plugged in.
+        OSError: it cannot be looked at.
+    """
+    found = next((each for each in (folder, *folder.parents) if each.exists()), None)
+    if found is None:
+        # Named, as StopIteration would be what no future can hold: whoever waits for the thread would wait for ever.
+        raise FileNotFoundError(f"neither {folder} nor a folder above it is there: is its drive plugged in?")
+    return found
 
 
 def _device(path: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -20,18 +21,21 @@ from studio_worker.fetch.guard import Guard, shown
 from studio_worker.fetch.hop import CONNECT_SECS, PATIENCE_SECS, STALL_SECS
 from studio_worker.fetch.mirrors import Way, ways
 from studio_worker.fetch.off_loop import off_loop
+from studio_worker.fetch.part_sum import PartSum
 from studio_worker.fetch.transfer import StartOver, Transfer
 from studio_worker.fetch.tries import LONGEST_REST_SECS, Tries
 from studio_worker.fetch.wanted import OnBytes, WantedFile
 from studio_worker.log import logger
 from studio_worker.retry_after import retry_after
 
+TRANSFERS = 4
+"""Files that come at once."""
+
 TRIES = 6
 """Failed tries in a row before a download is given up."""
 
 NAME_TRIES = 2
 """The same for a host whose name nobody knows: most such names are wrong, and another worker may know it."""
-
 
 GONE = (404, 410)
 
@@ -112,6 +116,7 @@ class Downloader:
         self.disk = disk or DiskSpace()
         """The room of the disks, less what the downloads under way still have to write."""
         self._flights = Flights(self._clock)
+        self._slots = asyncio.Semaphore(TRANSFERS)
 
     @property
     def is_offline(self) -> bool:
@@ -131,7 +136,9 @@ class Downloader:
             async with self._flights.turn(wanted.dest, on_bytes) as tell:
                 if await off_loop(lambda: os.path.lexists(wanted.dest)):
                     return None
-                return await self._tried(wanted, tell)
+                # Only whoever's turn it is takes a slot: those who wait for the same file hold no other one up.
+                async with self._slots:
+                    return await self._tried(wanted, tell)
         except OSError as error:
             raise FetchFailed(
                 f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}"
@@ -141,9 +148,10 @@ class Downloader:
         tries = Tries(ways(wanted.url, self._settings().mirrors, what=wanted.what), clock=self._clock, rng=self._rng)
         # The most that there has been: what is lost and comes again, time after time, gets nobody further.
         most = 0
+        summed = PartSum()
         while True:
             way = await tries.turn()
-            transfer = self._transfer(wanted, tell)
+            transfer = self._transfer(wanted, tell, summed)
             try:
                 return await self._whole(wanted, transfer, way)
             except (FetchFailed, FetchRefused) as error:
@@ -203,7 +211,7 @@ class Downloader:
         ).info("Downloaded a model file")
         return Downloaded(size, brought.sha256)
 
-    def _transfer(self, wanted: WantedFile, tell: OnBytes) -> Transfer:
+    def _transfer(self, wanted: WantedFile, tell: OnBytes, summed: PartSum) -> Transfer:
         return Transfer(
             wanted,
             self._guard(),
@@ -214,6 +222,7 @@ class Downloader:
             resolver=self._resolver,
             tls=self._tls,
             disk=self.disk,
+            summed=summed,
             on_bytes=tell,
         )
 

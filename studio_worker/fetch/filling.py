@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import threading
 from queue import SimpleQueue
 
 from studio_worker.fetch.off_loop import off_loop
+from studio_worker.fetch.part_sum import PartSum
 from studio_worker.fetch.resumable_file import ResumableFile
 
 BATCH_BYTES = 1024 * 1024
@@ -17,24 +17,20 @@ BATCH_BYTES = 1024 * 1024
 MAX_WAITING = 4 * BATCH_BYTES
 """Bytes that may wait for a slow disk; beyond that the network waits. A kill costs them, memory is bounded by them."""
 
-_READ_BYTES = 1024 * 1024
-
 
 class Filling:
-    """Appends to a part from byte `start` on and hashes the whole of it.
-
-    What lies before `start` is read and hashed in the same thread, while the network is on its way.
+    """Appends to a part, behind what is hashed of it already, and hashes what it appends.
 
     Args:
         part: the part.
-        start: how many of its bytes stay.
+        summed: the hash of those of its bytes that stay; nobody else may touch it until the end.
     """
 
-    def __init__(self, part: ResumableFile, start: int) -> None:
-        self.size = start
-        """Bytes taken so far, those before `start` included."""
+    def __init__(self, part: ResumableFile, summed: PartSum) -> None:
+        self.size = summed.size
+        """Bytes of the part, those that only wait to be written included."""
         self._part = part
-        self._start = start
+        self._summed = summed
         self._loop = asyncio.get_running_loop()
         self._batches: SimpleQueue[list[bytes] | None] = SimpleQueue()
         self._gathered: list[bytes] = []
@@ -42,7 +38,6 @@ class Filling:
         self._waiting = 0
         self._room: asyncio.Future[None] | None = None
         self._error: OSError | None = None
-        self._sum = hashlib.sha256()
         self._is_ended = False
         self._thread = threading.Thread(target=self._work, name=f"fill-{part.dest.name}", daemon=True)
         self._thread.start()
@@ -73,7 +68,7 @@ class Filling:
         await self._ended()
         if self._error is not None:
             raise self._error
-        return self._sum.hexdigest()
+        return self._summed.hexdigest
 
     async def leave(self) -> None:
         """Keep what has come for the next try; a disk that refuses is no news then."""
@@ -95,13 +90,12 @@ class Filling:
     def _work(self) -> None:
         """The thread: an error ends the writing, the batches are still taken so that nobody waits for ever."""
         try:
-            descriptor = self._part.open(self._start)
+            descriptor = self._part.open(self._summed.size)
         except OSError as error:
             self._error = error
             self._drain()
             return
         try:
-            self._hash_start(descriptor)
             while (batch := self._batches.get()) is not None:
                 for chunk in batch:
                     self._write(descriptor, chunk)
@@ -113,20 +107,11 @@ class Filling:
         finally:
             os.close(descriptor)
 
-    def _hash_start(self, descriptor: int) -> None:
-        left = self._start
-        while left:
-            data = os.read(descriptor, min(_READ_BYTES, left))
-            if not data:
-                raise OSError(f"{self._part.path} became shorter while it was read")
-            self._sum.update(data)
-            left -= len(data)
-
     def _write(self, descriptor: int, chunk: bytes) -> None:
-        self._sum.update(chunk)
         view = memoryview(chunk)
         while view:
             view = view[os.write(descriptor, view) :]
+        self._summed.add(chunk)
 
     def _drain(self) -> None:
         self._tell(MAX_WAITING)

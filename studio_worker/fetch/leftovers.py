@@ -32,6 +32,9 @@ def sweep(root: Path, *, now: float, keep_secs: float = KEEP_SECS) -> int:
         for note in sorted((folder / NOTES).glob("*.json")):
             part = folder / f"{note.stem}.part"
             with suppress(OSError, Timeout), FileLock(folder / NOTES / f"{note.stem}.lock", timeout=0):
+                if not os.path.lexists(note):
+                    # Whoever held the lock when the note was found has brought its file since, or discarded the part.
+                    continue
                 if not os.path.lexists(folder / note.stem) and _age(part, note, now) < keep_secs:
                     continue
                 size = part.lstat().st_size if os.path.lexists(part) else 0
@@ -47,7 +50,15 @@ def _folders(root: Path) -> Iterator[Path]:
         inner = [Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return
-    yield from (folder for folder in (root, *inner) if (folder / NOTES).is_dir())
+    yield from (folder for folder in (root, *inner) if _is_folder(folder / NOTES))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # Where the worker may not look (a disk's lost+found is root's) nothing of its own lies.
+        return False
 
 
 def _age(part: Path, note: Path, now: float) -> float:

@@ -88,6 +88,7 @@ class ResumableFile:
         descriptor = os.open(self.path, flags | getattr(os, "O_BINARY", 0), 0o644)
         try:
             os.ftruncate(descriptor, start)
+            os.lseek(descriptor, start, os.SEEK_SET)
         except BaseException:
             os.close(descriptor)
             raise

@@ -17,13 +17,14 @@ from yarl import URL
 from studio_worker.errors import FetchFailed, FetchRefused, ModelUnavailable
 from studio_worker.fetch.answer import Answer, check_answer, read_answer
 from studio_worker.fetch.body import next_piece
-from studio_worker.fetch.disk import Claim, DiskSpace
+from studio_worker.fetch.disk import DiskSpace, Reservation
 from studio_worker.fetch.filling import Filling
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.hop import MAX_REDIRECTS, MIN_PACE, REDIRECTS, Hop, network_failure, next_hop, plain_session
 from studio_worker.fetch.hub_token import bearer
 from studio_worker.fetch.mirrors import Way
 from studio_worker.fetch.off_loop import off_loop
+from studio_worker.fetch.part_sum import PartSum
 from studio_worker.fetch.proxies import proxy_for
 from studio_worker.fetch.resumable_file import Note, ResumableFile, source_mark
 from studio_worker.fetch.wanted import OnBytes, WantedFile
@@ -65,6 +66,7 @@ class Transfer:
         resolver: names to addresses; the machine's own by default.
         tls: trust of certificates; the machine's own by default.
         disk: the room of the disks.
+        summed: the hash of what has come of the part, which the next try goes on with.
         on_bytes: told how far the file is.
     """
 
@@ -80,6 +82,7 @@ class Transfer:
         resolver: AbstractResolver | None,
         tls: ssl.SSLContext | None,
         disk: DiskSpace,
+        summed: PartSum,
         on_bytes: OnBytes,
     ) -> None:
         self.part = ResumableFile(wanted.dest)
@@ -92,6 +95,7 @@ class Transfer:
         self._resolver = resolver
         self._tls = tls
         self._disk = disk
+        self._summed = summed
         self._on_bytes = on_bytes
 
     async def run(self, way: Way) -> Brought:
@@ -110,6 +114,7 @@ class Transfer:
             return await self._as_it_is(have)
         guard = self._guard if way.mirror is None else replace(self._guard, own_origin=way.mirror)
         target = guard.check(way.url, what=self._wanted.what)
+        await self._summed.reach(self.part, have)
         for _ in range(MAX_REDIRECTS + 1):
             hop = Hop(guard, target, self._wanted.what, self._resolver)
             try:
@@ -134,7 +139,8 @@ class Transfer:
 
     async def _as_it_is(self, have: int) -> Brought:
         """The part, which holds the whole file already."""
-        return Brought(await Filling(self.part, have).end(), is_of_one_piece=False)
+        await self._summed.reach(self.part, have)
+        return Brought(await Filling(self.part, self._summed).end(), is_of_one_piece=False)
 
     async def _ask(self, hop: Hop, way: Way, note: Note | None, have: int) -> Brought | URL:
         """One request: the file that is in the part now, or where the answer points to."""
@@ -173,17 +179,18 @@ class Transfer:
         total = answer.total
         if total is not None:
             await off_loop(lambda: wanted.announce(total))
-        claims: list[Claim] = []
+        reservations: list[Reservation] = []
         try:
             # Noted in the thread: a cancellation that comes meanwhile must still give the room back.
-            await off_loop(lambda: claims.append(self._hold(answer)))
-            claim = claims[0]
+            await off_loop(lambda: reservations.append(self._hold(answer)))
+            reservation = reservations[0]
             if start == 0:
                 note = Note(source_mark(way.url), answer.validator, answer.total, wanted.sha256)
                 await off_loop(lambda: self.part.restart(note))
-            filling = Filling(self.part, start)
+            await self._summed.reach(self.part, start)
+            filling = Filling(self.part, self._summed)
             try:
-                await self._pour(response, filling, answer, claim)
+                await self._pour(response, filling, answer, reservation)
             except (FetchRefused, ModelUnavailable):
                 await filling.leave()
                 await off_loop(self.part.discard)
@@ -193,8 +200,8 @@ class Transfer:
                 raise
             digest = await filling.end()
         finally:
-            for claim in claims:
-                claim.release()
+            for reservation in reservations:
+                reservation.release()
         if answer.total is not None and filling.size < answer.total:
             raise FetchFailed(f"{wanted.what}: {filling.size:,} of {answer.total:,} bytes came")
         if filling.size < wanted.smallest:
@@ -202,7 +209,9 @@ class Transfer:
             raise FetchRefused("too-small", f"{wanted.what} has {filling.size:,} bytes, fewer than {wanted.smallest:,}")
         return Brought(digest, is_of_one_piece=start == 0 and answer.has_end)
 
-    async def _pour(self, response: aiohttp.ClientResponse, filling: Filling, answer: Answer, claim: Claim) -> None:
+    async def _pour(
+        self, response: aiohttp.ClientResponse, filling: Filling, answer: Answer, reservation: Reservation
+    ) -> None:
         wanted = self._wanted
         most = wanted.largest if answer.total is None else min(answer.total, wanted.largest)
         now = asyncio.get_running_loop().time
@@ -215,27 +224,27 @@ class Transfer:
             if filling.size + len(chunk) > most:
                 raise FetchRefused("too-large", f"{wanted.what} is longer than the {most:,} bytes that it should have")
             await filling.put(chunk)
-            claim.written(len(chunk))
-            if answer.total is None and not claim.missing_bytes:
-                await off_loop(lambda: self._hold_more(claim, filling.size))
+            reservation.written(len(chunk))
+            if answer.total is None and not reservation.missing_bytes:
+                await off_loop(lambda: self._hold_more(reservation, filling.size))
             self._on_bytes(filling.size, answer.total)
             taken = now() - begun
             if taken > self._patience_secs and filling.size - start < MIN_PACE * taken:
                 raise FetchFailed(f"{wanted.what} came slower than {MIN_PACE:,} bytes a second")
 
-    def _hold(self, answer: Answer) -> Claim:
+    def _hold(self, answer: Answer) -> Reservation:
         """Room for what is missing; of a file whose length nobody says, for one step. Blocks."""
         wanted, total = self._wanted, answer.total
         missing = (total or wanted.expected) - answer.start
         try:
-            return self._disk.claim(wanted.dest.parent, max(missing, STEP_BYTES * (total is None)), wanted.what)
+            return self._disk.reserve(wanted.dest.parent, max(missing, STEP_BYTES * (total is None)), wanted.what)
         except ModelUnavailable:
             if total is None and not wanted.expected:
                 # Nothing says that the part is worth its room: it may be what has filled the disk.
                 self.part.discard()
             raise
 
-    def _hold_more(self, claim: Claim, size: int) -> None:
+    def _hold_more(self, reservation: Reservation, size: int) -> None:
         """Room for the next step of a body whose length nobody says, or the end of it. Blocks."""
         self._wanted.grown(size)
-        self._disk.extend(claim, self._wanted.dest.parent, STEP_BYTES, self._wanted.what)
+        self._disk.extend(reservation, self._wanted.dest.parent, STEP_BYTES, self._wanted.what)

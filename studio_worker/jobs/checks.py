@@ -99,10 +99,13 @@ def inspect(task: Task, result: Result, meta: Mapping[str, Any], inputs: Mapping
     return Artifact(kind=kind, size=size, ext=ext, data=result.data, meta=meta)
 
 
-def is_quickly_inspected(result: Result) -> bool:
-    """Whether `inspect` takes less than the thread that would run it: bytes, few of them, and no decoder needed."""
+def is_quickly_inspected(result: Result, inputs: Mapping[str, Path] = _NO_INPUTS) -> bool:
+    """Whether `inspect` takes less than the thread that would run it: bytes, few of them, and no decoder needed.
+
+    Never with inputs: a result that turns out black has the picture that it was made from decoded, whatever its size.
+    """
     data = getattr(result, "data", None)
-    if not isinstance(data, bytes) or len(data) > QUICK_STORED_BYTES:
+    if inputs or not isinstance(data, bytes) or len(data) > QUICK_STORED_BYTES:
         return False
     match sniff_ext(data[:64]):
         case "wav":

@@ -224,7 +224,7 @@ class Execution:
             # No studio is told the meta of a JSON result.
             return inspect_json(plan.kind, output.result, {})
         meta = generation_meta(plan, output.meta, self._clock.monotonic() - begin)
-        if is_quickly_inspected(output.result):
+        if is_quickly_inspected(output.result, inputs):
             return inspect(plan.task, output.result, meta, inputs)
         return await asyncio.to_thread(inspect, plan.task, output.result, meta, inputs)
 
@@ -275,7 +275,7 @@ class Execution:
                 plan.model,
                 plan.source,
                 plan.options,
-                on_progress=lambda done, total: relay(done, total, "download", None),
+                on_progress=lambda done, total: relay(done, total or 0, "download", None),
             )
         if files.files and ticket.work is not None:
             ticket.work.add_done_callback(lambda _: self._store.release(files))

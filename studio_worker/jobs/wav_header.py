@@ -9,6 +9,10 @@ from typing import BinaryIO
 MAX_CHANNELS = 64
 MAX_RATE = 1_000_000
 _MAX_CHUNKS = 1_000
+_UNTOLD = 0x7FFF_F000
+"""A length from here on was never filled in: who writes to a pipe can't go back, and begins with this one (eSpeak) or
+the largest (FFmpeg)."""
+
 _UNSIGNED_BITS = 8
 """Samples of one byte are unsigned, so that their silence is not 0."""
 
@@ -49,14 +53,14 @@ class WavHeader:
 
 
 def read_wav_header(file: BinaryIO, size: int) -> WavHeader:
-    """The header of a WAV file. A length that was never filled in (0, or the largest number) counts what lies there.
+    """The header of a WAV file. A length that was never filled in (0, or a huge number) counts what lies there.
 
     Args:
         file: open at its start.
         size: bytes of the whole file.
 
     Raises:
-        BadWav: no format or no sound in it, or numbers that no sound has.
+        BadWav: no format or no sound in it, less sound than it says, or numbers that no sound has.
     """
     if file.read(4) != b"RIFF" or len(file.read(4)) != 4 or file.read(4) != b"WAVE":
         raise BadWav("does not begin as a WAV file does")
@@ -74,7 +78,11 @@ def read_wav_header(file: BinaryIO, size: int) -> WavHeader:
             length -= 16
         elif name == b"data":
             start = file.tell()
-            return _checked(WavHeader(channels, rate, bits, frame_bytes, start, min(length or size, size - start)))
+            there = size - start
+            told = length if 0 < length < _UNTOLD else there
+            if 0 < there < told:
+                raise BadWav(f"ends after {there:,} of its {told:,} bytes of sound")
+            return _checked(WavHeader(channels, rate, bits, frame_bytes, start, min(told, there)))
         file.seek(length + (length & 1), 1)
     raise BadWav("holds no sound")
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from studio_worker.models.places import sanitised
 from studio_worker.private_file import make_private_folder
+
+
+def link_root(state: Path) -> Path:
+    """Where such folders lie below the state folder."""
+    return state / "model-folders"
 
 
 def link_folder(root: Path, model: str, files: Mapping[str, Path]) -> Path:
@@ -34,6 +41,7 @@ def link_folder(root: Path, model: str, files: Mapping[str, Path]) -> Path:
 
 def _link(link: Path, target: Path) -> None:
     try:
+        # Windows lets nobody replace what an engine has open.
         if link.samefile(target):
             return
     except OSError:
@@ -46,3 +54,26 @@ def _link(link: Path, target: Path) -> None:
         # Windows lets few users make symbolic links.
         os.link(target, new)
     new.replace(link)
+
+
+def drop_stale(root: Path) -> None:
+    """Remove the folders of links to a file that was removed: a hard link would keep its bytes. Blocks.
+
+    No job uses such a folder, as a file that a job uses is not removed.
+    """
+    with suppress(OSError):
+        for folder in [Path(entry.path) for entry in os.scandir(root) if entry.is_dir(follow_symlinks=False)]:
+            with suppress(OSError):
+                links = list(folder.iterdir())
+                if any(_leads_nowhere(link) for link in links):
+                    for link in links:
+                        link.unlink()
+                    folder.rmdir()
+
+
+def _leads_nowhere(link: Path) -> bool:
+    found = link.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        return not link.exists()
+    # The last of its names: the file that this was a hard link to has gone.
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1

@@ -17,9 +17,13 @@ def sanitised(model: str) -> str:
 
 def own_folder(root: Path, model: str, file: ModelFile) -> Path:
     """The folder of a file whose name another file has: the model's id, and what tells this file from others."""
-    identity = file.sha256.lower() if file.sha256 else plain_url(file.url)
-    mark = sha256("\n".join((model, identity)).encode(errors="surrogatepass")).hexdigest()[:8]
+    mark = sha256("\n".join((model, identity(file))).encode(errors="surrogatepass")).hexdigest()[:8]
     return root / f"{sanitised(model)}-{mark}"
+
+
+def identity(file: ModelFile) -> str:
+    """What tells a file from others of its name: its hash, or its address where nobody gave one."""
+    return file.sha256.lower() if file.sha256 else plain_url(file.url)
 
 
 def folders(root: Path, model: str, file: ModelFile) -> tuple[Path, ...]:

@@ -27,11 +27,12 @@ class Presence:
 
     def note(self, model: str, files: Sequence[ModelFile], root: Path) -> None:
         """All of them are here."""
-        key = _key(model, files, root)
-        self._known[key] = None
-        self._known.move_to_end(key)
-        if len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
+        # One and the same to the end: `doubt_all` of another thread may put an empty one in its place meanwhile.
+        known, key = self._known, _key(model, files, root)
+        known[key] = None
+        known.move_to_end(key)
+        if len(known) > MAX_KNOWN:
+            known.popitem(last=False)
 
     def doubt(self, model: str, files: Sequence[ModelFile], root: Path) -> None:
         """One of them is not."""

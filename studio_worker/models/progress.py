@@ -13,15 +13,15 @@ INTERVAL_SECS = 0.2
 LOG_SECS = 10.0
 WINDOW_SECS = 10.0
 
-OnProgress: TypeAlias = Callable[[int, int], None]
-"""Takes bytes that are here and bytes in all."""
+OnProgress: TypeAlias = Callable[[int, int | None], None]
+"""Takes bytes that are here and bytes in all; None while nobody knows how many those are."""
 
 
 class DownloadProgress:
     """Joins the files of one model.
 
     What is told never falls, not even where a file starts over, and never passes the total. A file of unknown length
-    counts with what the claim says of it, or with a byte more than has come: it is not whole before it is.
+    counts with what the claim says of it, until more has come; where nobody says anything there is no total.
 
     Args:
         model: the model id, for the log.
@@ -33,8 +33,8 @@ class DownloadProgress:
         self._model = model
         self._on_progress = on_progress
         self._clock = clock
-        self._files: list[tuple[int, int]] = []
-        self._told = (0, 0)
+        self._files: list[tuple[int, int | None]] = []
+        self._told: tuple[int, int | None] = (0, 0)
         self._next_at = float("-inf")
         self._next_line_at = clock.monotonic() + LOG_SECS
         self._window: deque[tuple[float, int]] = deque()
@@ -46,11 +46,11 @@ class DownloadProgress:
             expected: about how many bytes it has; 0 where nobody says.
         """
         at = len(self._files)
-        self._files.append((0, expected))
+        self._files.append((0, expected or None))
 
         def take(done: int, total: int | None) -> None:
             here = max(done, 0)
-            self._files[at] = (here, max(expected, here + 1) if total is None else total)
+            self._files[at] = (here, total if total is not None else expected if here < expected else None)
             self._tell()
 
         return take
@@ -64,10 +64,12 @@ class DownloadProgress:
         return max(last - first, 0) / (last_at - first_at) if last_at > first_at else None
 
     def _tell(self) -> None:
-        total = max(sum(whole for _, whole in self._files), self._told[0])
-        done = max(sum(min(here, whole) for here, whole in self._files), self._told[0])
+        wholes = [whole for _, whole in self._files if whole is not None]
+        total = max(sum(wholes), self._told[0]) if len(wholes) == len(self._files) else None
+        here = sum(here if whole is None else min(here, whole) for here, whole in self._files)
+        done = max(here, self._told[0])
         now = self._clock.monotonic()
-        if (now < self._next_at and done < total) or (done, total) == self._told:
+        if (now < self._next_at and done != total) or (done, total) == self._told:
             return
         self._next_at = now + INTERVAL_SECS
         self._told = (done, total)
@@ -80,9 +82,13 @@ class DownloadProgress:
             self._next_line_at = now + LOG_SECS
             self._log(done, total)
 
-    def _log(self, done: int, total: int) -> None:
+    def _log(self, done: int, total: int | None) -> None:
         speed = self.bytes_per_sec
-        fields: dict[str, object] = {"done": done, "total": total}
+        fields: dict[str, object] = {"done": done}
+        if total is not None:
+            fields["total"] = total
         if speed:
-            fields |= {"mb_per_sec": round(speed / 1e6, 1), "eta_secs": round((total - done) / speed)}
+            fields["mb_per_sec"] = round(speed / 1e6, 1)
+            if total is not None:
+                fields["eta_secs"] = round((total - done) / speed)
         logger.bind(event="models.progress", model=self._model, **fields).info("A model is being downloaded")

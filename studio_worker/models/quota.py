@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from pathlib import Path
 
 from studio_worker.errors import ModelUnavailable
@@ -41,55 +41,59 @@ class Quota:
         self._removed = removed
         self._evicting = threading.Lock()
         self._counting = threading.Lock()
-        self._incoming: dict[Path, int] = {}
-        self._waiting: Counter[Path] = Counter()
+        self._incoming: dict[Hashable, int] = {}
+        self._waiting: Counter[Hashable] = Counter()
 
-    def begin(self, dest: Path, about_bytes: int) -> None:
+    def begin(self, file: Hashable, about_bytes: int) -> None:
         """A file is on its way, of about so many bytes; several callers may want the same one.
+
+        Args:
+            file: tells it from every other one, also from one of the same name.
+            about_bytes: how many it has, 0 where nobody said.
 
         Raises:
             ModelUnavailable: it does not fit, whatever goes.
         """
         with self._counting:
-            self._waiting[dest] += 1
-            self._incoming.setdefault(dest, about_bytes)
+            self._waiting[file] += 1
+            self._incoming.setdefault(file, about_bytes)
         try:
             self._make_room()
         except ModelUnavailable:
-            self.end((dest,))
+            self.end((file,))
             raise
 
-    def is_coming(self, dest: Path) -> bool:
+    def is_coming(self, file: Hashable) -> bool:
         """Whether the file is on its way, so that its room is spoken for. Does not block."""
-        return dest in self._incoming
+        return file in self._incoming
 
-    def announce(self, dest: Path, total_bytes: int) -> None:
+    def announce(self, file: Hashable, total_bytes: int) -> None:
         """How long a file on its way really is.
 
         Raises:
             ModelUnavailable: it does not fit, whatever goes.
         """
         with self._counting:
-            self._incoming[dest] = total_bytes
+            self._incoming[file] = total_bytes
         self._make_room()
 
-    def arrived(self, dest: Path, place: Path) -> None:
+    def arrived(self, file: Hashable, place: Path) -> None:
         """A file lies at `place` and is in the ledger; where nobody had known its length, others go for it now."""
         with self._counting:
-            self._incoming[dest] = 0
+            self._incoming[file] = 0
         try:
             self._make_room(keep=(place,))
         except ModelUnavailable as error:
             logger.bind(event="models.over_quota", error=str(error)).warning("The quota for models is exceeded")
 
-    def end(self, dests: Iterable[Path]) -> None:
+    def end(self, files: Iterable[Hashable]) -> None:
         """One of those who want these files has them, or has given up."""
         with self._counting:
-            for dest in dests:
-                self._waiting[dest] -= 1
-                if self._waiting[dest] <= 0:
-                    del self._waiting[dest]
-                    self._incoming.pop(dest, None)
+            for file in files:
+                self._waiting[file] -= 1
+                if self._waiting[file] <= 0:
+                    del self._waiting[file]
+                    self._incoming.pop(file, None)
 
     def freed_by(self, incoming_bytes: int, *, keep: Collection[Path] = ()) -> list[Record]:
         """The files that would go if so many bytes more were on their way. Removes nothing.

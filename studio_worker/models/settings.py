@@ -10,6 +10,7 @@ from studio_worker.config import Config
 from studio_worker.fetch.download import Downloader, DownloadSettings
 from studio_worker.fetch.guard import Guard
 from studio_worker.models.ledger import Ledger
+from studio_worker.models.link_folders import link_root
 from studio_worker.models.store import Store
 
 
@@ -40,7 +41,7 @@ def open_store(
         ledger=ledger or Ledger.of(state),
         quota_bytes=lambda: settings().models_quota_bytes,
         pinned=lambda: settings().pinned_models,
-        links=state / "model-folders",
+        links=link_root(state),
         clock=clock,
     )
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import stat
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
+from studio_worker.fetch.off_loop import off_loop
 from studio_worker.log import logger
 from studio_worker.models.ledger import Ledger, Seen
 from studio_worker.models.places import plain_url
@@ -33,7 +36,8 @@ class Shelf:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._hashing: dict[Path, asyncio.Lock] = {}
+        # A lock is there for as long as somebody holds it or waits for it.
+        self._hashing: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 
     async def find(self, file: ModelFile, folders: Sequence[Path]) -> tuple[Seen | None, list[str]]:
         """The first of `folders` that holds the right file; else the reasons why the others' files are not it."""
@@ -65,9 +69,11 @@ class Shelf:
     async def _identity_problem(self, file: ModelFile, seen: Seen) -> str | None:
         if file.sha256 is None:
             return await asyncio.to_thread(self._origin_problem, file, seen)
-        async with self._hashing.setdefault(seen.path, asyncio.Lock()):
+        is_over = threading.Event()
+        turn = self._hashing.setdefault(seen.path, asyncio.Lock())
+        async with turn:
             try:
-                found = await asyncio.to_thread(self.sum_of, seen)
+                found = await off_loop(lambda: self._sum_of(seen, is_over), is_over=is_over)
             except OSError as error:
                 return f"{seen.path} cannot be read: {error.strerror or error}"
         if found != file.sha256.lower():
@@ -81,12 +87,17 @@ class Shelf:
             return None
         return None if seen.size == file.approx_bytes else f"{seen.path} came from another address ({known.url})"
 
-    def sum_of(self, seen: Seen) -> str:
-        """The SHA-256 of a file, computed once. Blocks; raises OSError."""
+    def _sum_of(self, seen: Seen, is_over: threading.Event) -> str:
+        """The SHA-256 of a file, computed once. Blocks; raises OSError, also soon after `is_over` is set."""
+
+        def go_on(done: int, total: int) -> None:
+            if is_over.is_set():
+                raise InterruptedError(f"nobody waits for the hash of {seen.path} any more")
+
         known = self._ledger.record(seen.path)
         if known is not None and known.is_of(seen) and known.sha256 is not None:
             return known.sha256
-        found = hash_of(seen.path, seen.size)
+        found = hash_of(seen.path, seen.size, go_on)
         self._ledger.remember(seen, found)
         logger.bind(event="models.hashed", file=seen.path.name, size=seen.size).info("Hashed a model file")
         return found

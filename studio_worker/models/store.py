@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.errors import BadClaim, BadInput, ModelUnavailable
 from studio_worker.fetch.download import Downloader
 from studio_worker.fetch.off_loop import off_loop
+from studio_worker.lookout import Lookout
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.models.ledger import Ledger, Seen
-from studio_worker.models.link_folders import link_folder
+from studio_worker.models.link_folders import drop_stale, link_folder
 from studio_worker.models.places import folders, plain_url, sanitised
 from studio_worker.models.presence import Presence
 from studio_worker.models.progress import OnProgress
@@ -61,9 +63,10 @@ class Store:
         self._shelf = Shelf(self._ledger)
         self._presence = Presence()
         self._roots: set[Path] = set()
-        quota = Quota(self._ledger, quota_bytes, pinned=pinned, removed=lambda path: self._presence.doubt_all())
+        quota = Quota(self._ledger, quota_bytes, pinned=pinned, removed=self._removed)
         self._supply = Supply(downloader, self._shelf, self._ledger, quota, self._clock) if downloader else None
         self._ending: set[asyncio.Future[Any]] = set()
+        self._lookout = Lookout("room")
 
     def needs_room(self, model: str, source: ModelSource | None) -> bool:
         """Whether `check_room` has anything to look at: files that are not known to be here. Never blocks."""
@@ -82,8 +85,7 @@ class Store:
         root, supply = self._root(), self._supply
         if supply is None or not all(_is_plain(file) for file in source.files):
             return
-        # A look, which may be left behind: a disk that hangs must not hold the caller too.
-        await asyncio.to_thread(supply.weigh, model, source.files, root)
+        await self._lookout.look(partial(supply.weigh, model, source.files, root))
 
     async def provision(
         self, model: str, source: ModelSource, options: LoadOptions, *, on_progress: OnProgress | None = None
@@ -96,7 +98,8 @@ class Store:
             model: the model id.
             source: the claim's model source.
             options: how the engine is to load the model.
-            on_progress: takes the bytes that are here and the bytes in all of what has to be downloaded.
+            on_progress: takes the bytes that are here and the bytes in all of what has to be downloaded (None
+                while nobody knows).
 
         Raises:
             BadClaim: a file name is not one plain component.
@@ -198,6 +201,12 @@ class Store:
         self._presence.note(model, files, root)
         self._roots.add(root)
         return [seen for seen in found if seen is not None]
+
+    def _removed(self, path: Path) -> None:
+        """A file has made room for others. Called in the quota's thread."""
+        self._presence.doubt_all()
+        if self._links is not None:
+            drop_stale(self._links)
 
     async def _check_root(self, root: Path) -> None:
         """A folder that files were used from and that is gone is a disk that was unplugged, not one to be made anew."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from studio_worker.clock import Clock
@@ -15,18 +15,16 @@ from studio_worker.fetch.leftovers import sweep
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.resumable_file import ResumableFile
 from studio_worker.fetch.wanted import OnBytes, WantedFile
+from studio_worker.log import logger
 from studio_worker.models.formats.pickles import check_head
 from studio_worker.models.ledger import Ledger, Seen
-from studio_worker.models.places import folders, own_folder, plain_url
+from studio_worker.models.places import folders, identity, own_folder, plain_url
 from studio_worker.models.preflight import preflight
 from studio_worker.models.progress import DownloadProgress, OnProgress
 from studio_worker.models.quota import Quota
 from studio_worker.models.shelf import SIZE_FACTOR, Shelf, look
 from studio_worker.text import escape
 from studio_worker.wire.model_source import MAX_FILE_BYTES, ModelFile
-
-TRANSFERS = 4
-"""Files that are downloaded at once."""
 
 
 class Supply:
@@ -46,7 +44,6 @@ class Supply:
         self._ledger = ledger
         self._quota = quota
         self._clock = clock
-        self._slots = asyncio.Semaphore(TRANSFERS)
         self._swept: set[Path] = set()
 
     @property
@@ -78,12 +75,11 @@ class Supply:
         progress = DownloadProgress(model, on_progress, self._clock)
 
         async def one(at: int, file: ModelFile, tell: OnBytes) -> None:
-            async with self._slots:
-                seen = await self._file(model, file, root, tell)
+            seen = await self._file(model, file, root, tell)
             tell(seen.size, seen.size)
             await arrived(at, seen)
 
-        begun: list[Path] = []
+        begun: list[Hashable] = []
         try:
             await off_loop(lambda: self._make_room(model, list(missing.values()), root, begun))
             async with asyncio.TaskGroup() as group:
@@ -105,9 +101,7 @@ class Supply:
         """
         here = {at: self._shelf.likely(file, folders(root, model, file)) for at, file in enumerate(files)}
         missing = [
-            file
-            for at, file in enumerate(files)
-            if here[at] is None and not self._quota.is_coming(root / file.filename)
+            file for at, file in enumerate(files) if here[at] is None and not self._quota.is_coming(_coming(file, root))
         ]
         if not missing:
             return
@@ -117,19 +111,28 @@ class Supply:
         missing_bytes = max(sum(_missing_bytes(model, file, root) for file in missing), 1)
         self._check_disk(root, missing_bytes, len(missing), [(record.path, record.size) for record in going])
 
-    def _make_room(self, model: str, files: Sequence[ModelFile], root: Path, begun: list[Path]) -> None:
+    def _make_room(self, model: str, files: Sequence[ModelFile], root: Path, begun: list[Hashable]) -> None:
         """Let files go until all of what is on its way fits, and see whether the disk has the room. Blocks."""
         if root not in self._swept:
             self._swept.add(root)
-            sweep(root, now=self._clock.now().timestamp())
+            self._sweep(root)
         missing_bytes = 0
         for file in files:
-            dest = root / file.filename
-            if not self._quota.is_coming(dest):
+            coming = _coming(file, root)
+            if not self._quota.is_coming(coming):
                 missing_bytes += _missing_bytes(model, file, root)
-            self._quota.begin(dest, file.approx_bytes or 0)
-            begun.append(dest)
+            self._quota.begin(coming, file.approx_bytes or 0)
+            begun.append(coming)
         self._check_disk(root, missing_bytes, len(files), ())
+
+    def _sweep(self, root: Path) -> None:
+        """Tidy up before the first download; no job fails for it."""
+        try:
+            sweep(root, now=self._clock.now().timestamp())
+        except OSError as error:
+            logger.bind(event="models.sweep_failed", folder=str(root), error=str(error)).warning(
+                "Unfinished downloads of the past could not be removed"
+            )
 
     def _check_disk(self, root: Path, missing_bytes: int, count: int, going: Sequence[tuple[Path, int]]) -> None:
         what = f"{count} model file{'s' * (count > 1)}"
@@ -165,7 +168,7 @@ class Supply:
             smallest=max(math.ceil(about / SIZE_FACTOR), 1),
             largest=int(about * SIZE_FACTOR) or MAX_FILE_BYTES,
             expected=about,
-            announce=lambda total: self._quota.announce(root / file.filename, total),
+            announce=lambda total: self._quota.announce(_coming(file, root), total),
             grown=lambda size: self._quota.freed_by(max(size - about, 0)),
             look=lambda head: check_head(head, file.filename),
             inspect=lambda path: preflight(path, file.filename),
@@ -174,7 +177,12 @@ class Supply:
     def _own(self, model: str, file: ModelFile, root: Path, seen: Seen, got: Downloaded) -> None:
         now = self._clock.now().timestamp()
         self._ledger.own(seen, sha256=got.sha256, url=plain_url(file.url), model=model, now=now)
-        self._quota.arrived(root / file.filename, seen.path)
+        self._quota.arrived(_coming(file, root), seen.path)
+
+
+def _coming(file: ModelFile, root: Path) -> Hashable:
+    """What the quota knows a file on its way by. Many are called model.onnx: the name alone would make one of two."""
+    return root, file.filename, identity(file)
 
 
 def _missing_bytes(model: str, file: ModelFile, root: Path) -> int:

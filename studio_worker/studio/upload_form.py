@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from studio_worker.studio.answers import BadField, Refusal
 from studio_worker.studio.timings import Limits
@@ -65,7 +66,7 @@ async def read_form(request: web.Request, target: Path, limits: Limits, idle_sec
                     text = await _read_text(part, limits, idle_secs)
                     if name in TEXT_PARTS:
                         form.texts[name] = text
-    except (ValueError, AssertionError, RuntimeError) as error:
+    except (ValueError, AssertionError, RuntimeError, HttpProcessingError) as error:
         raise Refusal(400, f"the multipart form is broken ({type(error).__name__})") from None
     if not has_file:
         raise BadField("image", "the form has no such file part")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
-PATIENCE_SECS = 15.0
+PATIENCE_SECS = 30.0
 """How long a test waits for what never comes; a wait that succeeds costs no more than the thing itself."""
 
 

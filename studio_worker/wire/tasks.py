@@ -30,6 +30,9 @@ MAX_CONVERSATION = 4_000_000
 
 MAX_URL = 8_192
 MAX_DATA_URL = 12_000_000
+MAX_STEPS = 1_000
+MAX_SEED = 2**64 - 1
+MAX_TOKENS = 1_000_000
 MAX_SIDE = 16_384
 MAX_PIXELS = 64 * 1024 * 1024
 """Pixel budget of one picture or frame: 8192 x 8192."""
@@ -77,9 +80,9 @@ def _schema(value: Any) -> Any:
 Url: TypeAlias = Annotated[str, AfterValidator(_url)]
 Sampler: TypeAlias = Annotated[str, AfterValidator(_sampler)]
 Side: TypeAlias = Annotated[int, whole(1, MAX_SIDE)]
-Steps: TypeAlias = Annotated[int, whole(1, 1000)]
+Steps: TypeAlias = Annotated[int, whole(1, MAX_STEPS)]
 CfgScale: TypeAlias = Annotated[float, number(0, 100)]
-Seed: TypeAlias = Annotated[int, whole(0, 2**64 - 1)]
+Seed: TypeAlias = Annotated[int, whole(0, MAX_SEED)]
 Language: TypeAlias = Annotated[
     str, matching(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3}", "a language tag such as 'en' or 'pt-BR'")
 ]
@@ -130,7 +133,7 @@ class LlmTask(WireModel):
     kind: ClassVar[TaskKind] = TaskKind.LLM
     messages: Annotated[tuple[Message, ...], Field(strict=False, min_length=1, max_length=2_000)]
     system: OptionalText | None = None
-    max_tokens: Annotated[int, whole(1, 1_000_000)] = 512
+    max_tokens: Annotated[int, whole(1, MAX_TOKENS)] = 512
     temperature: Annotated[float, number(0, 10)] = 0.7
     top_p: Annotated[float, number(0, 1)] | None = None
     stop: (

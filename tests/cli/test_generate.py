@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from studio_worker.cli.generate_run import PREFIX
 from studio_worker.models.ledger import Ledger
 from studio_worker.state import StateLock
 from studio_worker.testing.claims import silence
@@ -43,6 +44,13 @@ def answer(text):
     })
 
 
+def wait(job):
+    for step in range(10_000):
+        job.progress(step, 10_000, stage="waiting")
+        job.check_cancelled()
+        time.sleep(0.01)
+
+
 class Slow(Engine):
     name = "slow"
 
@@ -51,17 +59,23 @@ class Slow(Engine):
 
     def run(self, job):
         if job.task.kind == TaskKind.LLM:
+            if job.task.messages[-1].content == "wait":
+                wait(job)
             return answer("whole")
+        if job.task.prompt.startswith("deaf "):
+            job.progress(0, 1, stage="deaf")
+            while not job.cancelled:
+                time.sleep(0.01)
+            Path(job.task.prompt[5:]).write_text("asked to end")
+            while True:
+                time.sleep(1)
         job.meta["inputs"] = sorted(job.inputs)
         return ImageResult(job.inputs["image"].read_bytes(), "png")
 
     def stream(self, job):
         said = job.task.messages[-1].content
         if said == "wait":
-            for step in range(10_000):
-                job.progress(step, 10_000, stage="waiting")
-                job.check_cancelled()
-                time.sleep(0.01)
+            wait(job)
         if said == "die":
             import os
             os._exit(3)
@@ -195,6 +209,10 @@ def test_a_failure_is_an_object_too_where_json_is_asked_for(generate: Any) -> No
         (["image", "--prompt", "x", "--steps", "-1"], "must be a whole number"),
         (["image", "--prompt", "x", "--model", "m", "-o", "none/a.png"], "-o: there is no folder none"),
         (["llm", "--prompt", "x", "--model", "m", "--schema", "none.json"], "--schema: none.json cannot be read"),
+        (
+            ["tts", "--text", "x", "--model", "synthetic-tts", "-o", "b.png"],
+            "gives no png; it gives wav, mp3, ogg, flac",
+        ),
         ([], "say what to make: KIND is one of"),
     ],
 )
@@ -202,6 +220,25 @@ def test_a_wrong_use_is_one_sentence_and_exit_2(generate: Any, args: list[str], 
     done = generate(*args)
     assert (done.status, done.out) == (2, "")
     assert sentence in done.err
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "largest"),
+    [
+        ("--steps", "abc", "from 1 to 1000"),
+        ("--steps", "0", "from 1 to 1000"),
+        ("--width", "16385", "from 1 to 16384"),
+        ("--height", "0", "from 1 to 16384"),
+        ("--max-tokens", "1000001", "from 1 to 1000000"),
+        ("--seed", "18446744073709551616", "from 0 to 18446744073709551615"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_with_the_range_of_its_own(
+    generate: Any, option: str, wrong: str, largest: str
+) -> None:
+    done = generate("llm" if option == "--max-tokens" else "image", "--prompt", "x", option, wrong)
+    assert (done.status, done.out) == (2, "")
+    assert f"Invalid value for '{option}': must be a whole number {largest}" in done.err
 
 
 def test_a_file_that_is_there_is_kept_unless_force_is_given(generate: Any, folder: Path) -> None:
@@ -372,6 +409,48 @@ def test_a_signal_before_there_is_a_job_exits_130_too(start: Any, home: Path) ->
     assert running.screen() == ""
     assert running.ends() == 130
     assert "Traceback" not in running.err
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_cancelled_job_is_a_word_and_with_json_an_object(start: Any, more: list[str]) -> None:
+    running = start("llm", "--model", "slow-llm", "--prompt", "wait", *more)
+    running.says("waiting")
+    running.process.send_signal(signal.SIGINT)
+    assert running.ends() == 130
+    assert "\ncancelled\n" in running.err
+    told = json.loads(running.out) if more else running.out
+    asked = {"kind": "llm", "model": "slow-llm", "source": None}
+    assert told == (asked | {"error": {"message": "cancelled", "retryable": False}} if more else "")
+
+
+def test_a_second_signal_ends_the_command_at_once_and_exits_130_too(start: Any, home: Path) -> None:
+    heard = home / "heard"
+    os.mkfifo(heard)
+    running = start("image", "--model", "slow-image", "--prompt", f"deaf {heard}")
+    running.says("deaf")
+    running.process.send_signal(signal.SIGINT)
+    assert heard.read_text() == "asked to end"
+    running.process.send_signal(signal.SIGINT)
+    assert running.ends() == 130
+
+
+def test_the_next_call_removes_what_a_killed_one_left_and_nothing_of_one_that_lives(
+    start: Any, program: Any, home: Path
+) -> None:
+    killed = start("llm", "--model", "slow-llm", "--prompt", "wait")
+    killed.says("waiting")
+    (left,) = (home / "tmp").glob(f"{PREFIX}*")
+    lives = start("llm", "--model", "slow-llm", "--prompt", "wait")
+    lives.says("waiting")
+    killed.process.kill()
+    killed.ends()
+    assert left.is_dir()
+    assert program("generate", "llm", "--model", "synthetic-llm", "--prompt", "hello").status == 0
+    (living,) = (home / "tmp").glob(f"{PREFIX}*")
+    assert living != left
+    lives.process.send_signal(signal.SIGINT)
+    assert lives.ends() == 130
+    assert not living.exists()
 
 
 def test_an_engine_that_dies_is_a_sentence_and_no_hang(start: Any) -> None:

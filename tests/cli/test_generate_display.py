@@ -33,6 +33,11 @@ def test_a_download_is_told_in_megabytes(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "download 1.5 of 2,000.0 MB\n"
 
 
+def test_a_download_of_unknown_length_is_told_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    LineDisplay().show("download", 1_500_000, 0)
+    assert capsys.readouterr().err == "download 1.5 MB\n"
+
+
 def test_once_the_result_itself_is_shown_no_line_follows(capsys: pytest.CaptureFixture[str]) -> None:
     shown = LineDisplay()
     shown.hide()

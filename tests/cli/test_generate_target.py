@@ -54,6 +54,45 @@ def test_a_folder_gets_a_file_by_such_a_name(folder: Path) -> None:
     assert Target(IMAGE, Path("out")).write(b"1", seed=7, ext="webp") == Path("out/image-7.webp")
 
 
+@pytest.mark.parametrize(
+    ("kind", "out", "given"),
+    [
+        (TaskKind.AUDIO_TTS, "b.png", "kind audio_tts gives no png; it gives wav, mp3, ogg, flac"),
+        (TaskKind.AUDIO_TTS, "b.AAC", "gives no aac; it gives wav, mp3, ogg, flac"),
+        (IMAGE, "a.mp4", "kind image gives no mp4; it gives webp, png, jpg, jpeg, gif"),
+        (IMAGE, "a.tiff", "gives no tiff"),
+        (IMAGE, "a.txt", "gives no txt"),
+        (TaskKind.VIDEO, "a.wav", "kind video gives no wav; it gives mp4, webm, webp, gif"),
+        (LLM, "a.png", "kind llm gives no png; it gives text, and JSON where the name ends in .json"),
+    ],
+)
+def test_a_name_that_ends_as_no_result_of_the_kind_can_is_refused_before_anything_is_made(
+    kind: TaskKind, out: str, given: str
+) -> None:
+    with pytest.raises(click.UsageError) as refused:
+        Target(kind, Path(out), may_replace=True).check(as_json=False)
+    assert refused.value.message.startswith(f"-o: {out}: kind ")
+    assert given in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "out"),
+    [
+        (IMAGE, "a.JPG"),
+        (IMAGE, "a"),
+        (IMAGE, "2026.11.27-cup"),
+        (IMAGE, "folder.mp4"),
+        (TaskKind.VIDEO, "a.gif"),
+        (LLM, "a.py"),
+        (LLM, "a.json"),
+        (TaskKind.AUDIO_STT, "a.srt"),
+    ],
+)
+def test_any_other_ending_may_be(kind: TaskKind, out: str) -> None:
+    Path("folder.mp4").mkdir()
+    Target(kind, Path(out)).check(as_json=False)
+
+
 def test_a_file_that_is_there_is_refused_before_anything_is_made() -> None:
     Path("a.png").write_bytes(b"old")
     with pytest.raises(click.UsageError, match=r"-o: a\.png is there already: .*--force"):
@@ -122,6 +161,55 @@ def test_a_write_that_fails_leaves_no_half_a_file(may_replace: bool, monkeypatch
     with pytest.raises(ResultNotWritten, match="No space left on device"):
         Target(IMAGE, Path("a.png"), may_replace=may_replace).write(b"1", seed=7, ext="png")
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("may_replace", [False, True])
+def test_a_file_has_its_name_when_it_is_whole_and_not_before(
+    may_replace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill leaves in the middle must not look like a result, nor be in the next one's way."""
+    is_named = []
+
+    class Watched(io.FileIO):
+        def flush(self) -> None:
+            is_named.append(Path("a.png").exists())
+            super().flush()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, mode: Watched(path, "x"))
+        Target(IMAGE, Path("a.png"), may_replace=may_replace).write(b"new", seed=7, ext="png")
+    assert not any(is_named)
+    assert is_named
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"a.png": b"new"}
+
+
+def test_a_file_that_comes_while_it_is_written_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(io.FileIO):
+        def flush(self) -> None:
+            Path("a.png").touch()
+            super().flush()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, mode: Slow(path, "x"))
+        with pytest.raises(ResultNotWritten, match=r"a\.png is there now"):
+            Target(IMAGE, Path("a.png")).write(b"new", seed=7, ext="png")
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"a.png": b""}
+
+
+@pytest.mark.parametrize("may_replace", [False, True])
+def test_a_name_as_long_as_the_disk_takes_is_written_to(may_replace: bool) -> None:
+    path = Path("灯" * 83 + ".png")
+    assert Target(IMAGE, path, may_replace=may_replace).write(b"1", seed=7, ext="png").read_bytes() == b"1"
+
+
+def test_a_file_system_without_hard_links_gets_the_file_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    names = [str(Target(IMAGE).write(data, seed=7, ext="png")) for data in (b"1", b"2")]
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"image-7.png": b"1", "image-7-2.png": b"2"}
+    assert names == ["image-7.png", "image-7-2.png"]
 
 
 def test_stdout_is_not_for_json_and_bytes_at_once() -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spoiled import damaged, spoiled
 
 from studio_worker.cli.jobs_file import MAX_LINE_BYTES, BadJobsFile, bad_line, ignored_fields, job_lines
 
@@ -119,3 +122,19 @@ def test_what_nobody_will_read_is_named_with_the_nearest_field() -> None:
     assert said[1] == "task.stpes means nothing here and is ignored; did you mean steps?"
     assert said[2].startswith("modelSource.sorce\\n means nothing here")
     assert len(said) == 3
+
+
+@settings(print_blob=True)
+@given(st.lists(spoiled(JOB).map(json.dumps) | damaged(GOOD.encode()), min_size=1, max_size=3))
+def test_spoiled_lines_are_jobs_or_refused_by_their_number(lines: list[str | bytes]) -> None:
+    try:
+        jobs = read(*lines)
+        # A field that nobody reads is told of any job, whatever it is called.
+        assert all("means nothing here" in said for _, job in jobs for said in ignored_fields(job))
+    except BadJobsFile as error:
+        refusal = str(error)
+    else:
+        assert all(isinstance(job["model"], str) and job["task"] for _, job in jobs)
+        return
+    assert refusal.startswith("jobs.jsonl")
+    assert refusal.isprintable()

@@ -71,6 +71,16 @@ def test_an_empty_shelf_is_told_in_one_line(cli: Call, home: Path) -> None:
     assert outcome.out.rstrip().endswith(" free")
 
 
+def test_of_a_drive_that_is_not_there_nobody_says_how_much_is_free(
+    cli: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = home / "models"
+    exists = Path.exists
+    lost = (folder, *folder.parents)
+    monkeypatch.setattr(Path, "exists", lambda path, **more: path not in lost and exists(path, **more))
+    assert listed(cli)["freeBytes"] is None
+
+
 def test_a_list_asks_for_nothing_to_be_made(cli: Call, home: Path, state: Path) -> None:
     cli("models")
     assert not (home / "models").exists()

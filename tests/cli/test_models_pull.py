@@ -31,10 +31,11 @@ PATIENCE_SECS = 30.0
 
 @dataclass
 class Hub:
-    """A file server; a file in `holds` stops after that many bytes until `released`."""
+    """A file server; a file in `holds` stops after that many bytes until `released`, one in `chunked` has no length."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     holds: dict[str, int] = field(default_factory=dict)
+    chunked: set[str] = field(default_factory=set)
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     origin: str = ""
 
@@ -54,6 +55,8 @@ class Hub:
         headers = {"ETag": f'"{len(data)}"', "Content-Length": str(len(data) - start)}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if name in self.chunked:
+            del headers["Content-Length"]
         response = web.StreamResponse(status=206 if start else 200, headers=headers)
         await response.prepare(request)
         hold = max(self.holds.get(name, len(data)), start)
@@ -165,6 +168,17 @@ class TestBringing:
         said = outcome.err.splitlines()
         assert said[-1] == "a.bin: downloaded, 10 MB"
         assert any(line.startswith("a.bin: ") and " % of 10 MB" in line for line in said)
+
+    def test_no_length_is_made_up_for_a_file_of_which_the_server_says_none(
+        self, cli: Call, hub: Hub, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("studio_worker.models.progress.INTERVAL_SECS", 0)
+        hub.chunked.add("a.bin")
+        outcome = cli("models", "pull", "--url", hub.url("a.bin"), "--role", "model")
+        assert outcome.status == 0, outcome.err
+        assert (root / "a.bin").read_bytes() == DATA
+        shares = [line for line in outcome.err.splitlines() if "%" in line]
+        assert all("100 % of 10 MB" in line for line in shares)
 
     def test_the_files_of_jobs_come_from_stdin(self, program: Call, hub: Hub, root: Path) -> None:
         hub.files |= {"b.bin": DATA[:1_000], "c.bin": DATA[:2_000]}

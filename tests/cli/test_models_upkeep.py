@@ -16,6 +16,7 @@ import pytest
 
 from studio_worker.fetch.resumable_file import Note, ResumableFile
 from studio_worker.models.ledger import Ledger, Seen
+from studio_worker.models.link_folders import link_folder, link_root
 from studio_worker.models.shelf import look
 
 Call = Callable[..., Any]
@@ -394,3 +395,11 @@ class TestPrune:
         outcome = cli("models", "prune", *args)
         assert outcome.status == 2
         assert "must be a" in outcome.err
+
+
+def test_a_removed_file_takes_the_links_to_it_along(cli: Call, shelf: Shelf) -> None:
+    files = {"a.gguf": shelf.owned("a.gguf"), "b.gguf": shelf.owned("llm/b.gguf")}
+    folder = link_folder(link_root(shelf.state), "org/m", files)
+    assert cli("models", "remove", "a.gguf", "--yes").status == 0
+    assert not folder.exists()
+    assert files["b.gguf"].exists()

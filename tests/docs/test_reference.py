@@ -36,3 +36,10 @@ def test_every_page_is_in_the_sites_navigation(root):
 def test_every_link_between_files_leads_somewhere(page):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.text):
         assert (page.path.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_page_of_faults_has_every_row_as_the_catalogue_has_it(root):
+    done = subprocess.run(
+        [sys.executable, root / "tools" / "faults.py", "--check"], cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

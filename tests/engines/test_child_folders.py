@@ -13,6 +13,7 @@ import pytest
 
 import studio_worker
 from studio_worker.engines.child_folders import LOCK, PREFIX, ChildFolders
+from studio_worker.errors import EngineError
 
 
 @pytest.fixture
@@ -57,6 +58,15 @@ def test_a_living_workers_folders_are_left_alone(folders, tmp_path):
     assert mine.is_dir()
 
 
+def test_only_folders_of_its_own_prefix_are_swept(tmp_path):
+    for prefix in ("one-", "two-"):
+        dead = tmp_path / f"{prefix}dead"
+        dead.mkdir()
+        (dead / LOCK).touch()
+    ChildFolders(tmp_path, prefix="one-").sweep()
+    assert [path.name for path in tmp_path.iterdir()] == ["two-dead"]
+
+
 def test_folders_of_a_worker_that_has_not_locked_them_yet_are_left_alone(tmp_path):
     new = tmp_path / f"{PREFIX}new"
     new.mkdir()
@@ -90,6 +100,7 @@ WORKER = """
 import os, subprocess, sys
 sys.path.insert(0, {home!r})
 from pathlib import Path
+from studio_worker.errors import EngineError
 from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.strays import MARK
 folders = ChildFolders(Path({root!r}))
@@ -130,3 +141,14 @@ async def test_a_place_that_cannot_be_written_fails_the_job_by_name(workshop, tm
     with pytest.raises(Exception, match="the process of engine 'toy' could not be started: No such file") as caught:
         await workshop.run(host)
     assert caught.value.retryable
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: the list of a process's open files")
+async def test_a_process_that_cannot_be_started_keeps_no_descriptor(workshop, tmp_path):
+    host = workshop.host(folders=ChildFolders(tmp_path / "nowhere"))
+    counts = []
+    for _ in range(4):
+        with pytest.raises(EngineError):
+            await workshop.run(host)
+        counts.append(len(os.listdir("/proc/self/fd")))
+    assert counts[0] == counts[-1]

@@ -1,5 +1,7 @@
 """From what an engine raised to the error that its job ends with."""
 
+from pathlib import Path
+
 import pytest
 
 from studio_worker.engines.failures import job_error
@@ -62,3 +64,30 @@ def test_an_error_whose_words_cannot_be_read_is_named_by_its_type():
             raise ValueError
 
     assert str(ended(Odd())) == "engine 'toy' failed: Odd: (its message cannot be read)"
+
+
+FOLDERS = (Path("/state/work/75400b"), Path("/srv/models"), Path("/"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (BadInput("cannot be decoded: 'file:/state/work/75400b/input-audio'"), "cannot be decoded: 'file:input-audio'"),
+        (EngineError("/srv/models/org/a.gguf is broken"), "org/a.gguf is broken"),
+        (EngineError("nothing in /srv/models: /srv/models-old/a"), "nothing in models: /srv/models-old/a"),
+        (
+            FileNotFoundError(2, "gone", "/state/work/75400b/a.png"),
+            "failed: FileNotFoundError: [Errno 2] gone: 'a.png'",
+        ),
+        (EngineError("/old/srv/models/a is gone"), "/old/srv/models/a is gone"),
+        (MemoryError("/srv/models/a.gguf"), "ran out of memory: MemoryError: a.gguf"),
+    ],
+)
+def test_files_of_a_job_are_told_by_their_names_and_not_by_where_they_lie(error, words):
+    assert str(job_error("toy", "j-1", error, was_asked_to_stop=False, folders=FOLDERS)).endswith(words)
+
+
+def test_a_path_with_doubled_backslashes_is_known_too():
+    folder = Path("C:\\state\\work")
+    error = job_error("toy", "j-1", OSError(2, "gone", f"{folder}\\a.png"), was_asked_to_stop=False, folders=[folder])
+    assert str(error).endswith("gone: 'a.png'")

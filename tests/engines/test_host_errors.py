@@ -1,6 +1,7 @@
 """What engines raise and return, seen through the host."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -30,6 +31,15 @@ async def test_an_engines_own_errors_keep_their_kind_and_their_words(way, error,
     caught = await fails(bench, toy(way(raising(error))))
     assert type(caught) is type(error)
     assert (str(caught), caught.retryable) == (str(error), error.retryable)
+
+
+@BOTH
+async def test_a_file_of_the_job_is_told_by_its_name_and_not_by_where_it_lies(way, bench, toy):
+    def run(job):
+        raise BadInput(f"{job.inputs['audio']} and {job.work_dir / 'parts' / '1'} are damaged")
+
+    caught = await fails(bench, toy(way(run)), inputs={"audio": bench.folder / "inputs" / "memo.wav"})
+    assert str(caught).replace(os.sep, "/") == "memo.wav and parts/1 are damaged"
 
 
 @BOTH

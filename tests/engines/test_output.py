@@ -121,11 +121,14 @@ def test_a_link_that_leads_out_of_the_work_dir_is_refused(tmp_path):
 
 def test_a_link_that_leads_to_itself_is_refused(tmp_path):
     (tmp_path / "out.png").symlink_to(tmp_path / "out.png")
-    refusal(ImageResult(tmp_path / "out.png", "png"), work_dir=tmp_path)
+    words = refusal(ImageResult(tmp_path / "out.png", "png"), work_dir=tmp_path)
+    assert str(tmp_path) not in words
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    assert "cannot be found" in refusal(ImageResult(tmp_path / "gone.png", "png"), work_dir=tmp_path)
+def test_a_missing_file_is_refused_by_its_name_and_not_by_where_it_should_lie(tmp_path):
+    words = refusal(ImageResult(tmp_path / "gone.png", "png"), work_dir=tmp_path)
+    assert "cannot be found: gone.png: No such file" in words
+    assert str(tmp_path) not in words
 
 
 def test_a_folder_is_no_result(tmp_path):

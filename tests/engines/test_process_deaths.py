@@ -135,6 +135,15 @@ async def test_the_last_lines_of_a_process_that_dies_are_told(workshop):
     )
 
 
+async def test_what_was_printed_for_an_earlier_job_is_not_told_of_this_one(workshop, log_lines, until):
+    host = workshop.host(KILLABLE)
+    await workshop.run(host, "print('the words of somebody else', flush=True)")
+    await until(lambda: any(line.get("event") == "engine.output" for line in log_lines))
+    with pytest.raises(EngineError) as caught:
+        await workshop.run(host, "print('mine', flush=True); os.abort()")
+    assert str(caught.value).endswith("it was killed by SIGABRT; it printed: mine")
+
+
 async def test_a_process_that_is_killed_from_outside_fails_its_job_at_once(workshop, tmp_path, until):
     started = tmp_path / "started"
     host = workshop.host(KILLABLE)

@@ -37,6 +37,31 @@ async def test_a_process_at_work_is_not_idle(workshop):
     assert seen[0]["pid"] == seen[1]["pid"]
 
 
+SLOW = """
+    def run(self, job):
+        time.sleep(1.0 if words(job) == "slow" else 0)
+        return say(pid=os.getpid())
+
+    def estimate(self, model):
+        return Estimate(ram_bytes=1)
+"""
+
+
+async def test_a_job_that_comes_before_the_time_is_up_takes_as_long_as_it_takes(workshop):
+    host = workshop.host(SLOW, engine_idle_secs=0.5)
+    first = await workshop.run(host)
+    second = await workshop.run(host, "slow")
+    assert second == first
+
+
+async def test_a_question_before_a_job_does_not_limit_it(workshop, tmp_path, model_files):
+    host = workshop.host(SLOW, engine_idle_secs=0.5)
+    model = model_files(tmp_path, "m.bin")
+    assert await within(host.estimate(workshop.call(host).route, model))
+    await workshop.run(host, "slow", model=model)
+    assert workshop.deaths == []
+
+
 async def test_an_engine_unloads_before_its_idle_process_ends(workshop, tmp_path, model_files, until):
     mark = tmp_path / "unloaded"
     host = workshop.host(

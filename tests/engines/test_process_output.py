@@ -7,6 +7,7 @@ import pytest
 
 from studio_worker.engines.base import AudioChunk, AudioResult, TextDelta
 from studio_worker.engines.captured import MAX_LINES_A_SECOND
+from studio_worker.engines.child_process import OUTPUT, WINDOW_BYTES, ChildProcess
 from studio_worker.errors import EngineError, JobCancelled
 from studio_worker.wire.kinds import TaskKind
 
@@ -220,3 +221,13 @@ async def test_a_flood_of_lines_is_counted(workshop, log_lines):
     lines = printed(log_lines)
     assert any("lines left out" in line for line in lines)
     assert len(lines) < 30 * MAX_LINES_A_SECOND
+
+
+async def test_a_flood_is_read_a_window_at_a_time(workshop, monkeypatch):
+    pauses = []
+    pause = ChildProcess._pause
+    monkeypatch.setattr(ChildProcess, "_pause", lambda self, fd: (pauses.append(self._read[fd]), pause(self, fd)))
+    size = 3 * WINDOW_BYTES[OUTPUT]
+    await workshop.run(workshop.host(f"def run(self, job):\n    os.write(1, bytes({size}))\n    return say()"))
+    assert len(pauses) >= 2
+    assert min(pauses) > WINDOW_BYTES[OUTPUT]

@@ -112,11 +112,12 @@ async def test_an_engine_sees_its_whole_job(workshop, tmp_path, model_files):
 
 async def test_the_process_sees_no_setting_of_the_worker_and_has_a_temporary_folder_of_its_own(workshop, monkeypatch):
     monkeypatch.setenv("STUDIO_WORKER_HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("SOMETHING_ELSE", "kept")
     body = """
         def run(self, job):
             import tempfile
-            own = [name for name in os.environ if name.startswith("STUDIO_WORKER_")]
+            own = [name for name in os.environ if name.startswith("STUDIO_WORKER_") or name == "HF_TOKEN"]
             return say(own=own, other=os.environ["SOMETHING_ELSE"], folder=tempfile.gettempdir(), path=sys.path)
     """
     host = workshop.host(body)

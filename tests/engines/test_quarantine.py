@@ -89,6 +89,22 @@ def test_a_success_clears_the_past(quarantine, clock):
     assert kill(quarantine, 2) == [False, False]
 
 
+def test_successes_between_deaths_do_not_undo_them(quarantine, clock):
+    found = []
+    for _ in range(3):
+        found += kill(quarantine, 1)
+        quarantine.succeeded("toy", "m")
+        clock.secs += 60
+    assert found == [False, False, True]
+
+
+def test_deaths_of_long_ago_are_not_told(quarantine, clock):
+    kill(quarantine, 2)
+    clock.secs += 601
+    kill(quarantine, 3)
+    assert "died 3 times" in quarantine.refusal("toy", "m")
+
+
 def test_a_quarantined_model_is_withdrawn_and_the_others_stay(quarantine):
     kill(quarantine)
     (left,) = quarantine.advertised([engine(image=("m", "n"))])

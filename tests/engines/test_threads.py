@@ -46,7 +46,7 @@ def test_a_second_call_uses_the_idle_thread():
     for _ in range(20):
         crew.submit(lambda: names.add(threading.current_thread().name)).result(WAIT_SECS)
         # The thread says that it is idle just after it has given the result.
-        while not crew._idle:
+        while crew._open:
             threading.Event().wait(0.001)
     crew.close()
     assert names == {"one-1"}
@@ -56,6 +56,23 @@ def test_calls_run_side_by_side_up_to_the_size_of_the_crew(crew):
     gate = threading.Barrier(2)
     done, waiting = wait([crew.submit(lambda: gate.wait(WAIT_SECS)) for _ in range(4)], WAIT_SECS)
     assert (len(done), len(waiting)) == (4, 0)
+
+
+def test_a_crew_is_free_while_a_call_would_be_taken_at_once(crew):
+    release, done = threading.Event(), []
+    # More than it has threads for: what waited is taken by a thread that never was idle.
+    for _ in range(5):
+        assert crew.is_free == (len(done) < 2)
+        done.append(crew.submit(lambda: release.wait(WAIT_SECS)))
+    release.set()
+    wait(done, WAIT_SECS)
+    again = threading.Event()
+    while not crew.is_free:
+        threading.Event().wait(0.001)
+    busy = [crew.submit(lambda: again.wait(WAIT_SECS)) for _ in range(3)]
+    assert not crew.is_free
+    again.set()
+    wait(busy, WAIT_SECS)
 
 
 def test_a_call_that_is_cancelled_before_its_turn_never_runs():

@@ -259,3 +259,34 @@ def test_threads_that_want_different_models_never_see_anothers():
         thread.join(WAIT_SECS)
         assert not thread.is_alive()
     assert wrong == []
+
+
+def test_a_model_that_waits_comes_before_jobs_that_came_later_for_the_present_one(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_bytes(name.encode())
+    engine = Loader()
+    warm = WarmModel(engine)
+    present, other = (ModelFiles(id=name, files={"model": [tmp_path / name]}) for name in "ab")
+    warm.take(present)
+    order: list[str] = []
+
+    def want(model: ModelFiles) -> threading.Thread:
+        def use() -> None:
+            with warm.use(model):
+                order.append(model.id)
+
+        thread = threading.Thread(target=use, daemon=True)
+        thread.start()
+        return thread
+
+    waiting = want(other)
+    while not warm._is_switching:
+        threading.Event().wait(0.001)
+    later = want(present)
+    later.join(0.05)
+    assert order == []
+    warm.give_back()
+    for thread in (waiting, later):
+        thread.join(WAIT_SECS)
+    assert order == ["b", "a"]
+    assert engine.events == ["load a", "unloaded a", "load b", "unloaded b", "load a"]

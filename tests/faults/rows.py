@@ -562,8 +562,6 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         GIVEN + "a_picture_of_too_many_pixels_is_refused_before_it_is_decoded",
         GIVEN + "a_frame_beyond_the_screen_of_a_gif_is_refused_before_it_is_decoded",
         GIVEN + "a_jpeg_of_endless_scans_is_refused_before_it_is_decoded",
-        ONNX_PICTURE + "a_picture_over_the_pixel_limit_is_refused_before_it_is_decoded",
-        SD_PICTURES + "a_picture_of_too_many_pixels_is_refused_before_it_is_decoded",
     ),
     "B-091": (
         GIVEN + "what_is_none_of_the_four_formats_is_refused",

@@ -48,17 +48,17 @@ def test_the_refusal_names_both_numbers_the_folder_and_the_remedy(tmp_path: Path
 
 def test_two_downloads_that_fit_one_by_one_do_not_fit_together(tmp_path: Path) -> None:
     disk = with_free(10 * GIB)
-    first = disk.claim(tmp_path, 6 * GIB, "the first")
+    first = disk.reserve(tmp_path, 6 * GIB, "the first")
     with pytest.raises(ModelUnavailable, match="the second and other downloads"):
-        disk.claim(tmp_path, 6 * GIB, "the second")
+        disk.reserve(tmp_path, 6 * GIB, "the second")
     first.release()
-    disk.claim(tmp_path, 6 * GIB, "the second")
+    disk.reserve(tmp_path, 6 * GIB, "the second")
 
 
 def test_what_the_other_has_written_counts_no_more(tmp_path: Path) -> None:
     disk = with_free(10 * GIB)
-    disk.claim(tmp_path, 6 * GIB, "the first").written(5 * GIB)
-    disk.claim(tmp_path, 6 * GIB, "the second")
+    disk.reserve(tmp_path, 6 * GIB, "the first").written(5 * GIB)
+    disk.reserve(tmp_path, 6 * GIB, "the second")
 
 
 def test_a_check_holds_nothing(tmp_path: Path) -> None:
@@ -76,6 +76,21 @@ def test_a_folder_that_is_still_to_be_made_lies_on_the_disk_of_the_one_above(tmp
 
     DiskSpace(free).check(tmp_path / "not" / "yet", GIB, "a model")
     assert asked == [tmp_path]
+
+
+@pytest.fixture
+def lost_drive(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a drive that is not plugged in, as ``Z:\\models`` of Windows: nothing above it is there either."""
+    folder, exists = Path("/z/models"), Path.exists
+    lost = (folder, *folder.parents)
+    monkeypatch.setattr(Path, "exists", lambda path, **more: path not in lost and exists(path, **more))
+    return folder
+
+
+def test_a_drive_that_is_not_there_is_told_as_trouble_with_the_disk(lost_drive: Path) -> None:
+    for ask in (DiskSpace().check, DiskSpace().reserve):
+        with pytest.raises(FileNotFoundError, match="neither /z/models nor a folder above it is there"):
+            ask(lost_drive, 1, "a model")
 
 
 def test_a_disk_of_which_nobody_knows_the_room_is_tried(tmp_path: Path, caplines: list[dict[str, Any]]) -> None:
@@ -220,13 +235,13 @@ async def test_whoever_wants_the_file_is_told_how_long_it_has_become_and_may_end
     assert not pull.part.exists()
 
 
-def test_a_claim_that_grows_counts_for_the_others(tmp_path: Path) -> None:
+def test_a_reservation_that_grows_counts_for_the_others(tmp_path: Path) -> None:
     disk = with_free(10 * GIB)
-    first = disk.claim(tmp_path, 2 * GIB, "the first")
+    first = disk.reserve(tmp_path, 2 * GIB, "the first")
     disk.extend(first, tmp_path, 4 * GIB, "the first")
     with pytest.raises(ModelUnavailable, match="the second and other downloads"):
-        disk.claim(tmp_path, 6 * GIB, "the second")
+        disk.reserve(tmp_path, 6 * GIB, "the second")
     with pytest.raises(ModelUnavailable):
         disk.extend(first, tmp_path, 4 * GIB, "the first")
     first.written(6 * GIB)
-    disk.claim(tmp_path, 6 * GIB, "the second")
+    disk.reserve(tmp_path, 6 * GIB, "the second")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from studio_worker.fetch.filling import BATCH_BYTES, MAX_WAITING, Filling
+from studio_worker.fetch.part_sum import PartSum
 from studio_worker.fetch.resumable_file import ResumableFile
 
 from .file_server import DATA, FileServer
@@ -25,7 +26,7 @@ def part(tmp_path: Path) -> ResumableFile:
 
 
 async def test_bytes_reach_the_disk_in_their_order_with_their_hash(part: ResumableFile) -> None:
-    filling = Filling(part, 0)
+    filling = Filling(part, PartSum())
     pieces = [bytes([number]) * 300_000 for number in range(20)]
     for piece in pieces:
         await filling.put(piece)
@@ -36,7 +37,9 @@ async def test_bytes_reach_the_disk_in_their_order_with_their_hash(part: Resumab
 
 async def test_what_lay_there_is_hashed_too_and_what_lay_behind_is_cut_off(part: ResumableFile) -> None:
     part.path.write_bytes(b"head" + b"to be cut off")
-    filling = Filling(part, 4)
+    summed = PartSum()
+    await summed.reach(part, 4)
+    filling = Filling(part, summed)
     await filling.put(b"tail")
     assert await filling.end() == hashlib.sha256(b"headtail").hexdigest()
     assert part.path.read_bytes() == b"headtail"
@@ -44,12 +47,12 @@ async def test_what_lay_there_is_hashed_too_and_what_lay_behind_is_cut_off(part:
 
 
 async def test_nothing_at_all_is_an_empty_file(part: ResumableFile) -> None:
-    assert await Filling(part, 0).end() == hashlib.sha256(b"").hexdigest()
+    assert await Filling(part, PartSum()).end() == hashlib.sha256(b"").hexdigest()
     assert part.path.read_bytes() == b""
 
 
 async def test_what_has_come_is_kept_when_a_try_is_left(part: ResumableFile) -> None:
-    filling = Filling(part, 0)
+    filling = Filling(part, PartSum())
     await filling.put(b"some")
     await filling.leave()
     assert part.path.read_bytes() == b"some"
@@ -79,7 +82,7 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowDisk]:
 async def test_the_network_waits_for_a_slow_disk_so_that_memory_stays_bounded(
     part: ResumableFile, slow_disk: SlowDisk
 ) -> None:
-    filling = Filling(part, 0)
+    filling = Filling(part, PartSum())
     for _ in range(MAX_WAITING // BATCH_BYTES):
         await filling.put(BATCH)
     waiting = asyncio.create_task(filling.put(BATCH))
@@ -94,7 +97,7 @@ async def test_the_network_waits_for_a_slow_disk_so_that_memory_stays_bounded(
 async def test_a_short_write_is_made_good(part: ResumableFile, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr("studio_worker.fetch.filling.os.write", lambda fd, data: real(fd, data[:1_000]))
-    filling = Filling(part, 0)
+    filling = Filling(part, PartSum())
     await filling.put(DATA)
     await filling.end()
     assert part.path.read_bytes() == DATA
@@ -110,7 +113,7 @@ def small_disk() -> Iterator[int]:
 
 
 async def test_a_disk_that_refuses_in_the_middle_is_told_at_the_end(part: ResumableFile, small_disk: int) -> None:
-    filling = Filling(part, 0)
+    filling = Filling(part, PartSum())
     await filling.put(b"x" * 500_000)
     with pytest.raises(OSError, match="File too large"):
         await filling.end()
@@ -123,7 +126,7 @@ async def put_much(filling: Filling) -> None:
 
 
 async def test_a_disk_that_refuses_holds_nobody_up(part: ResumableFile, small_disk: int) -> None:
-    filling = Filling(part, 0)
+    filling = Filling(part, PartSum())
     with pytest.raises(OSError, match="File too large"):
         await put_much(filling)
     await filling.leave()
@@ -131,7 +134,7 @@ async def test_a_disk_that_refuses_holds_nobody_up(part: ResumableFile, small_di
 
 async def test_a_place_that_cannot_be_opened_holds_nobody_up(part: ResumableFile) -> None:
     part.path.mkdir()
-    filling = Filling(part, 0)
+    filling = Filling(part, PartSum())
     with pytest.raises(OSError, match="directory"):
         await put_much(filling)
     await filling.leave()
@@ -150,7 +153,7 @@ async def test_a_download_that_the_disk_refuses_names_the_folder_and_goes_on_lat
 
 
 async def test_no_thread_and_no_file_stays_open_after_a_failure(part: ResumableFile, small_disk: int) -> None:
-    filling = Filling(part, 0)
+    filling = Filling(part, PartSum())
     await filling.put(b"x" * 500_000)
     await filling.leave()
     assert not [thread for thread in threading.enumerate() if thread.name == "fill-a.bin"]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -10,6 +13,7 @@ from studio_worker.fetch.leftovers import KEEP_SECS, sweep
 from studio_worker.fetch.resumable_file import Note, ResumableFile, lock_path, source_mark
 
 NOW = 2_000_000_000.0
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -108,3 +112,50 @@ def test_a_folder_in_the_place_of_a_part_is_left_alone(root: Path) -> None:
 
 def test_a_models_folder_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     assert sweep(tmp_path / "nowhere", now=NOW) == 0
+
+
+@pytest.mark.parametrize("is_here", [False, True])
+def test_a_part_whose_process_has_just_tidied_up_is_passed_over(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplines: list[dict[str, object]], is_here: bool
+) -> None:
+    class Late(FileLock):
+        """Held by another process until it has brought or discarded its file."""
+
+        def acquire(self, *args: Any, **kwargs: Any) -> Any:
+            ResumableFile(root / "a.bin").discard()
+            if is_here:
+                (root / "a.bin").write_bytes(b"whole")
+            return super().acquire(*args, **kwargs)
+
+    part_of(root / "a.bin", age_secs=0)
+    old = part_of(root / "b.bin", age_secs=KEEP_SECS + 1)
+    monkeypatch.setattr("studio_worker.fetch.leftovers.FileLock", Late)
+    assert sweep(root, now=NOW) == 4
+    assert not old.path.exists()
+    assert [line["file"] for line in caplines if line["event"] == "fetch.swept"] == ["b.bin"]
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Root may look everywhere; nobody may not."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_folder_that_the_worker_may_not_look_into_holds_nothing_of_its_own(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``lost+found`` on a disk of its own, which is root's."""
+    closed = root / "lost+found"
+    closed.mkdir(mode=0)
+    root.chmod(0o755)
+    # Folders above the test's own are closed to nobody, too.
+    monkeypatch.chdir(root)
+    with without_rights():
+        assert sweep(Path(), now=NOW) == 0
+    closed.chmod(0o700)

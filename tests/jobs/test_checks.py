@@ -180,6 +180,9 @@ class TestTheQuickLook:
         assert not is_quickly_inspected(AudioResult(hum(secs=60), "wav"))
         assert not is_quickly_inspected(ImageResult(make_picture(1_000, 1_000), "png"))
 
+    def test_is_not_taken_where_a_black_result_would_have_its_input_decoded(self, make_picture, tmp_path):
+        assert not is_quickly_inspected(ImageResult(make_picture(), "png"), {"image": tmp_path / "in.png"})
+
     def test_is_taken_at_a_large_picture_that_was_never_packed(self):
         assert is_quickly_inspected(ImageResult(noise(600), "png"))
         assert not is_quickly_inspected(ImageResult(noise(900), "png"))

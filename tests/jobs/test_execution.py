@@ -11,7 +11,9 @@ from PIL import Image
 from studio_worker.engines.base import Engine, EngineCapabilities, ImageResult, LlmResult
 from studio_worker.errors import BadInput, EngineError, OutOfMemory
 from studio_worker.events import JobDelivered, JobFailed, JobProgress
+from studio_worker.jobs import checks
 from studio_worker.jobs.execution import MAX_META_CHARS
+from studio_worker.jobs.picture_checks import began_black
 from studio_worker.testing.claims import silence_url
 from studio_worker.wire.kinds import TaskKind
 
@@ -254,6 +256,25 @@ class TestTheEnginesJob:
         assert failure.error.endswith("(rule: black)")
         assert failure.retryable is True
         assert [kept.entry.job_id for kept in room.uploads.seen] == ["job-1"]
+
+    async def test_has_its_input_held_against_a_black_result_off_the_loop(self, room, wire, claim, monkeypatch):
+        threads = []
+
+        def looked(inputs):
+            threads.append(threading.current_thread())
+            return began_black(inputs)
+
+        async def black(job):
+            out = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(out, "PNG")
+            return ImageResult(out.getvalue(), "png")
+
+        monkeypatch.setattr(checks, "began_black", looked)
+        room.engine.behaviour = black
+        room.offer(wire, claim("image", task={"initImageUrl": data_url(Image.new("RGB", (8, 8)))}))
+        await room.events.until(JobDelivered)
+        assert threads
+        assert threading.current_thread() not in threads
 
     async def test_is_never_run_where_a_model_file_is_missing(self, room, wire, claim):
         files = [{"role": "model", "url": "https://x.example/m.gguf", "filename": "m.gguf"}]

@@ -110,12 +110,15 @@ async def test_a_pair_in_quarantine_is_refused_with_the_reason_and_may_be_tried_
     assert failed.retryable is True
 
 
-async def test_a_job_that_is_done_forgets_the_deaths_before_it(open_room, tmp_path, wire, slow_claim, quarantine):
+async def test_a_job_that_is_done_ends_the_trial_of_its_pair(open_room, tmp_path, wire, slow_claim, monkeypatch):
+    monkeypatch.setattr("studio_worker.engines.quarantine.PAUSE_SECS", 1e-6)
+    quarantine = Quarantine(SystemClock())
     engine = SlowEngine()
     engine.steps = 1
     async with open_room(tmp_path, engines=[engine], quarantine=quarantine) as room:
-        for _ in range(2):
+        for _ in range(3):
             quarantine.died("slow", "gate-llm")
         room.offer(wire, slow_claim)
         await wire.until("completeJson")
+        monkeypatch.setattr("studio_worker.engines.quarantine.PAUSE_SECS", 60.0)
         assert quarantine.died("slow", "gate-llm") is False

@@ -89,6 +89,10 @@ def test_a_very_long_text_may_be_cut_by_its_engine():
     assert shortest <= 600 <= longest
 
 
+def test_speech_that_was_cut_is_refused():
+    assert rule(SENTENCE, hum(secs=8.0)[: 16_000 * 2 * 3]) == "does-not-decode"
+
+
 def test_sound_in_a_file_is_read_from_the_file(tmp_path):
     file = tmp_path / "out.wav"
     file.write_bytes(silence(secs=3.0))

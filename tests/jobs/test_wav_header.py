@@ -32,8 +32,19 @@ def test_chunks_between_format_and_sound_are_passed_over():
     assert read(wav(between=odd)).data_bytes == 100
 
 
-def test_a_length_that_was_never_filled_in_counts_what_lies_there():
-    assert read(wav(data_length=0xFFFFFFFF)).data_bytes == 100
+@pytest.mark.parametrize("length", [0, 0x7FFF_F000, 0x8000_0000, 0xFFFF_FFFF])
+def test_a_length_that_was_never_filled_in_counts_what_lies_there(length):
+    assert read(wav(data_length=length)).data_bytes == 100
+
+
+@pytest.mark.parametrize("missing", [1, 75, 99])
+def test_a_file_that_ends_before_its_sound_does_is_refused(missing):
+    with pytest.raises(BadWav, match=f"ends after {100 - missing} of its 100 bytes"):
+        read(wav()[:-missing])
+
+
+def test_what_lies_behind_the_sound_is_no_part_of_it():
+    assert read(wav() + b"LIST" + struct.pack("<I", 4) + b"abcd").data_bytes == 100
 
 
 @pytest.mark.parametrize("channels", [0, 65, 255])

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from studio_worker.models.presence import MAX_KNOWN, Presence
 from studio_worker.wire.model_source import ModelFile, parse_model_source
@@ -42,3 +46,17 @@ def test_the_model_asked_for_longest_ago_is_forgotten() -> None:
     presence.note("one more", files(), ROOT)
     assert presence.knows("0", files(), ROOT)
     assert not presence.knows("1", files(), ROOT)
+
+
+def test_a_doubt_of_another_thread_in_the_middle_of_a_note_upsets_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shaken(OrderedDict[Any, None]):
+        """Doubted by a thread of the quota's as soon as something was put into it."""
+
+        def __setitem__(self, key: Any, value: None) -> None:
+            super().__setitem__(key, value)
+            presence.doubt_all()
+
+    presence = Presence()
+    monkeypatch.setattr(presence, "_known", Shaken())
+    presence.note("m", files(), ROOT)
+    assert not presence.knows("m", files(), ROOT)

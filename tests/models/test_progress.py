@@ -16,7 +16,7 @@ class Told:
 
     def __init__(self) -> None:
         self.clock = HeldClock()
-        self.numbers: list[tuple[int, int]] = []
+        self.numbers: list[tuple[int, int | None]] = []
         self.progress = DownloadProgress("m", lambda done, total: self.numbers.append((done, total)), self.clock)
 
 
@@ -39,13 +39,29 @@ def test_a_file_that_has_not_begun_counts_with_what_the_claim_says(told: Told) -
     assert told.numbers == [(100, 1_000)]
 
 
-def test_a_file_of_which_nobody_knows_the_length_is_not_whole_before_it_is(told: Told) -> None:
+def test_a_file_of_which_nobody_knows_the_length_has_no_total_before_it_is_whole(told: Told) -> None:
     one = told.progress.file()
     one(10, None)
     told.clock.secs += 1
     one(20, None)
     one(20, 20)
-    assert told.numbers == [(10, 11), (20, 21), (20, 20)]
+    assert told.numbers == [(10, None), (20, None), (20, 20)]
+
+
+def test_a_file_that_is_longer_than_the_claim_says_has_no_total_from_then_on(told: Told) -> None:
+    one = told.progress.file(15)
+    one(10, None)
+    told.clock.secs += 1
+    one(20, None)
+    assert told.numbers == [(10, 15), (20, None)]
+
+
+def test_there_is_no_total_while_one_of_the_files_has_none(told: Told) -> None:
+    one, other = told.progress.file(), told.progress.file()
+    one(10, 100)
+    told.clock.secs += 1
+    other(5, 50)
+    assert told.numbers == [(10, None), (15, 150)]
 
 
 def test_a_file_that_starts_over_does_not_run_backwards(told: Told) -> None:
@@ -104,8 +120,18 @@ def test_the_log_has_a_line_every_ten_seconds(told: Told, caplines: list[dict[st
         told.clock.secs += 1
     lines = [line for line in caplines if line["event"] == "models.progress"]
     assert [line["done"] for line in lines] == [10, 20, 30]
-    assert lines[-1]["eta_secs"] == 970
+    assert (lines[-1]["total"], lines[-1]["eta_secs"]) == (1_000, 970)
     assert LOG_SECS == 10
+
+
+def test_the_log_has_the_speed_and_no_end_where_no_length_is_known(told: Told, caplines: list[dict[str, Any]]) -> None:
+    one = told.progress.file()
+    for second in range(11):
+        one(second * 10**6, None)
+        told.clock.secs += 1
+    (line,) = [line for line in caplines if line["event"] == "models.progress"]
+    assert (line["done"], line["mb_per_sec"]) == (10**7, 1.0)
+    assert not {"total", "eta_secs"} & set(line)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 200), st.none() | st.integers(1, 200)), max_size=40))
@@ -115,5 +141,5 @@ def test_whatever_comes_it_never_runs_backwards_nor_passes_the_total(steps: list
     for at, done, total in steps:
         files[at](done, total)
         told.clock.secs += 1
-    assert all(0 <= done <= total for done, total in told.numbers)
+    assert all(done >= 0 and (total is None or done <= total) for done, total in told.numbers)
     assert [done for done, _ in told.numbers] == sorted(done for done, _ in told.numbers)

@@ -136,7 +136,7 @@ async def test_a_sum_is_remembered_until_the_file_changes(
 ) -> None:
     hashed: list[Path] = []
     real = shelf_module.hash_of
-    monkeypatch.setattr(shelf_module, "hash_of", lambda path, size: hashed.append(path) or real(path, size))
+    monkeypatch.setattr(shelf_module, "hash_of", lambda path, *more: hashed.append(path) or real(path, *more))
     path = tmp_path / "a"
     path.write_bytes(b"first")
     made = source(file("a", sha256=sha256(b"first")))

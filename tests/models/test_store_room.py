@@ -194,3 +194,45 @@ async def test_a_name_that_is_no_name_is_left_to_the_job(hub: Hub, root: Path) -
     [file] = source(hub, "a.bin").files
     made = ModelSource(engine="onnx", files=(ModelFile.model_construct(**file.__dict__ | {"filename": "../a"}),))
     await open_store(hub, root, disk=room_for(-5)).check_room("m", made)
+
+
+async def on_its_way(hub: Hub, store: Store, made: ModelSource) -> asyncio.Task[object]:
+    """A job of model `m` whose file has been asked for and never comes."""
+    [file] = made.files
+    hub.holds.add(file.url.removeprefix(hub.origin).partition("?")[0])
+    task = asyncio.create_task(store.provision("m", made, LoadOptions()))
+    while not hub.ranges:
+        await asyncio.sleep(0.01)
+    return task
+
+
+def of_one_name(hub: Hub) -> tuple[ModelSource, ModelSource]:
+    """Two files that have nothing but their name in common."""
+    one, other = (file_of(hub, "model.bin", path=path, approxBytes=SIZE) for path in ("/one", "/other"))
+    return source_of(one), source_of(other)
+
+
+async def test_two_files_of_one_name_on_their_way_count_as_two_for_the_quota(hub: Hub, root: Path) -> None:
+    one, other = of_one_name(hub)
+    store = open_store(hub, root, quota=SIZE * 3 // 2)
+    first = await on_its_way(hub, store, one)
+    async with asyncio.timeout(10):
+        with pytest.raises(ModelUnavailable, match="models_quota_gb"):
+            await store.provision("n", other, LoadOptions())
+    first.cancel()
+    await asyncio.wait([first])
+
+
+async def test_two_files_of_one_name_on_their_way_count_as_two_for_the_disk(hub: Hub, root: Path) -> None:
+    one, other = of_one_name(hub)
+    room = SIZE
+    store = open_store(hub, root, disk=DiskSpace(lambda folder: RESERVE_BYTES + int(room * 1.05)))
+    first = await on_its_way(hub, store, one)
+    room = SIZE - 1
+    await store.check_room("n", one)
+    assert "for 1 model file" in await refused(store, other, "n")
+    async with asyncio.timeout(10):
+        with pytest.raises(ModelUnavailable, match="for 1 model file"):
+            await store.provision("n", other, LoadOptions())
+    first.cancel()
+    await asyncio.wait([first])

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from spoiled import damaged, spoiled
 
 from studio_worker.errors import ConfigError
 from studio_worker.state import Credentials, CredentialStore
@@ -306,3 +308,38 @@ def test_another_users_file_is_refused(store: CredentialStore, approved: Credent
     store.save(approved)
     os.chown(store.path, 12345, -1)
     assert "belongs to the user with id 12345" in refusal(store)
+
+
+SOUND = {
+    "version": 1,
+    "origin": ORIGIN,
+    "install_id": "i-1",
+    "worker_id": "w-1",
+    "auth_token": "hunter2",
+    "other_studios": {
+        OTHER: {"install_id": "i-1", "registration_request_id": "rr-1", "registration_secret": "hunter3"}
+    },
+}
+
+
+@settings(deadline=None, print_blob=True)
+@given(raw=spoiled(SOUND).map(lambda file: json.dumps(file).encode()) | damaged(json.dumps(SOUND).encode()))
+def test_a_spoiled_file_is_read_or_refused_and_shows_no_secret(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "spoiled"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    for origin in (ORIGIN, OTHER):
+        store = CredentialStore(folder, origin)
+        store.path.write_bytes(raw)
+        store.path.chmod(0o600)
+        refusal = ""
+        try:
+            found = store.load()
+        except ConfigError as error:
+            refusal = str(error)
+        else:
+            assert found.origin == origin
+            assert all(value.isascii() and value.isprintable() for value in found.to_json().values())
+        assert "hunter" not in refusal
+        assert store.path.read_bytes() == raw

@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from studio_worker_llama.gguf_header import BadHeader, read_header
 
+from studio_worker.models.formats.gguf import check_gguf
+
 
 def text(value: bytes) -> bytes:
     return struct.pack("<Q", len(value)) + value
@@ -86,6 +88,22 @@ def test_every_type_of_value_is_read(gguf_file: Any, tmp_path: Path) -> None:
 )
 def test_a_header_that_lies_is_refused_by_the_key(tmp_path: Path, data: bytes, problem: str) -> None:
     assert problem in refused(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        head(*(text(b"%d" % number) + b"\x00\x00\x00\x00\x01" for number in range(100_001))),
+        head(text(b"tokenizer.huggingface.json") + struct.pack("<I", 8) + text(b" " * (4 * 1024 * 1024 + 1))),
+        head(text(b"a.b") + struct.pack("<IIQ", 9, 0, 2**24 + 1) + bytes(2**24 + 1)),
+    ],
+    ids=["many keys", "a long text", "many items"],
+)
+def test_what_the_worker_lets_through_for_its_size_is_read(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(data)
+    check_gguf(path, path.name)
+    assert read_header(path).values
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.4])

@@ -8,8 +8,10 @@ import pytest
 from studio_worker_llama import LlamaEngine, studio_worker_engines
 from studio_worker_llama.settings import DEFAULT_CONTEXT, Settings, read_settings
 from studio_worker_llama.weights import context_tokens, find_weights, good_threads
+from tiny_gguf import write_gguf
 
 from studio_worker import EngineError, LoadOptions, ModelFiles, PluginConfig
+from studio_worker.models.link_folders import link_folder
 
 
 def refused(files: dict[str, list[Path]]) -> str:
@@ -43,7 +45,38 @@ def test_the_first_of_several_parts_is_loaded_whichever_is_named(gguf_file: Any,
 
 def test_a_missing_part_is_named(gguf_file: Any, tmp_path: Path) -> None:
     part = gguf_file(tmp_path / "m-00001-of-00003.gguf")
-    assert "m-00002-of-00003.gguf is not beside it" in refused({"model": [part]})
+    assert "m-00002-of-00003.gguf is not in the modelSource" in refused({"model": [part]})
+
+
+def test_a_part_that_the_source_does_not_name_is_not_used_though_it_lies_there(gguf_file: Any, tmp_path: Path) -> None:
+    """Nobody has hashed it, and a removal would not know that it is in use."""
+    named, _ = (gguf_file(tmp_path / f"m-{number:05}-of-00002.gguf") for number in (1, 2))
+    assert "m-00002-of-00002.gguf is not in the modelSource" in refused({"model": [named]})
+
+
+def apart(tmp_path: Path) -> list[Path]:
+    """A model in three parts, the second in a folder of its own, where the store puts it if its name is taken."""
+    write_gguf(tmp_path / "m.gguf", tensors_a_part=5)
+    first, second, third = sorted(tmp_path.glob("m-*-of-00003.gguf"))
+    (tmp_path / "own").mkdir()
+    moved = second.rename(tmp_path / "own" / second.name)
+    second.write_bytes(b"another model's")
+    return [first, moved, third]
+
+
+def test_parts_that_lie_apart_are_loaded_from_the_folder_that_holds_them_all(tmp_path: Path) -> None:
+    parts = apart(tmp_path)
+    folder = link_folder(tmp_path / "links", "m", {part.name: part for part in parts})
+    model = ModelFiles(id="m", files={"model": parts}, dir=folder)
+    weights = find_weights(model.files, folder)
+    assert (weights.first, weights.parts) == (folder / parts[0].name, tuple(parts))
+    engine = LlamaEngine(Settings(threads=1, batch=32))
+    assert engine.estimate(model).ram_bytes > sum(part.stat().st_size for part in parts)
+    engine.unload(engine.load(model))
+
+
+def test_parts_that_lie_apart_without_such_a_folder_are_refused(tmp_path: Path) -> None:
+    assert "lie in several folders: move them into one" in refused({"model": apart(tmp_path)})
 
 
 def test_a_number_of_parts_that_cannot_be_is_refused(gguf_file: Any, tmp_path: Path) -> None:

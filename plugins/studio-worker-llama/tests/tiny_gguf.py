@@ -27,9 +27,13 @@ def write_gguf(
     layers: int = 1,
     words: Sequence[str] = (),
     extra: Callable[[Any], None] | None = None,
+    tensors_a_part: int = 0,
 ) -> Path:
-    """A small model that knows every byte and printable character, and says nothing sensible."""
-    writer = gguf.GGUFWriter(str(path), architecture)
+    """A small model that knows every byte and printable character, and says nothing sensible.
+
+    With `tensors_a_part` it is split into files called ``<path's stem>-00001-of-00002.gguf`` and so on.
+    """
+    writer = gguf.GGUFWriter(str(path), architecture, split_max_tensors=tensors_a_part)
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{code:02X}>" for code in range(256))]
     kinds = [2, 3, 3, *[6] * 256]
     characters = ["▁", *(chr(code) for code in range(33, 127))]

@@ -38,9 +38,17 @@ def test_the_plugin_is_found_under_its_name_and_serves_its_source() -> None:
     (engine,) = studio_worker_engines(PluginConfig())
     assert engine.name == "onnx"
     assert engine.isolation == "process"
-    assert engine.deterministic
     assert dict(engine.capabilities().models) == {TaskKind.IMAGE: ("onnx:*",)}
     assert engine.availability() == Available()
+
+
+@pytest.mark.parametrize(
+    ("table", "is_deterministic"),
+    [({}, False), ({"providers": ["cpu"]}, True), ({"providers": ["cuda", "cpu"]}, False), ({"threads": 1}, False)],
+)
+def test_the_same_bytes_are_promised_where_only_the_cpu_is_used(table: dict[str, Any], is_deterministic: bool) -> None:
+    (engine,) = studio_worker_engines(PluginConfig(table))
+    assert engine.deterministic is is_deterministic
 
 
 def test_describing_the_engine_imports_no_heavy_library() -> None:
@@ -240,5 +248,5 @@ def test_every_input_that_is_no_picture_is_refused_by_its_field(
 ) -> None:
     text = tmp_path / "text"
     text.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    with pytest.raises(BadInput, match=r"task\.maskUrl: not a PNG, JPEG, WebP or GIF picture"):
+    with pytest.raises(BadInput, match=r"task\.maskUrl: not a PNG, JPEG or WebP picture"):
         engine.run(job(noise(8, 8), text))

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from studio_worker_onnx import onnx_file
-from studio_worker_onnx.onnx_file import NotOnnx, check_file, read_outline
+from studio_worker_onnx.onnx_file import MAX_NAME_BYTES, NotOnnx, check_file, read_outline
 
 from studio_worker import EngineError
+from studio_worker.models.formats.onnx import KNOWN_DOMAINS, MAX_FIELDS, check_onnx
 
 
 def external(name: str = "weights", location: str = "../../etc/passwd") -> onnx.TensorProto:
@@ -196,10 +197,29 @@ def test_the_number_of_fields_is_bounded(tmp_path: Path, monkeypatch: pytest.Mon
         read_outline(path)
 
 
-def test_the_length_of_a_name_is_bounded(tmp_path: Path) -> None:
-    model = helper.make_model(graph(helper.make_node("A" * 1_025, ["x"], ["c"])))
-    with pytest.raises(NotOnnx, match="a name is longer than 1024 bytes"):
-        read_outline(written(tmp_path / "m.onnx", model))
+def test_no_more_of_a_name_is_kept_than_a_sentence_needs(tmp_path: Path) -> None:
+    model = helper.make_model(graph(helper.make_node("A" * 3_000, ["x"], ["c"], domain="b" * 3_000)))
+    path = written(tmp_path / "m.onnx", model)
+    assert ("b" * MAX_NAME_BYTES, "A" * MAX_NAME_BYTES) in read_outline(path).operators
+    with pytest.raises(EngineError, match="a library of custom operators"):
+        check_file(path)
+
+
+def test_a_long_name_of_a_tensor_is_no_reason_to_refuse_a_model(tmp_path: Path) -> None:
+    weight = helper.make_tensor("w" * 3_000, TensorProto.FLOAT, [1], [1.0])
+    path = written(tmp_path / "m.onnx", helper.make_model(graph(initializers=[weight])))
+    check_onnx(path, path.name)
+    check_file(path)
+
+
+@pytest.mark.parametrize("domain", sorted(KNOWN_DOMAINS))
+def test_operators_that_the_worker_knows_to_come_with_the_library_are_taken(domain: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "m.onnx", helper.make_model(graph(helper.make_node("Relu", ["x"], ["c"], domain=domain))))
+    check_file(path)
+
+
+def test_as_many_fields_are_looked_at_as_the_worker_looks_at() -> None:
+    assert onnx_file.MAX_FIELDS >= MAX_FIELDS
 
 
 @given(data=st.data())

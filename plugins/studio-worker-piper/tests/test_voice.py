@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from spoiled import spoiled
 
 from studio_worker import BadInput, EngineError, ModelFiles
 
@@ -107,3 +110,59 @@ def test_a_voice_without_a_language_takes_that_of_its_phonemes(model: ModelFiles
     config = tmp_path / "voice.onnx.json"
     config.write_text(json.dumps(raw))
     assert load_voice(model.files["model"][0], config, threads=None).language == "en-us"
+
+
+CONFIG = {
+    "audio": {"sample_rate": 22_050},
+    "espeak": {"voice": "en-us"},
+    "inference": {"noise_scale": 0.667, "length_scale": 1, "noise_w": 0.8},
+    "phoneme_id_map": {"_": [0], "a": [1]},
+    "num_symbols": 2,
+    "num_speakers": 2,
+    "speaker_id_map": {"anna": 0, "bert": 1},
+    "language": {"code": "en_US"},
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("audio", "sample_rate"), "22050"),
+        (("audio", "sample_rate"), 0),
+        (("audio", "sample_rate"), 10**9),
+        (("num_speakers",), 1.5),
+        (("espeak", "voice"), ["en-us"]),
+        (("inference", "length_scale"), 0),
+        (("inference", "length_scale"), 1e9),
+        (("inference", "noise_w"), "0.8"),
+        (("phoneme_id_map",), {"a": ["1"]}),
+        (("phoneme_id_map",), []),
+        (("speaker_id_map",), {"anna": None}),
+    ],
+)
+def test_a_config_that_could_not_be_spoken_by_is_refused_at_once(
+    tmp_path: Path, place: tuple[str, ...], value: Any
+) -> None:
+    raw = copy.deepcopy(CONFIG)
+    *way, last = place
+    node: Any = raw
+    for key in way:
+        node = node[key]
+    node[last] = value
+    assert "is no config" in refusal(tmp_path, json.dumps(raw))
+
+
+@settings(deadline=None, print_blob=True)
+@given(raw=spoiled(CONFIG))
+def test_any_config_is_refused_before_the_network_or_fit_to_speak_by(tmp_path_factory: Any, raw: Any) -> None:
+    refusal(tmp_path_factory.getbasetemp(), json.dumps(raw))
+
+
+def refusal(folder: Path, config: str) -> str:
+    """Why a voice with this config, and a network that is none, is refused."""
+    (folder / "voice.onnx").write_bytes(b"not a network")
+    (folder / "voice.onnx.json").write_text(config)
+    with pytest.raises(EngineError) as error:
+        load_voice(folder / "voice.onnx", folder / "voice.onnx.json", threads=1)
+    assert not error.value.retryable
+    return str(error.value)

@@ -56,9 +56,13 @@ def test_the_plugin_is_found_under_its_name_and_serves_its_source() -> None:
     found = entry_points(group="studio_worker", name="sdcpp")
     assert [point.value for point in found] == ["studio_worker_sdcpp"]
     (engine,) = studio_worker_engines(PluginConfig())
-    assert (engine.name, engine.isolation, engine.deterministic) == ("sd-cpp", "process", True)
+    assert (engine.name, engine.isolation) == ("sd-cpp", "process")
     assert dict(engine.capabilities().models) == {TaskKind.IMAGE: ("sd-cpp:*",), TaskKind.VIDEO: ("sd-cpp:*",)}
     assert engine.availability() == Available()
+
+
+def test_an_engine_that_may_be_built_for_a_gpu_does_not_promise_the_same_bytes() -> None:
+    assert not SdCppEngine().deterministic
 
 
 def test_describing_the_engine_imports_no_heavy_library() -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from studio_worker_sdcpp.prompt import Lora, take_loras
 
 from studio_worker import BadInput
@@ -75,3 +77,21 @@ def test_a_long_name_is_shown_cut() -> None:
     with pytest.raises(BadInput) as error:
         take_loras(f"<lora:{'x' * 5_000}:1>", KNOWN)
     assert len(str(error.value)) < 300
+
+
+PIECES = st.sampled_from(
+    [*("<lora:", "twist", "soft", "|high_noise|", ":", ">", "<"), *("1", "nan", "1e400", "-", "../x")]
+)
+
+
+@given(st.lists(PIECES | st.text(max_size=3), max_size=12).map("".join))
+def test_any_prompt_is_read_or_refused_and_reaches_only_the_claims_files(prompt: str) -> None:
+    try:
+        rest, loras = take_loras(prompt, KNOWN)
+    except BadInput as error:
+        refusal = str(error)
+    else:
+        assert "<lora:" not in rest.lower()
+        assert {lora.path for lora in loras} <= {TWIST, SOFT}
+        return
+    assert refusal.startswith("task.prompt: ")

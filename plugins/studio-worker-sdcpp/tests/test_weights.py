@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from studio_worker_sdcpp.parts import ROLES, model_parts
 from studio_worker_sdcpp.weights import check_weights, encoder_slot
 
@@ -47,6 +50,16 @@ def gguf(path: Path, architecture: str | None, *, before: bytes = b"", count: in
         struct.pack("<Q", 4) + b"{:;}",
         struct.pack("<Q", 9) + b'{"a": 17}',
         struct.pack("<Q", 10) + b'{"a": {} }',
+        *(
+            struct.pack("<Q", len(entry) + 6) + b'{"a":' + entry + b"}"
+            for entry in (
+                b'{"shape": [1], "data_offsets": []}',
+                b'{"shape": [1], "data_offsets": [0]}',
+                b'{"shape": [1], "data_offsets": [0, 1, 2]}',
+                b'{"shape": [1e999], "data_offsets": [0, 1]}',
+                b'{"shape": [1], "data_offsets": [0, Infinity]}',
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["model.safetensors", "model.gguf", "model.ckpt"])
@@ -203,3 +216,60 @@ def test_loras_are_known_with_and_without_their_ending(tmp_path: Path) -> None:
     loras = [gguf(tmp_path / name, None) for name in ("a.gguf", "b.gguf", "b.safetensors")]
     names = model_parts({"model": [gguf(tmp_path / "m.gguf", None)], "lora": loras}).loras
     assert dict(names) == {"a": loras[0], "a.gguf": loras[0], "b.gguf": loras[1], "b.safetensors": loras[2]}
+
+
+NUMBERS = st.sampled_from([0, -1, 2**64, 1.5, 1e308, True]) | st.integers(0, 100)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "dtype": st.just("F16"),
+        "shape": st.none() | st.lists(NUMBERS, max_size=3) | st.just("12"),
+        "data_offsets": st.none() | st.lists(NUMBERS, max_size=3) | st.just("12"),
+    },
+)
+NAMES = st.sampled_from(
+    ["text_model.embeddings.token_embedding.weight", "encoder.block.0.a", "layers.0.self_attn.q_proj.a", "__metadata__"]
+)
+
+
+@settings(deadline=None, print_blob=True)
+@given(header=st.dictionaries(NAMES | st.text(max_size=5), st.none() | st.just([]) | ENTRIES, max_size=4))
+@example(header={"a": {"shape": [1], "data_offsets": [0]}})
+def test_a_safetensors_head_of_anything_is_read_or_refused(tmp_path_factory: Any, header: Any) -> None:
+    check_any(tmp_path_factory.getbasetemp() / "fuzzed.safetensors", json.dumps(header).encode())
+
+
+@pytest.mark.parametrize("number", ["1e400", "Infinity", "-Infinity", "NaN"])
+def test_numbers_without_end_in_a_safetensors_head_are_refused(tmp_path: Path, number: str) -> None:
+    for entry in (
+        f'{{"shape": [{number}], "data_offsets": [0, 1]}}',
+        f'{{"shape": [], "data_offsets": [0, {number}]}}',
+    ):
+        head = f'{{"a": {entry}}}'.encode()
+        path = tmp_path / "a.safetensors"
+        path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(8))
+        with pytest.raises(EngineError, match="neither GGUF nor safetensors"):
+            check_weights(path)
+        assert encoder_slot(path) == "llm"
+
+
+@settings(deadline=None, print_blob=True)
+@given(changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=5), cut=st.integers(0, 120))
+def test_a_damaged_gguf_head_is_read_or_refused(tmp_path_factory: Any, changes: list[Any], cut: int) -> None:
+    path = gguf(tmp_path_factory.getbasetemp() / "fuzzed.gguf", "flux")
+    data = bytearray(path.read_bytes() + bytes(40))
+    for place, value in changes:
+        data[place % len(data)] = value
+    path.write_bytes(bytes(data[: max(4, len(data) - cut)]))
+    check_file(path)
+
+
+def check_any(path: Path, head: bytes) -> None:
+    path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(64))
+    check_file(path)
+
+
+def check_file(path: Path) -> None:
+    with suppress(EngineError):
+        check_weights(path)
+    assert encoder_slot(path) in ("clip_l", "clip_g", "clip_vision", "t5xxl", "llm")

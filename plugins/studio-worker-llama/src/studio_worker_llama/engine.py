@@ -68,7 +68,7 @@ class LlamaEngine(Engine):
         """
         from studio_worker_llama.weights import context_tokens, estimate_bytes, find_weights
 
-        weights = find_weights(model.files)
+        weights = find_weights(model.files, model.dir)
         context = context_tokens(model.options.context_size, weights.trained_context, self._settings)
         return estimate_bytes(weights, context, self._settings.batch, self._placement(model).gpu_layers)
 
@@ -84,7 +84,7 @@ class LlamaEngine(Engine):
         from studio_worker_llama.native import NativeModel
         from studio_worker_llama.weights import context_tokens, find_weights, good_threads
 
-        settings, weights = self._settings, find_weights(model.files)
+        settings, weights = self._settings, find_weights(model.files, model.dir)
         native = NativeModel(
             weights.first,
             context=context_tokens(model.options.context_size, weights.trained_context, settings),

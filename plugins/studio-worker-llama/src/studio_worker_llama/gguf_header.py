@@ -1,7 +1,8 @@
 """The head of a GGUF file, read without loading the model and without believing any number in it.
 
 A stranger's file may claim 2^63 keys or a text of 2^40 bytes; every count is held against a limit and against the
-bytes that are really there. See the GGUF specification of the ggml project, versions 2 and 3.
+bytes that are really there. No limit is narrower than the worker's own (`studio_worker.models.formats.gguf`), which
+has let the file through. See the GGUF specification of the ggml project, versions 2 and 3.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import BinaryIO, TypeAlias
 Value: TypeAlias = bool | int | float | str | list[int] | list[float] | None
 """A key's value; of an array, its numbers where they are few, else None."""
 
-MAX_KEYS = 100_000
+MAX_KEYS = 1_000_000
 MAX_TENSORS = 1_000_000
 MAX_NAME = 65_535
-MAX_TEXT = 4 * 1024 * 1024
-MAX_ITEMS = 16_777_216
+MAX_TEXT = 64 * 1024 * 1024
+"""Some files hold a whole ``tokenizer.json`` as one text, of 33 MB for a vocabulary of 262,144 tokens."""
+
+MAX_ITEMS = 64_000_000
 MAX_HEADER = 512 * 1024 * 1024
 """Bytes before the tensors; a vocabulary of 262,144 tokens takes 6 MB."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +31,8 @@ class Weights:
     """A model's files, found and looked at, not loaded.
 
     Attributes:
-        first: the file to load; the first of several parts.
-        parts: all files, in order.
+        first: the file to load; of several parts the first, in a folder that holds all of them.
+        parts: all files, in order, where they lie.
         header: what the first says.
     """
 
@@ -51,8 +51,15 @@ class Weights:
         return self.header.number("context_length")
 
 
-def find_weights(files: Mapping[str, list[Path]]) -> Weights:
+def find_weights(files: Mapping[str, list[Path]], folder: Path | None = None) -> Weights:
     """The model among a claim's files: the first ``.gguf`` with the role ``model``, else the first of any role.
+
+    Of one that is split only files of the claim are parts, whatever else lies beside them: the others have not been
+    hashed, nor does anybody know that they are in use.
+
+    Args:
+        files: role to paths.
+        folder: holds all of them under their names (`ModelFiles.dir`), for parts that lie apart.
 
     Raises:
         EngineError: there is none, a part is missing, or it is no model that answers; never worth another try.
@@ -63,13 +70,13 @@ def find_weights(files: Mapping[str, list[Path]]) -> Weights:
         raise EngineError(
             "llama-cpp needs a .gguf file: add one with the role model to the modelSource", retryable=False
         )
-    parts = _parts(found[0])
+    parts = _parts(found[0], found)
     try:
         header = read_header(parts[0])
     except BadHeader as error:
         raise EngineError(f"{parts[0].name} cannot be loaded: {error}", retryable=False) from error
     _check_kind(parts[0].name, header)
-    return Weights(parts[0], parts, header)
+    return Weights(_first(parts, folder), parts, header)
 
 
 def estimate_bytes(weights: Weights, context: int, batch: int, gpu_layers: int) -> Estimate:
@@ -107,22 +114,31 @@ def good_threads() -> int:
     return usable if usable <= 4 else usable // 2
 
 
-def _parts(path: Path) -> tuple[Path, ...]:
+def _parts(path: Path, given: Sequence[Path]) -> tuple[Path, ...]:
     match = _PART.fullmatch(path.name)
     if match is None:
         return (path,)
     stem, _, total = match.groups()
     if not 0 < int(total) <= 1_000:
         raise EngineError(f"{path.name} says that it is one of {total} parts, which cannot be", retryable=False)
-    parts = tuple(path.with_name(f"{stem}-{number:05}-of-{total}.gguf") for number in range(1, int(total) + 1))
-    missing = [part.name for part in parts if not part.is_file()]
+    named = {each.name: each for each in reversed(given)}
+    names = [f"{stem}-{number:05}-of-{total}.gguf" for number in range(1, int(total) + 1)]
+    missing = [name for name in names if name not in named]
     if missing:
         raise EngineError(
-            f"{path.name} is one of {int(total)} parts and {missing[0]} is not beside it: add all parts to the "
-            "modelSource",
+            f"{path.name} is one of {int(total)} parts and {missing[0]} is not in the modelSource: add all parts",
             retryable=False,
         )
-    return parts
+    return tuple(named[name] for name in names)
+
+
+def _first(parts: tuple[Path, ...], folder: Path | None) -> Path:
+    """What to load: the library looks for the other parts beside it."""
+    if len({part.parent for part in parts}) == 1:
+        return parts[0]
+    if folder is None:
+        raise EngineError(f"the parts of {parts[0].name} lie in several folders: move them into one", retryable=False)
+    return folder / parts[0].name
 
 
 def _check_kind(name: str, header: GgufHeader) -> None:

@@ -46,11 +46,12 @@ class OnnxEngine(Engine):
     """
 
     name = "onnx"
-    deterministic = True
 
     def __init__(self, *, providers: Sequence[str] | None = None, threads: int | None = None) -> None:
         self._providers = providers
         self._threads = threads
+        # GPUs add up in an order of their own, and unless only the CPU may be used, the worker's device decides.
+        self.deterministic = set(providers or ()) == {"cpu"}
 
     def capabilities(self) -> EngineCapabilities:
         """Any graph for object removal that a claim brings."""

@@ -1,7 +1,8 @@
 """What an ONNX file names besides its own bytes, seen before a library loads it.
 
 A graph may keep its weights in other files, by any path, and may ask for operators from libraries of its own. Both are
-refused here by a walk over the file's protobuf fields that reads nothing but their frames, within fixed bounds.
+refused here by a walk over the file's protobuf fields that reads nothing but their frames, within fixed bounds, none of
+them narrower than the worker's own (`studio_worker.models.formats.onnx`), which has let the file through.
 Field numbers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
@@ -15,15 +16,29 @@ from typing import TypeAlias
 
 from studio_worker import EngineError
 
-MAX_FIELDS = 3_000_000
+MAX_FIELDS = 5_000_000
 """Fields that are looked at, some seconds' worth; a network of 200 MB has some ten thousand."""
 
 MAX_DEPTH = 48
 """Messages within messages; a subgraph takes three."""
 
 MAX_NAME_BYTES = 1_024
+"""What is kept of a name; the rest of it says nothing."""
 
-DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+DOMAINS = frozenset(
+    {
+        "",
+        "ai.onnx",
+        "ai.onnx.ml",
+        "ai.onnx.training",
+        "ai.onnx.preview.training",
+        "com.microsoft",
+        "com.microsoft.nchwc",
+        "com.microsoft.experimental",
+        "com.ms.internal.nhwc",
+        "org.pytorch.aten",
+    }
+)
 """Where ONNX Runtime's own operators live."""
 
 _CHILDREN: Mapping[str, Mapping[int, str]] = {
@@ -181,6 +196,4 @@ def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
 
 
 def _text(data: mmap.mmap, start: int, stop: int) -> str:
-    if stop - start > MAX_NAME_BYTES:
-        raise NotOnnx(f"a name is longer than {MAX_NAME_BYTES} bytes")
-    return data[start:stop].decode("utf-8", errors="replace")
+    return data[start : min(stop, start + MAX_NAME_BYTES)].decode("utf-8", errors="replace")

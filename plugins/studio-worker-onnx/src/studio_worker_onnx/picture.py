@@ -1,4 +1,8 @@
-"""Pictures from strangers: read within bounds, brought into one shape, and written without loss where that can be."""
+"""Pictures as the worker hands them on: brought into one shape, and written without loss where that can be.
+
+The worker has looked at a stranger's picture, turned it upright and made it plain (`EngineJob.inputs`), so that nothing
+of that is done here again.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from studio_worker import BadInput, UnsupportedTask
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-
-MAX_PIXELS = 64 * 1024 * 1024
-"""The pixel budget of one picture in the studio's contract: 8192 x 8192."""
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""What the worker hands on; no other decoder is ever asked."""
 
 MAX_SIDES = {"webp": 16_383, "jpg": 65_535, "jpeg": 65_535, "gif": 65_535}
 """The longest side that a format can hold."""
@@ -41,21 +43,21 @@ class Picture:
 
 
 def read_picture(path: Path, field: str) -> Picture:
-    """Read the picture of a task.
-
-    Grey, palette and CMYK pictures become RGB, 16 bits become 8; EXIF's orientation is applied.
+    """Read the picture of a task: grey becomes RGB, transparency and profile are kept beside it.
 
     Args:
-        path: the fetched file.
+        path: a file as `EngineJob.inputs` has it.
         field: the task's field by its wire name, for sentences.
 
     Raises:
-        BadInput: not a still PNG, JPEG, WebP or GIF picture, damaged, or too large.
+        BadInput: not a PNG, JPEG or WebP picture, or damaged.
     """
-    picture, source_mode, icc = _read(path, field)
+    picture = _read(path, field)
     alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-    # A profile for ink or for grey does not fit the RGB numbers that are made of them.
-    return Picture(_plain(picture.convert("RGB")), alpha, icc if source_mode in ("RGB", "RGBA", "P") else None)
+    icc = picture.info.get("icc_profile")
+    # A profile for grey does not fit the RGB numbers that are made of it.
+    fits = isinstance(icc, bytes) and picture.mode in ("RGB", "RGBA")
+    return Picture(_plain(picture.convert("RGB")), alpha, icc if fits else None)
 
 
 def read_mask(path: Path, field: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -66,7 +68,7 @@ def read_mask(path: Path, field: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
     Raises:
         BadInput: as `read_picture`.
     """
-    picture, _, _ = _read(path, field)
+    picture = _read(path, field)
     grey = picture.convert("L")
     if picture.mode == "RGBA":
         grey = ImageChops.multiply(grey, picture.getchannel("A"))
@@ -103,31 +105,15 @@ def write_picture(picture: Picture, ext: str, folder: Path) -> Path:
     return path
 
 
-def _read(path: Path, field: str) -> tuple[Image.Image, str, bytes | None]:
-    """The picture in mode RGB, RGBA or L, the mode that its file has, and its colour profile."""
+def _read(path: Path, field: str) -> Image.Image:
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise BadInput(f"{field}: {width} x {height} pixels, at most {MAX_PIXELS:,} in all are taken")
-            # Photographs of some cameras hold a second picture, and are still ones (MPO).
-            if picture.format in ("GIF", "PNG", "WEBP") and getattr(picture, "is_animated", False):
-                raise BadInput(f"{field}: a moving picture; bring a still one")
             picture.load()
-            icc = picture.info.get("icc_profile")
-            mode = picture.mode
-            upright = ImageOps.exif_transpose(picture)
-            if mode.startswith("I"):
-                deep = np.asarray(upright).astype(np.int64)
-                return Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8)), mode, None
-            flat = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-            return flat, mode, icc if isinstance(icc, bytes) else None
-    except (BadInput, MemoryError):
+            return picture
+    except MemoryError:
         raise
     except UnidentifiedImageError:
-        raise BadInput(f"{field}: not a PNG, JPEG, WebP or GIF picture") from None
-    except Image.DecompressionBombError:
-        raise BadInput(f"{field}: more than {MAX_PIXELS:,} pixels") from None
+        raise BadInput(f"{field}: not a PNG, JPEG or WebP picture") from None
     except Exception as error:
         # Pillow's decoders raise what they stumble over: OSError, SyntaxError, struct.error, zlib.error …
         raise BadInput(f"{field}: the picture does not decode: {error}") from error

@@ -22,6 +22,9 @@ MAX_PIECE = 200
 
 _MIN_PIECE = 40
 _FULL_SCALE = 32_767
+_RATES = range(1_000, 192_001)
+_MAX_SCALE = 10.0
+"""Of length and noise; the network's memory grows with the first of them as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ def load_voice(model: Path, config: Path, *, threads: int | None) -> Voice:
     try:
         raw: dict[str, Any] = json.loads(config.read_bytes())
         parsed = PiperConfig.from_dict(raw)
+        _check(parsed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(f"{config.name} is no config of a Piper voice: {error!r}", retryable=False) from error
     options = SessionOptions()
@@ -131,6 +135,34 @@ def load_voice(model: Path, config: Path, *, threads: int | None) -> Voice:
         language=_language(raw),
         rate=parsed.sample_rate,
     )
+
+
+def _check(config: PiperConfig) -> None:
+    """Refuse by ValueError what the library takes unseen, and would stumble over only while it speaks."""
+    numbers: dict[str, object] = {"num_speakers": config.num_speakers, "sample_rate": config.sample_rate}
+    scales: dict[str, object] = {
+        "length_scale": config.length_scale,
+        "noise_scale": config.noise_scale,
+        "noise_w": config.noise_w_scale,
+    }
+    maps: dict[str, object] = {"phoneme_id_map": config.phoneme_id_map, "speaker_id_map": config.speaker_id_map or {}}
+    for name, number in numbers.items():
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{name} is no whole number")
+    for name, scale in scales.items():
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= _MAX_SCALE:
+            raise ValueError(f"{name} is no number from 0 to {_MAX_SCALE:g}")
+    for name, ids in maps.items():
+        if not isinstance(ids, dict) or not all(_are_ids(value) for value in ids.values()):
+            raise ValueError(f"{name} does not lead to numbers")
+    voice: object = config.espeak_voice
+    if config.sample_rate not in _RATES or config.length_scale == 0 or not isinstance(voice, str):
+        raise ValueError(f"no sound has its sample_rate, or no speech its length_scale or its voice {voice!r:.80}")
+
+
+def _are_ids(value: object) -> bool:
+    """One number that a network may know something by, or a list of them."""
+    return all(type(item) is int and 0 <= item < 2**31 for item in (value if isinstance(value, list) else [value]))
 
 
 def _language(raw: Mapping[str, Any]) -> str:

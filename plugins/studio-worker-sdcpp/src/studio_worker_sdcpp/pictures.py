@@ -1,5 +1,6 @@
-"""Pictures from strangers made fit to work on, and finished ones as files.
+"""Input pictures made fit to work on, and finished ones as files.
 
+The worker has looked at a stranger's picture, turned it upright and made it plain (`EngineJob.inputs`).
 The library works in multiples of 64 pixels. A job's size is rounded up, its input pictures are laid in the middle, and
 the middle of what was made is the result: nothing is stretched, and what lines up before lines up after.
 """
@@ -17,14 +18,11 @@ from studio_worker import BadInput, UnsupportedTask
 MULTIPLE = 64
 """What the sides that the library works on are multiples of; some models would do with less."""
 
-MAX_PIXELS = 64 * 1024 * 1024
-"""Pixels of an input picture, looked at before it is decoded."""
-
 WEBP_MAX_SIDE = 16_383
 JPEG_MAX_SIDE = 65_535
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
-_DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_FORMATS = ("PNG", "JPEG", "WEBP")
+"""What the worker hands on; no other decoder is ever asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +57,24 @@ class Canvas:
 
 
 def read_picture(path: Path, field: str) -> Image.Image:
-    """A stranger's picture as RGB: turned upright, what is transparent white, of an animation the first frame.
+    """An input picture as RGB; what is transparent becomes white.
 
     Args:
-        path: the file; its name says nothing.
+        path: a file as `EngineJob.inputs` has it; its name says nothing.
         field: the task's field, for the sentence.
 
     Raises:
-        BadInput: no PNG, JPEG, WebP or GIF, damaged, or too large.
+        BadInput: no PNG, JPEG or WebP, or damaged.
     """
     picture = _opened(path, field)
-    if picture.mode in _DEEP:
-        return _eight_bit(picture).convert("RGB")
-    if not picture.has_transparency_data:
+    if picture.mode != "RGBA":
         return picture.convert("RGB")
-    clear = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def read_mask(path: Path, field: str) -> Image.Image:
-    """A stranger's mask as grey levels, white to be painted anew; arguments and errors as of `read_picture`."""
-    picture = _opened(path, field)
-    if picture.mode in _DEEP:
-        return _eight_bit(picture)
-    return picture.convert("RGB").convert("L")
+    """An input mask as grey levels, white to be painted anew; arguments and errors as of `read_picture`."""
+    return _opened(path, field).convert("RGB").convert("L")
 
 
 def fit(picture: Image.Image, width: int, height: int) -> Image.Image:
@@ -123,18 +115,12 @@ def encode_picture(picture: Image.Image, ext: str) -> bytes:
 def _opened(path: Path, field: str) -> Image.Image:
     try:
         with Image.open(path, formats=_FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise BadInput(f"{field}: the picture has {picture.width} x {picture.height} pixels, too many")
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            return picture
     except UnidentifiedImageError:
-        raise BadInput(f"{field}: not a picture; PNG, JPEG, WebP and GIF are read") from None
+        raise BadInput(f"{field}: not a picture; PNG, JPEG and WebP are read") from None
     except (Image.DecompressionBombError, SyntaxError, ValueError, OSError, EOFError) as error:
         raise BadInput(f"{field}: the picture cannot be decoded: {error}".replace(str(path), "it")) from None
-
-
-def _eight_bit(picture: Image.Image) -> Image.Image:
-    return picture.convert("I").point(lambda level: level * (1 / 257)).convert("L")
 
 
 def _rounded_up(side: int) -> int:

@@ -93,15 +93,17 @@ def _safetensors_header(path: Path) -> dict[str, Any] | None:
         try:
             header = json.loads(file.read(size))
             header.pop("__metadata__", None)
-            return {
-                str(name): {
-                    "shape": [int(side) for side in entry["shape"]],
-                    "data_offsets": [int(offset) + 8 + size for offset in entry["data_offsets"]],
-                }
-                for name, entry in header.items()
-            }
-        except (ValueError, TypeError, KeyError, RecursionError):
+            return {str(name): _tensor(entry, 8 + size) for name, entry in header.items()}
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
+
+
+def _tensor(entry: Any, start: int) -> dict[str, list[int]]:
+    first, end = entry["data_offsets"]
+    return {
+        "shape": [int(side) for side in entry["shape"]],
+        "data_offsets": [int(first) + start, int(end) + start],
+    }
 
 
 def _gguf_architecture(path: Path) -> str | None:

@@ -85,7 +85,9 @@ def decode(source: Path, target: Path, *, limit_secs: float, check_cancelled: Ca
     try:
         total = _decode(source, target, demuxer, int(limit_secs * RATE), check_cancelled)
     except (av.FFmpegError, ValueError) as error:
-        raise BadInput(f"task.inputUrl: the {demuxer} file cannot be decoded: {error}") from error
+        # FFmpeg's own words; with them come its number and the path.
+        why = error.strerror if isinstance(error, av.FFmpegError) else error
+        raise BadInput(f"task.inputUrl: the {demuxer} file cannot be decoded: {why}") from error
     if total == 0:
         raise BadInput(f"task.inputUrl: the {demuxer} file holds no sound")
     return total

@@ -1,0 +1,58 @@
+"""Looks at what may never answer: a disk, a driver. One at a time, in threads that hold nothing and nobody.
+
+The loop's own pool has few threads and joins them at its end: a handful of looks that hang would leave nothing to start
+engines with, and no way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Lookout:
+    """Takes blocking looks, one after another.
+
+    Args:
+        name: of the thread, for whoever debugs.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._turn = asyncio.Lock()
+        self._out: Future[Any] | None = None
+
+    async def look(self, call: Callable[[], T]) -> T:
+        """What `call` returns or raises.
+
+        A caller that is cancelled goes; its thread does not, and until that has come back later looks wait for it. So
+        a look that hangs costs one thread, however many ask.
+        """
+        async with self._turn:
+            while self._out is not None and not self._out.done():
+                await asyncio.wrap_future(_end_of(self._out))
+            future: Future[T] = Future()
+            self._out = future
+            threading.Thread(target=_run, args=(future, call), name=self._name, daemon=True).start()
+            return await asyncio.wrap_future(future)
+
+
+def _run(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - the caller is told, if there still is one
+        future.set_exception(error)
+
+
+def _end_of(look: Future[Any]) -> Future[None]:
+    """Done when a look is, and silent about how it went."""
+    end: Future[None] = Future()
+    look.add_done_callback(lambda _: end.set_result(None) if end.set_running_or_notify_cancel() else None)
+    return end
