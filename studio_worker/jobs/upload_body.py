@@ -39,6 +39,8 @@ class FormBody(payload.Payload):
         file: what to send; it must not change meanwhile.
         file_bytes: its size.
         at_hand: all of the file's bytes, where they need not be read.
+        meanwhile: called once the text parts are out: they keep the other side busy, so that whatever may wait until
+            then costs nothing.
     """
 
     _autoclose = True
@@ -53,6 +55,7 @@ class FormBody(payload.Payload):
         file: Path,
         file_bytes: int,
         at_hand: bytes | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         boundary = token_hex(16)
         super().__init__(file, content_type=f"multipart/form-data; boundary={boundary}")
@@ -64,6 +67,7 @@ class FormBody(payload.Payload):
         self._file = file
         self._file_bytes = file_bytes
         self._at_hand = at_hand
+        self._meanwhile = meanwhile
         self._size = self.size_bytes = len(self._head) + file_bytes + len(self._tail)
         self._written = 0
         self._transport: asyncio.WriteTransport | None = None
@@ -77,13 +81,12 @@ class FormBody(payload.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the form."""
         self._transport = getattr(writer, "transport", None)
+        await self._put(writer, self._head)
+        self._meanwhile()
         if self._at_hand is not None:
-            await self._put(writer, self._head)
             await self._put(writer, self._at_hand)
-        else:
-            await self._put(writer, self._head)
-            if self._file_bytes:
-                await self._write_file(writer, self._file_bytes)
+        elif self._file_bytes:
+            await self._write_file(writer, self._file_bytes)
         await self._put(writer, self._tail)
         self.is_written = True
 
