@@ -18,8 +18,12 @@ _HEADER = struct.Struct("<BHH")
 """Of a stored block: three bits and their padding, its length, and that with every bit turned."""
 
 
+_MAX_PIECES = 65_536
+"""Of a gibibyte, where they are as long as encoders make them."""
+
+
 class NotStored(Exception):
-    """Some of the data is compressed, or it is broken: `inflated` says which."""
+    """Some of the data is compressed, or it is broken, or cut into crumbs: `inflated` copes with all of that."""
 
 
 def stored(file: bytes, plan: PngPlan) -> list[tuple[int, int]]:
@@ -52,7 +56,7 @@ def stored(file: bytes, plan: PngPlan) -> list[tuple[int, int]]:
                 cut = b""
                 # Blocks of this kind end where a byte does, so the next one's first three bits begin the next byte.
                 flags, left, turned = _HEADER.unpack(header)
-                if flags & 0b110 or left ^ turned != 0xFFFF:
+                if flags & 0b110 or left ^ turned != 0xFFFF or len(found) >= _MAX_PIECES:
                     raise NotStored
                 is_last = bool(flags & 1)
             stop = min(at + left, end)
