@@ -34,7 +34,7 @@ class Lookout:
         a look that hangs costs one thread, however many ask.
         """
         async with self._turn:
-            while self._out is not None and not self._out.done():
+            if self._out is not None and not self._out.done():
                 await asyncio.wrap_future(_end_of(self._out))
             future: Future[T] = Future()
             self._out = future

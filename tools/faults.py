@@ -53,11 +53,8 @@ writes this page.
 
 """
 
-REPORTING = ("-o", "junit_family=xunit1")
-"""The form of a report that names files."""
-
 FIGURES = "## Figures\n"
-FIGURES_HEAD = "\nOf the last `make faults`: what the tests measured, and the seeds that they printed.\n\n"
+FIGURES_HEAD = "\nOf the last `make faults`, with what tests recorded (`record_property`).\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,6 @@ def run(places: Iterable[str], arguments: Iterable[str]) -> Outcomes:
                 sys.executable,
                 "-m",
                 "pytest",
-                "-q",
                 f"--junitxml={report}",
                 "-o",
                 "junit_family=xunit1",

@@ -14,6 +14,7 @@ import click
 from studio_worker.cli import output
 from studio_worker.cli.generate_fields import known_exts
 from studio_worker.errors import StudioWorkerError
+from studio_worker.fetch.resumable_file import give_name
 from studio_worker.private_file import reason
 from studio_worker.text import escape
 from studio_worker.wire.kinds import TaskKind
@@ -120,8 +121,10 @@ def _is_foreign(kind: TaskKind, ext: str) -> bool:
     """Whether a file's ending is that of a format that no result of this kind has; any other is a part of its name."""
     if ext in known_exts(kind):
         return False
-    if ext in MEDIA_TYPES or not kind.is_binary:
-        return ext in MEDIA_TYPES
+    if ext in MEDIA_TYPES:
+        return True
+    if not kind.is_binary:
+        return False
     from mimetypes import MimeTypes
 
     return (MimeTypes().guess_type(f"a.{ext}", strict=False)[0] or "").startswith(_FORMATS)
@@ -149,19 +152,6 @@ def _write(path: Path, data: bytes, *, may_replace: bool) -> None:
         if may_replace:
             part.replace(path)
         else:
-            _give_name(part, path)
+            give_name(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _give_name(part: Path, path: Path) -> None:
-    """Call a whole file by its name, unless something has it by now. Raises OSError."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        # A file system without hard links (FAT, some network shares).
-        if os.path.lexists(path):
-            raise FileExistsError(f"{path} is there already") from None
-        part.rename(path)

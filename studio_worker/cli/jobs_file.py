@@ -58,7 +58,7 @@ def ignored_fields(job: Mapping[str, Any]) -> list[str]:
     task = job["task"]
     parts: list[tuple[str, Mapping[str, Any], Sequence[str]]] = [
         ("", job, JOB_FIELDS),
-        ("task.", task, field_names(TASK_TYPES[TaskKind(task["kind"])])),
+        ("task.", task, ["kind", *field_names(TASK_TYPES[TaskKind(task["kind"])])]),
     ]
     if job.get("modelSource") is not None:
         parts.append(("modelSource.", job["modelSource"], field_names(ModelSource)))
@@ -66,7 +66,7 @@ def ignored_fields(job: Mapping[str, Any]) -> list[str]:
         f"{prefix}{escape(name, limit=60)} means nothing here and is ignored{nearest(name, known)}"
         for prefix, given, known in parts
         for name in given
-        if name not in known and name != "kind"
+        if name not in known
     ]
 
 

@@ -1,4 +1,4 @@
-"""The folders for temporary files of engines' processes: private, and gone also after a worker that was killed.
+"""Folders for temporary files, of engines' processes and of `generate`: private, and gone also after a killed worker.
 
 One folder a worker, with a lock that lives as long as the worker's process, and in it one folder a child. Whoever can
 take the lock knows that its worker is dead, whatever has become of the process id.

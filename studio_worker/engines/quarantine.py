@@ -62,9 +62,9 @@ class Quarantine:
         now = self._clock.monotonic()
         record = self._records.pop((engine, model), None) or _Record([])
         self._records[engine, model] = record
-        late = [at for at in record.deaths if now - at < WINDOW_SECS]
-        record.total = record.total + 1 if late or record.pause_secs else 1
-        record.deaths = [*late, now][-DEATHS:]
+        recent = [at for at in record.deaths if now - at < WINDOW_SECS]
+        record.total = record.total + 1 if recent or record.pause_secs else 1
+        record.deaths = [*recent, now][-DEATHS:]
         if now >= record.until and (record.pause_secs or len(record.deaths) >= DEATHS):
             record.pause_secs = min(MAX_PAUSE_SECS, 2 * record.pause_secs or PAUSE_SECS)
             record.until = now + record.pause_secs

@@ -100,16 +100,7 @@ class ResumableFile:
         Raises:
             FileExistsError: something has that name.
         """
-        try:
-            os.link(self.path, self.dest, follow_symlinks=False)
-        except FileExistsError:
-            raise
-        except OSError:
-            # A file system without hard links (FAT, some network shares).
-            if os.path.lexists(self.dest):
-                raise FileExistsError(f"{self.dest} is there already") from None
-            self.path.rename(self.dest)
-        self.path.unlink(missing_ok=True)
+        give_name(self.path, self.dest)
         sync_folder(self.dest.parent)
         self._note_path.unlink(missing_ok=True)
 
@@ -117,6 +108,24 @@ class ResumableFile:
         """Leave nothing behind."""
         self.path.unlink(missing_ok=True)
         self._note_path.unlink(missing_ok=True)
+
+
+def give_name(part: Path, dest: Path) -> None:
+    """Call a whole file by its name, and by no other; what lies there already is never overwritten.
+
+    Raises:
+        FileExistsError: something has that name.
+    """
+    try:
+        os.link(part, dest, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links (FAT, some network shares).
+        if os.path.lexists(dest):
+            raise FileExistsError(f"{dest} is there already") from None
+        part.rename(dest)
+    part.unlink(missing_ok=True)
 
 
 def source_mark(url: str) -> str:

@@ -18,7 +18,7 @@ from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.model_source import ModelSource
 from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, Task, VideoTask, whole_prompt
 
-MAX_RANDOM_SEED = 2**63 - 1
+RANDOM_SEED_BITS = 63
 """Seeds that we draw stay where every engine's integers reach; a claim's own may go to 2^64 - 1."""
 
 MAX_PICTURE_BYTES = 64 * 1024 * 1024
@@ -199,7 +199,7 @@ def _plan(
         task=task,
         source=source,
         route=route,
-        seed=rng.randint(0, MAX_RANDOM_SEED) if carried is None else carried,
+        seed=rng.getrandbits(RANDOM_SEED_BITS) if carried is None else carried,
         options=load_options(task, source, device(route.engine.plugin)),
         prompt=whole_prompt(task),
         inputs=wanted_inputs(task),

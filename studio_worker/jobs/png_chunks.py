@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -71,7 +71,7 @@ def read_png(file: BinaryIO, size: int) -> PngPlan:
         BadPng: what begins as a PNG file is cut, or is none.
     """
     head = _head(file.read(HEAD_BYTES))
-    return replace(head, data=_picture_data(file, size))
+    return PngPlan(*head, _picture_data(file, size))
 
 
 def plain_bytes(head: bytes) -> int | None:
@@ -81,14 +81,14 @@ def plain_bytes(head: bytes) -> int | None:
         head: the file's first `HEAD_BYTES`.
     """
     try:
-        plan = _head(head)
+        plan = PngPlan(*_head(head), ())
     except BadPng:
         return None
     return plan.row_bytes * plan.height if plan.is_plain else None
 
 
-def _head(head: bytes) -> PngPlan:
-    """A plan without its data."""
+def _head(head: bytes) -> tuple[int, int, int, int, bool, bool, bool]:
+    """What a plan says before its data."""
     if not head.startswith(SIGNATURE):
         raise BadPng("does not begin as a PNG file does")
     name, body = head[8:16], head[12:29]
@@ -98,7 +98,7 @@ def _head(head: bytes) -> PngPlan:
     if depth not in _DEPTHS.get(colour, ()) or packing or filtering or interlace > 1:
         raise BadPng("has a header that no picture has")
     has_alpha, has_palette = colour in (4, 6), colour == 3
-    return PngPlan(width, height, depth, _CHANNELS[colour], has_alpha, has_palette, interlace == 1, ())
+    return width, height, depth, _CHANNELS[colour], has_alpha, has_palette, interlace == 1
 
 
 def _picture_data(file: BinaryIO, size: int) -> tuple[tuple[int, int], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -13,15 +14,19 @@ _OUT_BYTES = 32 * 1024
 """Pieces that stay in the nearer memory of a processor; a megabyte at once takes half as long again."""
 
 _ZLIB_HEAD_BYTES = 2
-_HEADER_BYTES = 5
+_HEADER = struct.Struct("<BHH")
 """Of a stored block: three bits and their padding, its length, and that with every bit turned."""
 
 
+_MAX_PIECES = 65_536
+"""Of a gibibyte, where they are as long as encoders make them."""
+
+
 class NotStored(Exception):
-    """Some of the data is compressed, or it is broken: `inflated` says which."""
+    """Some of the data is compressed, or it is broken, or cut into crumbs: `inflated` copes with all of that."""
 
 
-def stored(file: bytes, plan: PngPlan) -> Iterator[tuple[int, int]]:
+def stored(file: bytes, plan: PngPlan) -> list[tuple[int, int]]:
     """Where the data lies in a file whose writer stored it as it is, because it is noise or time was short.
 
     Returns:
@@ -30,37 +35,37 @@ def stored(file: bytes, plan: PngPlan) -> Iterator[tuple[int, int]]:
     Raises:
         NotStored: it is not stored, or not all of it.
     """
-    header, left, is_last = b"", 0, False
     first, first_bytes = plan.data[0]
     if first_bytes < _ZLIB_HEAD_BYTES or not _is_zlib_head(file[first : first + _ZLIB_HEAD_BYTES]):
         raise NotStored
+    found: list[tuple[int, int]] = []
+    cut, left, is_last = b"", 0, False
     skipped = _ZLIB_HEAD_BYTES
     for start, length in plan.data:
         at, end = start + skipped, start + length
         skipped = 0
         while at < end:
-            if left:
-                stop = min(at + left, end)
-                yield at, stop
-                left -= stop - at
-                at = stop
-                continue
-            if is_last:
-                return
-            more = min(_HEADER_BYTES - len(header), end - at)
-            header += file[at : at + more]
-            at += more
-            # Blocks of this kind end where a byte does, so the next one's first three bits begin the next byte.
-            if header[0] & 0b110:
-                raise NotStored
-            if len(header) == _HEADER_BYTES:
-                is_last = bool(header[0] & 1)
-                left = int.from_bytes(header[1:3], "little")
-                if left ^ int.from_bytes(header[3:], "little") != 0xFFFF:
+            if not left:
+                if is_last:
+                    return found
+                header = cut + file[at : min(at + _HEADER.size - len(cut), end)]
+                at += len(header) - len(cut)
+                if len(header) < _HEADER.size:
+                    cut = header
+                    break
+                cut = b""
+                # Blocks of this kind end where a byte does, so the next one's first three bits begin the next byte.
+                flags, left, turned = _HEADER.unpack(header)
+                if flags & 0b110 or left ^ turned != 0xFFFF or len(found) >= _MAX_PIECES:
                     raise NotStored
-                header = b""
+                is_last = bool(flags & 1)
+            stop = min(at + left, end)
+            found.append((at, stop))
+            left -= stop - at
+            at = stop
     if left or not is_last:
         raise NotStored
+    return found
 
 
 def inflated(file: BinaryIO, plan: PngPlan) -> Iterator[bytes]:

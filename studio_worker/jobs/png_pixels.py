@@ -9,6 +9,7 @@ what an engine has just written was not changed on its way, and the sum of a meg
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from studio_worker.jobs.png_chunks import BadPng, PngPlan
@@ -43,8 +44,12 @@ def read_pixels(file: BinaryIO, plan: PngPlan) -> bool:
 
 def _look_stored(file: bytes, plan: PngPlan) -> bool:
     rows = _Rows(plan)
-    for start, stop in stored(file, plan):
-        rows.take(file, start, stop)
+    pieces = stored(file, plan)
+    looked_at = 0
+    while looked_at < len(pieces) and rows.may_show_nothing:
+        rows.take(file, *pieces[looked_at])
+        looked_at += 1
+    rows.count(file, pieces[looked_at:])
     return rows.verdict()
 
 
@@ -62,22 +67,34 @@ class _Rows:
         self._may_be_black = True
         self._may_be_clear = plan.has_alpha
 
+    @property
+    def may_show_nothing(self) -> bool:
+        """Whether there was nothing to see so far."""
+        return self._may_be_black or self._may_be_clear
+
     def take(self, data: bytes, start: int, stop: int) -> None:
         """Take the next unpacked bytes: a part of `data`."""
-        filters = data[start + -self._seen % self._stride : stop : self._stride]
+        self.count(data, [(start, stop)])
+        if self.may_show_nothing:
+            self._look(self._rest + data[start:stop])
+
+    def count(self, data: bytes, pieces: Sequence[tuple[int, int]]) -> None:
+        """Take the next unpacked bytes, parts of `data`, without a look at what they show."""
+        seen, stride, filters = self._seen, self._stride, bytearray()
+        for start, stop in pieces:
+            filters += data[start + -seen % stride : stop : stride]
+            seen += stop - start
         if filters and max(filters) > _LAST_FILTER:
             raise BadPng("holds a row with an unknown filter")
-        self._seen += stop - start
-        if self._seen > self._total:
+        if seen > self._total:
             raise BadPng("holds more picture than its header says")
-        if self._may_be_black or self._may_be_clear:
-            self._look(self._rest + data[start:stop])
+        self._seen = seen
 
     def verdict(self) -> bool:
         """After all has come: whether all rows are black, or all are clear."""
         if self._seen < self._total:
             raise BadPng("holds less picture than its header says")
-        return self._may_be_black or self._may_be_clear
+        return self.may_show_nothing
 
     def _look(self, rows: bytes) -> None:
         whole = len(rows) // self._stride * self._stride
@@ -85,7 +102,7 @@ class _Rows:
             row = rows[start : start + self._stride]
             self._may_be_clear = self._may_be_clear and self._is_clear(row)
             self._may_be_black = self._may_be_black and self._is_black(row)
-            if not (self._may_be_black or self._may_be_clear):
+            if not self.may_show_nothing:
                 self._rest = b""
                 return
         self._rest = rows[whole:]

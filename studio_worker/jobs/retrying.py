@@ -27,8 +27,8 @@ _SIGNED_OUT = "the studio does not accept this worker's token (401)"
 class Uploads(Protocol):
     """One upload, as `studio_worker.jobs.uploads.Uploader` does it."""
 
-    async def upload(self, kept: Kept) -> Answer:
-        """Send one result once. Raises ResultRejected where it is lost."""
+    async def upload(self, kept: Kept, meanwhile: Callable[[], None]) -> Answer:
+        """Send one result once, and call `meanwhile` at a good time. Raises ResultRejected where it is lost."""
         ...
 
 
@@ -80,7 +80,8 @@ class RetryingUploads:
         while True:
             accepts, welcomes = owed.accepts, self._welcomes
             async with self._turns if owed.is_restored else nullcontext():
-                answer = await self._uploads.upload(owed.kept)
+                # What has happened so far is told while the studio reads the form's head, not before.
+                answer = await self._uploads.upload(owed.kept, self._chronicle.tell)
             tries += 1
             match settle(answer, tries, now=self._clock.now(), rng=self._rng):
                 case Again(after_secs, why):

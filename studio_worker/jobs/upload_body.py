@@ -51,6 +51,8 @@ class FormBody(payload.Payload):
         at_hand: all of the file's bytes, where they need not be read.
         sha256: what the file has to be, as hex; another one is never sent to its end. Empty: nobody knows.
         safe: what has to be done before the end of the form is sent, which no studio takes without it.
+        meanwhile: called once the text parts are out: they keep the other side busy, so that whatever may wait until
+            then costs nothing.
     """
 
     _autoclose = True
@@ -67,6 +69,7 @@ class FormBody(payload.Payload):
         at_hand: bytes | None = None,
         sha256: str = "",
         safe: asyncio.Future[None] | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         boundary = token_hex(16)
         super().__init__(file, content_type=f"multipart/form-data; boundary={boundary}")
@@ -80,6 +83,7 @@ class FormBody(payload.Payload):
         self._at_hand = at_hand
         self._sha256 = sha256
         self._safe = safe
+        self._meanwhile = meanwhile
         self._size = self.size_bytes = len(self._head) + file_bytes + len(self._tail)
         self._written = 0
         self._transport: asyncio.WriteTransport | None = None
@@ -93,13 +97,12 @@ class FormBody(payload.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send the form."""
         self._transport = getattr(writer, "transport", None)
+        await self._put(writer, self._head)
+        self._meanwhile()
         if self._at_hand is not None:
-            await self._put(writer, self._head)
             await self._put(writer, self._at_hand)
-        else:
-            await self._put(writer, self._head)
-            if self._file_bytes:
-                await self._write_file(writer, self._file_bytes)
+        elif self._file_bytes:
+            await self._write_file(writer, self._file_bytes)
         if self._safe is not None:
             await self._until(self._safe)
         await self._put(writer, self._tail)

@@ -65,8 +65,12 @@ class Uploader:
         self._credentials = credentials
         self._timings = timings or UploadTimings()
 
-    async def upload(self, kept: Kept) -> Answer:
+    async def upload(self, kept: Kept, meanwhile: Callable[[], None] = lambda: None) -> Answer:
         """Send one result once.
+
+        Args:
+            kept: the result.
+            meanwhile: called when the form's texts are out and its bytes are not.
 
         Returns:
             What the studio said; an answer without a status where none came. A missing token counts as a 401.
@@ -78,7 +82,7 @@ class Uploader:
         if credentials is None:
             return Answer(status=401, text="this worker has no token")
         worker_id, token = credentials
-        body = form_of(kept)
+        body = form_of(kept, meanwhile)
         limits = self._timings
         try:
             async with asyncio.timeout(limits.connect_secs + limits.stall_secs) as deadline:
@@ -125,7 +129,7 @@ class Uploader:
         return bytes(found)
 
 
-def form_of(kept: Kept) -> FormBody:
+def form_of(kept: Kept, meanwhile: Callable[[], None] = lambda: None) -> FormBody:
     """The multipart form of a result: its text parts, then the file, which is called ``image`` for every kind."""
     entry, artifact = kept.entry, kept.artifact
     texts = {"prompt": entry.prompt, "ext": artifact.ext}
@@ -143,6 +147,7 @@ def form_of(kept: Kept) -> FormBody:
         at_hand=kept.at_hand,
         sha256=kept.sha256,
         safe=kept.safe,
+        meanwhile=meanwhile,
     )
 
 

@@ -43,8 +43,7 @@ class ScriptedSession:
         self.close_code: int | None = None
         self.ended = asyncio.Event()
         self._served = ServedSocket(socket)
-        self._goodbyes = 0
-        self._goodbye_said = asyncio.Event()
+        self._goodbye = asyncio.Lock()
 
     async def serve(self) -> None:
         """Read frames until the connection ends, by a closing handshake where there is one."""
@@ -60,9 +59,8 @@ class ScriptedSession:
                     break
                 else:
                     await self.violate(f"unexpected {message.type.name} frame")
-            while self._goodbyes:
-                self._goodbye_said.clear()
-                await self._goodbye_said.wait()
+            async with self._goodbye:
+                pass
         finally:
             self.ended.set()
             self.studio.changed()
@@ -192,12 +190,8 @@ class ScriptedSession:
 
     async def close(self, code: int = WSCloseCode.OK, reason: str = "") -> None:
         """Close with a code; the reason is cut to what a close frame can carry."""
-        self._goodbyes += 1
-        try:
+        async with self._goodbye:
             await self._served.close(code, reason)
-        finally:
-            self._goodbyes -= 1
-            self._goodbye_said.set()
 
     def abort(self) -> None:
         """End the connection by a TCP reset."""

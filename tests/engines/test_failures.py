@@ -66,17 +66,17 @@ def test_an_error_whose_words_cannot_be_read_is_named_by_its_type():
     assert str(ended(Odd())) == "engine 'toy' failed: Odd: (its message cannot be read)"
 
 
-FOLDERS = (Path("/state/work/75400b"), Path("/srv/models"), Path("/"))
+FOLDERS = (Path("/state/jobs/75400b"), Path("/srv/models"), Path("/"))
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (BadInput("cannot be decoded: 'file:/state/work/75400b/input-audio'"), "cannot be decoded: 'file:input-audio'"),
+        (BadInput("cannot be decoded: 'file:/state/jobs/75400b/input-audio'"), "cannot be decoded: 'file:input-audio'"),
         (EngineError("/srv/models/org/a.gguf is broken"), "org/a.gguf is broken"),
         (EngineError("nothing in /srv/models: /srv/models-old/a"), "nothing in models: /srv/models-old/a"),
         (
-            FileNotFoundError(2, "gone", "/state/work/75400b/a.png"),
+            FileNotFoundError(2, "gone", "/state/jobs/75400b/a.png"),
             "failed: FileNotFoundError: [Errno 2] gone: 'a.png'",
         ),
         (EngineError("/old/srv/models/a is gone"), "/old/srv/models/a is gone"),

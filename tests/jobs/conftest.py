@@ -226,8 +226,9 @@ class Uploads:
         self.seen: list[Kept] = []
         self._changes = Changes()
 
-    async def upload(self, kept: Kept) -> Answer:
+    async def upload(self, kept: Kept, meanwhile: Callable[[], None]) -> Answer:
         self.seen.append(kept)
+        meanwhile()
         answer = self.answers.pop(0) if self.answers else Answer(status=200)
         self._changes.tell()
         await self.gate.wait()

@@ -53,7 +53,7 @@ class Uploads:
         self.begun: list[tuple[str, int | None]] = []
         self.under_way: dict[str, asyncio.Future[Answer]] = {}
 
-    async def upload(self, kept: Kept) -> Answer:
+    async def upload(self, kept: Kept, meanwhile: Callable[[], None]) -> Answer:
         assert kept.job_id not in self.under_way, "one result is uploaded twice at once"
         self.begun.append((kept.job_id, kept.entry.attempt))
         answer = self.under_way[kept.job_id] = asyncio.get_running_loop().create_future()

@@ -7,8 +7,9 @@ import pytest
 
 from studio_worker.clock import SystemClock
 from studio_worker.engines.base import Engine, EngineCapabilities, LlmResult
-from studio_worker.engines.quarantine import Quarantine
+from studio_worker.engines.quarantine import PAUSE_SECS, Quarantine
 from studio_worker.jobs.stage_limits import StageLimits
+from studio_worker.testing.clocks import HandClock
 from studio_worker.wire.kinds import TaskKind
 
 LIMITS = StageLimits(load_secs=0.3, first_output_secs=0.3, step_secs=0.3, job_secs=60.0)
@@ -110,15 +111,15 @@ async def test_a_pair_in_quarantine_is_refused_with_the_reason_and_may_be_tried_
     assert failed.retryable is True
 
 
-async def test_a_job_that_is_done_ends_the_trial_of_its_pair(open_room, tmp_path, wire, slow_claim, monkeypatch):
-    monkeypatch.setattr("studio_worker.engines.quarantine.PAUSE_SECS", 1e-6)
-    quarantine = Quarantine(SystemClock())
+async def test_a_job_that_is_done_ends_the_trial_of_its_pair(open_room, tmp_path, wire, slow_claim):
+    clock = HandClock()
+    quarantine = Quarantine(clock)
     engine = SlowEngine()
     engine.steps = 1
     async with open_room(tmp_path, engines=[engine], quarantine=quarantine) as room:
         for _ in range(3):
             quarantine.died("slow", "gate-llm")
+        clock.secs += PAUSE_SECS
         room.offer(wire, slow_claim)
         await wire.until("completeJson")
-        monkeypatch.setattr("studio_worker.engines.quarantine.PAUSE_SECS", 60.0)
         assert quarantine.died("slow", "gate-llm") is False

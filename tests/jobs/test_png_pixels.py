@@ -151,6 +151,15 @@ def test_blocks_that_are_stored_packed_or_both_are_one_stream(blocks, pieces, re
     assert not shows_nothing(png(b"", stream=stream, pieces=pieces))
 
 
+def test_more_blocks_than_any_encoder_makes_are_still_one_picture():
+    raw = (b"\0" + random.Random(7).randbytes(256 * 3)) * 100
+    crumbs = b"".join(stored_block(raw[at : at + 1]) for at in range(len(raw) - 1))
+    stream = b"\x78\x01" + crumbs + stored_block(raw[-1:], is_last=True)
+    assert not shows_nothing(png(b"", stream=stream, width=256, height=100))
+    with pytest.raises(BadPng, match="less picture"):
+        shows_nothing(png(b"", stream=stream, width=256, height=101))
+
+
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_one_byte_that_differs_is_judged_as_an_inflater_does(place, change):
     stream = bytearray(b"\x78\x01" + stored_block(RAW[:30]) + stored_block(RAW[30:], is_last=True))

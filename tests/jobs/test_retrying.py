@@ -40,6 +40,17 @@ async def retrying(uploads, events, clock, asked):
     )
 
 
+async def test_what_has_happened_is_told_while_the_studio_reads(uploads, events, clock, asked, owed):
+    chronicle = Chronicle(events, events, clock, soon=lambda tell: None)
+    retrying = RetryingUploads(
+        uploads=uploads, chronicle=chronicle, clock=clock, rng=random.Random(1), signed_out=asked.append, age_secs=3_600
+    )
+    chronicle.offered("job-1", "taken")
+    assert not events.lines
+    await retrying.until_final(owed)
+    assert events.lines == [("info", "offered: taken", "job-1")]
+
+
 @pytest.mark.parametrize(
     ("answer", "final"),
     [

@@ -125,6 +125,14 @@ class TestTheRequest:
         assert (await upload(server.url, kept_file(path))).status == 200
         assert server.uploads[0]["parts"][-1][3] == path.read_bytes()
 
+    async def test_leaves_a_moment_between_its_texts_and_its_bytes(self, server, kept_file, file):
+        kept, data = kept_file(file), file.read_bytes()
+        file.unlink()
+        async with uploader(server.url) as found:
+            answer = await found.upload(kept, lambda: file.write_bytes(data))
+        assert answer.status == 200
+        assert server.uploads[0]["parts"][-1][3] == data
+
     async def test_sends_what_is_at_hand_without_reading_the_file(self, server, kept_file, file):
         kept = kept_file(file)
         kept = replace(kept, memory=Memory(file.read_bytes()))
