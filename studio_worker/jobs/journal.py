@@ -82,11 +82,12 @@ class Journal(Protocol):
         ...
 
     async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
-        """Promise: when this returns, the result is kept as safely as this journal keeps anything.
+        """Keep a result as safely as this journal keeps anything.
 
-        A binary result is in the spool by then and its row committed: both outlive the process, and a power loss too
-        when its `safe` is done, before which no studio is given all of it. A JSON result's row is on its way. Where
-        the disk is full the result stays in memory until there is room, and `trouble` says so.
+        A file is in the spool when this returns and its row committed. Bytes and their row are on their way there: both
+        outlive a crash and a power loss when the result's `safe` is done, before which no studio is given all of it. A
+        JSON result's row is on its way. Where the disk is full the result stays in memory until there is room, and
+        `trouble` says so.
 
         Raises:
             OSError: the spool could not be written, for another reason than a lack of room.

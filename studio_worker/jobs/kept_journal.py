@@ -2,8 +2,8 @@
 
 The rows of this moment lie in memory; what has changed is written a few milliseconds later in one transaction, so that
 a job that is over by then costs one row. Only two things are waited for: the row of a job before its engine's process
-starts, and row and file of a finished binary result: before the first byte of it is sent they outlive the process,
-and before the last one a power loss.
+starts, and row and file of a finished binary result before the end of its upload, without which no studio has it: a
+disk takes as long for a picture as its way to the studio does, so that both go on side by side.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class KeptJournal:
         memory: Memory | None
         safe: asyncio.Future[None] | None = None
         if isinstance(artifact.data, bytes):
-            memory, safe = await self._keep_bytes(row, file, artifact.data)
+            memory, safe = self._keep_bytes(row, file, artifact.data)
         else:
             memory = await self._keep_file(row, file, artifact.data)
         artifact = replace(artifact, data=file)
@@ -230,21 +230,14 @@ class KeptJournal:
         await self._database.aclose()
         await self._spool.aclose()
 
-    async def _keep_bytes(self, row: Row, file: Path, data: bytes) -> tuple[Memory, asyncio.Future[None] | None]:
-        """File and row side by side, neither counts without the other; then the disk is made to have both."""
+    def _keep_bytes(self, row: Row, file: Path, data: bytes) -> tuple[Memory, asyncio.Future[None]]:
+        """Have the disk take file and row, side by side: neither counts without the other."""
         memory = Memory(data)
         row.data = data
-        writing = self._spool.write(file, data)
-        await asyncio.gather(writing.whole, self._commit(row), return_exceptions=True)
-        row.data = None
-        try:
-            writing.whole.result()
-        except OSError as error:
-            self._hold(row, file, memory, error)
-            return memory, None
+        written = self._spool.write(file, data)
         safe: asyncio.Future[None] = self._loop.create_future()
         # In a moment, so that what is noted of the delivery's begin is written with it.
-        self._loop.call_soon(self._sync, row, file, memory, writing.safe, safe)
+        self._loop.call_soon(self._sync, row, file, memory, written, safe)
         return memory, safe
 
     def _sync(
@@ -256,7 +249,8 @@ class KeptJournal:
     def _synced(
         self, row: Row, file: Path, memory: Memory, safe: asyncio.Future[None], error: BaseException | bool | None
     ) -> None:
-        """What has become of a result that was whole: its upload waits to hear that it is safe, or lies in memory."""
+        """What has become of a result: its upload waits to hear that it is safe, or lies in memory."""
+        row.data = None
         if isinstance(error, OSError) and row.settled_at is None:
             try:
                 self._hold(row, file, memory, error)

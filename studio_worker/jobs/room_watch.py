@@ -119,7 +119,7 @@ class RoomWatch:
             if row not in self._held or memory.data is None:
                 continue
             try:
-                await self._spool.write(file, memory.data).safe
+                await self._spool.write(file, memory.data)
             except OSError:
                 return False
             if self._held.pop(row, None) is None:

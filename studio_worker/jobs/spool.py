@@ -10,11 +10,8 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Container
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -27,19 +24,6 @@ _PART = ".part"
 MAX_SPARES = 4
 MAX_SPARE_BYTES = 8 * 1024 * 1024
 """Files of settled results up to this size are written over: a file that exists is synced in a third of the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Writing:
-    """Two stages of a file; both raise OSError.
-
-    Attributes:
-        whole: it outlives this process, killed or not.
-        safe: it outlives a power loss.
-    """
-
-    whole: asyncio.Future[None]
-    safe: asyncio.Future[None]
 
 
 class Spool:
@@ -73,14 +57,9 @@ class Spool:
         """
         return self._spares.pop() if self._spares else self.folder / token_hex(16)
 
-    def write(self, file: Path, data: bytes) -> Writing:
-        """Have `data` under the name `file`, whole and then safe; where that fails nothing is left of it."""
-        loop = asyncio.get_running_loop()
-        whole: asyncio.Future[None] = loop.create_future()
-        safe = loop.run_in_executor(self._thread, self._write, file, data, partial(_tell, loop, whole))
-        # A failure of the writing is one of both; nobody is told that a file is whole after it was removed.
-        safe.add_done_callback(partial(_pass_on, whole))
-        return Writing(whole, safe)
+    def write(self, file: Path, data: bytes) -> asyncio.Future[None]:
+        """Have `data` under the name `file`, whole and safe; raises OSError, and then nothing is left of it."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._write, file, data)
 
     def take(self, file: Path, made: Path) -> asyncio.Future[str]:
         """Move the file `made` to the name `file`, whole and safe; its SHA-256. Raises OSError as `write` does."""
@@ -95,9 +74,9 @@ class Spool:
         """Remove a file some time soon, or write another result over it; one that is not there is no matter."""
         self._thread.submit(self._retire, self.folder / name)
 
-    def _write(self, file: Path, data: bytes, is_whole: Callable[[], None]) -> None:
+    def _write(self, file: Path, data: bytes) -> None:
         with self._hangs.at_work(len(data)):
-            _write(file, data, is_whole)
+            _write(file, data)
 
     def _take(self, file: Path, made: Path) -> str:
         with self._hangs.at_work(made.stat().st_size):
@@ -107,7 +86,7 @@ class Spool:
         with self._hangs.at_work():
             # The state folder itself is not made again: that is for its owner to decide.
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            _write(file, b"x", lambda: None)
+            _write(file, b"x")
             _remove(file)
 
     def _retire(self, file: Path) -> None:
@@ -135,38 +114,17 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _tell(loop: asyncio.AbstractEventLoop, whole: asyncio.Future[None]) -> None:
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(_settle, whole)
-
-
-def _settle(whole: asyncio.Future[None]) -> None:
-    if not whole.done():
-        whole.set_result(None)
-
-
-def _pass_on(whole: asyncio.Future[None], safe: asyncio.Future[None]) -> None:
-    """What has become of a file whose writing is over."""
-    error = None if safe.cancelled() else safe.exception()
-    if whole.done():
-        return
-    if error is None:
-        whole.set_result(None)
-    else:
-        whole.set_exception(error)
-
-
-def _write(file: Path, data: bytes, is_whole: Callable[[], None]) -> None:
+def _write(file: Path, data: bytes) -> None:
     if file.exists():
         try:
-            _fill(file, data, is_whole)
+            _fill(file, data)
         except BaseException:
             _remove(file)
             raise
         return
     part = file.with_name(file.name + _PART)
     try:
-        _fill(part, data, lambda: None)
+        _fill(part, data)
         part.rename(file)
     except BaseException:
         _remove(part)
@@ -174,14 +132,13 @@ def _write(file: Path, data: bytes, is_whole: Callable[[], None]) -> None:
     sync_folder(file.parent)
 
 
-def _fill(file: Path, data: bytes, is_filled: Callable[[], None]) -> None:
+def _fill(file: Path, data: bytes) -> None:
     """Write over what is there, and have it on the disk; what is there beyond the data stays."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), PRIVATE)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        is_filled()
         _sync(descriptor)
     finally:
         os.close(descriptor)

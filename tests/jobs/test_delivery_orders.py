@@ -19,7 +19,7 @@ from studio_worker.errors import ResultRejected
 from studio_worker.events import JobDelivered, JobFailed
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Bounds, Delivery
-from studio_worker.jobs.journal import MemoryJournal
+from studio_worker.jobs.kept_journal import KeptJournal
 from studio_worker.jobs.links import ClaimLink
 from studio_worker.jobs.results import Artifact, Entry, Kept
 from studio_worker.jobs.settlement import Answer
@@ -42,8 +42,8 @@ FINAL = st.one_of(
 )
 
 
-def open_journal(folder: Path, clock: MovedClock) -> MemoryJournal:
-    return MemoryJournal(folder / "spool", clock)
+def open_journal(folder: Path, clock: MovedClock) -> KeptJournal:
+    return KeptJournal(folder, "https://studio.example", clock)
 
 
 class Uploads:
@@ -378,10 +378,9 @@ class Worker(RuleBasedStateMachine):
 
     def keep_within_bounds(self) -> None:
         for job_id, owed in list(self.owed.items()):
-            oldest = next(iter(self.owed.values()))
-            if not (self.is_too_old(oldest) or len(self.owed) > BOUNDS.results):
-                continue
-            if owed.phase in ("sent", "shelved") and (self.is_too_old(owed) or len(self.owed) > BOUNDS.results):
+            if not self.is_too_old(owed):
+                return
+            if owed.phase in ("sent", "shelved"):
                 del self.owed[job_id]
 
     # what is done

@@ -135,6 +135,7 @@ class TestAResult:
         async with life() as journal:
             journal.accept(entry())
             kept = await journal.keep(entry(), picture_of())
+            await kept.safe
             assert rows(state) == [("job-1", Stage.KEPT)]
             assert kept.file.parent == state / "spool"
             assert "job" not in kept.file.name
@@ -384,7 +385,7 @@ class TestWhatIsDamaged:
         (state / "spool").mkdir(parents=True)
         (state / "spool" / "half.part").write_bytes(b"x")
         async with life() as journal:
-            await journal.keep(entry(), picture_of())
+            await (await journal.keep(entry(), picture_of())).safe
             assert len(list((state / "spool").iterdir())) == 1
 
     async def test_a_file_that_breaks_while_the_worker_runs_is_replaced_and_what_is_owed_is_in_the_new_one(
@@ -491,17 +492,16 @@ def practised(life, entry):
 
 
 class TestADiskThatTakesItsTime:
-    async def test_has_a_result_that_a_kill_would_not_cost_before_it_has_it_for_good(
-        self, practised, entry, state, slow_disk
-    ):
+    async def test_holds_nobody_up_and_says_when_it_has_file_and_row(self, practised, entry, state, slow_disk):
         async with practised() as journal:
             slow_disk.begin()
             kept = await journal.keep(entry(), picture_of(b"abcdef"))
+            await journal._commit_all()
             assert not kept.safe.done()
-            assert kept.file.read_bytes() == b"abcdef"
-            assert rows(state, "job_id, stage, sha256")[-1] == ("job-1", Stage.KEPT, sha256(b"abcdef").hexdigest())
             slow_disk.set()
             await asyncio.wait_for(kept.safe, 10)
+            assert kept.file.read_bytes() == b"abcdef"
+            assert rows(state, "job_id, stage, sha256")[-1] == ("job-1", Stage.KEPT, sha256(b"abcdef").hexdigest())
 
     async def test_has_it_for_good_only_with_its_row(self, practised, entry, monkeypatch):
         asked, real = [], JournalDatabase.write
@@ -514,7 +514,7 @@ class TestADiskThatTakesItsTime:
             monkeypatch.setattr(JournalDatabase, "write", write)
             kept = await journal.keep(entry(), picture_of())
             await asyncio.wait_for(kept.safe, 10)
-            assert asked == [("job-1", False), ("job-1", True)]
+            assert asked == [("job-1", True)]
 
     async def test_that_refuses_it_in_the_end_makes_it_lost_and_takes_no_more(self, practised, entry, slow_disk):
         async with practised(retry_secs=60) as journal:
@@ -562,8 +562,9 @@ class TestAFolderThatFails:
 
         async with life(retry_secs=0.01) as journal:
             monkeypatch.setattr(spool, "_sync", broken)
+            kept = await journal.keep(entry(), picture_of())
             with pytest.raises(OSError, match="Input/output"):
-                await journal.keep(entry(), picture_of())
+                await kept.safe
             assert journal.trouble.code == "state_folder"
             assert "Input/output error" in journal.trouble.detail
             monkeypatch.setattr(spool, "_sync", real)

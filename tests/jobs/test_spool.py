@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import stat
-import threading
 import time
 from contextlib import closing
 
@@ -29,7 +28,7 @@ def names(spool):
 
 async def test_writes_bytes_whole_and_for_nobody_else(spool):
     file = spool.new_file()
-    await spool.write(file, b"abc").safe
+    await spool.write(file, b"abc")
     assert file.read_bytes() == b"abc"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert names(spool) == [file.name]
@@ -85,7 +84,7 @@ async def test_bytes_that_cannot_be_synced_are_not_kept_and_not_tried_a_second_t
 
     monkeypatch.setattr(spool_module, "_sync", broken)
     with pytest.raises(OSError, match="Input/output"):
-        await spool.write(spool.new_file(), b"abc").safe
+        await spool.write(spool.new_file(), b"abc")
     assert len(asked) == 1
     assert names(spool) == []
 
@@ -98,63 +97,63 @@ async def test_every_step_is_synced_before_the_next_counts(spool, monkeypatch):
     monkeypatch.setattr(
         type(spool.folder), "rename", lambda self, to: (steps.append("rename"), real_rename(self, to))[1]
     )
-    await spool.write(spool.new_file(), b"abc").safe
+    await spool.write(spool.new_file(), b"abc")
     assert steps == ["file", "rename", "folder"]
 
 
 async def test_the_file_of_a_settled_result_is_written_over(spool):
     first, second = spool.new_file(), spool.new_file()
-    await spool.write(first, b"a long result").safe
+    await spool.write(first, b"a long result")
     spool.remove(first.name)
-    await spool.write(second, b"another one").safe
+    await spool.write(second, b"another one")
     third = spool.new_file()
     assert third == first
-    await spool.write(third, b"short").safe
+    await spool.write(third, b"short")
     assert third.read_bytes()[:5] == b"short"
     assert names(spool) == sorted([second.name, third.name])
 
 
 async def test_a_file_that_is_retired_twice_is_written_over_by_one_result(spool):
     file = spool.new_file()
-    await spool.write(file, b"x").safe
+    await spool.write(file, b"x")
     spool.remove(file.name)
     spool.remove(file.name)
-    await spool.write(spool.new_file(), b"x").safe
+    await spool.write(spool.new_file(), b"x")
     assert len({spool.new_file() for _ in range(5)}) == 5
 
 
 async def test_a_file_that_cannot_be_written_over_is_removed(spool, monkeypatch):
     file = spool.new_file()
-    await spool.write(file, b"x").safe
+    await spool.write(file, b"x")
 
     def broken(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(spool_module, "_sync", broken)
     with pytest.raises(OSError, match="No space"):
-        await spool.write(file, b"y").safe
+        await spool.write(file, b"y")
     assert names(spool) == []
 
 
 async def test_few_and_small_files_are_left_to_be_written_over(spool):
     files = [spool.new_file() for _ in range(MAX_SPARES + 2)]
     for file in files:
-        await spool.write(file, b"x").safe
+        await spool.write(file, b"x")
     large = spool.new_file()
-    await spool.write(large, bytes(MAX_SPARE_BYTES + 1)).safe
+    await spool.write(large, bytes(MAX_SPARE_BYTES + 1))
     for file in (large, *files):
         spool.remove(file.name)
     spool.remove("never there")
     # The one thread has done all that when it has written another file, of whose name nothing was known before.
-    await spool.write(spool.folder / "another", b"x").safe
+    await spool.write(spool.folder / "another", b"x")
     assert len(names(spool)) == MAX_SPARES + 1
     assert large.name not in names(spool)
 
 
 async def test_leaves_nothing_but_what_somebody_is_to_get(spool):
     kept, settled = spool.new_file(), spool.new_file()
-    await spool.write(kept, b"x").safe
-    await spool.write(settled, b"x").safe
+    await spool.write(kept, b"x")
+    await spool.write(settled, b"x")
     spool.remove(settled.name)
     await spool.aclose()
     assert names(spool) == [kept.name]
@@ -174,34 +173,7 @@ async def test_removes_at_the_start_what_nobody_wants(tmp_path):
 async def test_says_so_where_its_folder_is_gone(spool):
     spool.folder.rmdir()
     with pytest.raises(OSError, match="spool"):
-        await spool.write(spool.new_file(), b"abc").safe
-
-
-async def test_a_file_that_is_written_over_is_whole_before_it_is_safe(spool, monkeypatch):
-    file = spool.new_file()
-    await spool.write(file, b"first").safe
-    go_on, real = threading.Event(), spool_module._sync
-    monkeypatch.setattr(spool_module, "_sync", lambda fd: (go_on.wait(20), real(fd))[1])
-    writing = spool.write(file, b"later")
-    await asyncio.wait_for(writing.whole, 10)
-    assert file.read_bytes() == b"later"
-    assert not writing.safe.done()
-    go_on.set()
-    await asyncio.wait_for(writing.safe, 10)
-
-
-async def test_a_new_file_is_whole_when_it_is_safe(spool):
-    writing = spool.write(spool.new_file(), b"first")
-    await writing.safe
-    assert writing.whole.done()
-
-
-async def test_what_cannot_be_written_is_neither_whole_nor_safe(spool):
-    spool.folder.rmdir()
-    writing = spool.write(spool.new_file(), b"abc")
-    for each in (writing.whole, writing.safe):
-        with pytest.raises(OSError, match="spool"):
-            await each
+        await spool.write(spool.new_file(), b"abc")
 
 
 async def test_a_probe_leaves_nothing_and_makes_the_folder_again(spool):
@@ -224,7 +196,7 @@ async def test_a_write_that_does_not_come_back_is_noticed(tmp_path):
     spool = Spool(tmp_path, hangs)
     pipe = spool.new_file()
     os.mkfifo(pipe)
-    writing = spool.write(pipe, b"abc").safe
+    writing = spool.write(pipe, b"abc")
     async with asyncio.timeout(20):
         while hangs.trouble is None:
             await asyncio.sleep(0.002)
