@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -34,6 +35,8 @@ from studio_worker.testing.claims import claim, hum, image_claim, llm_claim
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.testing.toxics import ToxicProxy
 from studio_worker.wire.kinds import TaskKind
+
+from .machine import Machine
 
 SOURCE = "acme"
 QUICK = Timings(
@@ -216,6 +219,17 @@ async def site(start: Start) -> AsyncIterator[Site]:
     async with start() as site:
         await site.studio.welcomed()
         yield site
+
+
+@pytest.fixture
+async def machine(studio: ScriptedStudio, tmp_path: Path) -> AsyncIterator[Machine]:
+    """A worker in a process of its own, with a welcome session."""
+    machine = Machine(studio, tmp_path)
+    try:
+        await machine.start()
+        yield machine
+    finally:
+        await machine.end()
 
 
 class LogLines:
