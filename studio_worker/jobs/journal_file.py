@@ -144,9 +144,7 @@ def read_only(path: Path, *, busy_secs: float = BUSY_SECS) -> sqlite3.Connection
 
 def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size > 0:
-        # A first look that writes nothing: what a newer release made stays as it is, to the byte.
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_secs)) as look:
-            _check_version(path, look)
+        _look_first(path, busy_secs)
     # SQLite gives its own files the mode of the database, and would make that by the umask alone.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE)
     os.close(descriptor)
@@ -157,6 +155,19 @@ def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _look_first(path: Path, busy_secs: float) -> None:
+    """A first look that writes nothing: what a newer release made stays as it is, to the byte."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_secs)) as look:
+            _check_version(path, look)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        # A power loss in the middle of a transaction of the kind that makes the file: it has to be undone first.
+        with closing(sqlite3.connect(path, timeout=busy_secs)) as look:
+            _check_version(path, look)
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -40,6 +40,7 @@ FAULT_UPLOAD = "faults/test_uploads.py::test_"
 FAULT_PROCESS = "faults/test_process.py::test_"
 FULL_DISK = "faults/test_disk.py::test_a_disk_that_takes_nothing_pauses_the_worker_and_costs_no_result"
 KILL = "faults/test_kills.py::test_"
+CALLS = "faults/test_system_calls.py::test_"
 JOURNAL = "jobs/test_kept_journal.py::test_"
 JOURNAL_FILE = "jobs/test_journal_file.py::test_"
 SPOOL = "jobs/test_spool.py::test_"
@@ -183,19 +184,15 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         KILL + "after_its_acknowledgement_nothing_is_said_of_a_job_by_the_next_life",
         KILL + "killed_at_any_moment_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
     ),
-    "F-54": Partly(
-        (
-            KILL + "killed_at_any_moment_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
-            SPOOL + "every_step_is_synced_before_the_next_counts",
-        ),
-        "a kill at each system call in turn, which needs strace",
+    "F-54": (
+        CALLS + "killed_at_each_system_call_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
+        KILL + "killed_at_any_moment_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
+        SPOOL + "every_step_is_synced_before_the_next_counts",
     ),
-    "F-55": Partly(
-        (
-            SPOOL + "every_step_is_synced_before_the_next_counts",
-            JOURNAL + "a_result_whose_file_is_not_there_is_not_given",
-        ),
-        "the replay of what a disk had written at each moment",
+    "F-55": (
+        "faults/test_power_loss.py::test_whatever_a_power_loss_leaves_a_result_that_was_safe_is_there_and_whole",
+        SPOOL + "every_step_is_synced_before_the_next_counts",
+        JOURNAL + "a_result_whose_file_is_not_there_is_not_given",
     ),
     "F-56": (KILL + "a_kill_between_the_answer_and_its_row_costs_one_more_upload_and_is_settled",),
     "F-57": (

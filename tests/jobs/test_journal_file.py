@@ -93,6 +93,25 @@ def test_whose_pages_are_spoilt_is_set_aside(path):
     assert len(asides(path)) == 1
 
 
+def test_whose_making_was_cut_off_is_made_again(path, tmp_path):
+    """A power loss leaves the old pages in a file of their own, which a reader alone cannot put back."""
+    half = tmp_path / "half" / path.name
+    half.parent.mkdir()
+    with closing(sqlite3.connect(half, isolation_level=None)) as making:
+        making.execute("PRAGMA cache_size = 1")
+        making.execute("BEGIN")
+        making.execute("CREATE TABLE things (text)")
+        making.executemany("INSERT INTO things VALUES (?)", [("x" * 2_000,)] * 500)
+        path.parent.mkdir(exist_ok=True)
+        for file in half.parent.iterdir():
+            shutil.copy(file, path.parent / file.name)
+    assert path.with_name(path.name + "-journal").exists()
+    with pytest.raises(ConfigError, match="readonly"):
+        read_only(path)
+    assert reopened(path) == 0
+    assert asides(path) == []
+
+
 def test_that_holds_something_else_is_set_aside(path):
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:

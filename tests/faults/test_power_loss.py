@@ -1,0 +1,121 @@
+"""Fault F-55: what a power loss at each moment of a result's way may leave, and what the next start makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+import sys
+from asyncio.subprocess import PIPE
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from studio_worker.clock import SystemClock
+from studio_worker.jobs.kept_journal import KeptJournal
+
+from .disk_tape import CALLS, Disk, read_tape
+
+pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which writes down system calls")
+
+ORIGIN, WORKER = "https://studio.example", "w-1"
+MORTAL = """
+import asyncio, hashlib, json, os, random, sys
+from pathlib import Path
+from studio_worker.clock import SystemClock
+from studio_worker.jobs.kept_journal import KeptJournal
+from studio_worker.jobs.results import Artifact, Entry
+from studio_worker.jobs.settlement import Done
+from studio_worker.wire.claims import Fingerprint
+from studio_worker.wire.kinds import TaskKind
+
+def say(what, job_id, data=b""):
+    os.write(1, json.dumps([what, job_id, hashlib.sha256(data).hexdigest()]).encode() + b"\\n")
+
+async def main():
+    journal = KeptJournal(Path(sys.argv[1]), sys.argv[2], SystemClock())
+    await journal.open()
+    await journal.recall(sys.argv[3])
+    rng, before = random.Random(7), None
+    for number in range(4):
+        data = rng.randbytes(20_000)
+        entry = Entry(
+            job_id=f"job-{number}", fingerprint=Fingerprint(text="f"), kind=TaskKind.IMAGE, model="m", engine="e",
+            prompt="a cup", accepted_at=0.0,
+        )
+        journal.accept(entry)
+        await journal.committed(entry)
+        kept = await journal.keep(entry, Artifact(kind=TaskKind.IMAGE, size=len(data), ext="png", data=data))
+        await kept.safe
+        say("safe", entry.job_id, data)
+        if before is not None:
+            say("settled", before.job_id)
+            journal.close(before, Done())
+            await asyncio.sleep(0.05)
+        before = kept if number % 2 == 0 else None
+    os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+async def recorded(state: Path, log: Path) -> str:
+    """The log of all calls of a process that keeps four results and settles the first and the third."""
+    process = await asyncio.create_subprocess_exec(
+        "strace", "-f", "-qq", "-y", "-xx", "-s", "1000000", "-e", f"trace={','.join(CALLS)}", "-o", log,
+        sys.executable, "-c", MORTAL, str(state), ORIGIN, WORKER,
+        cwd=Path(__file__).parents[2], stdout=PIPE,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    assert said.count(b"\n") == 6
+    return log.read_text()
+
+
+async def recalled(folder: Path) -> dict[str, str]:
+    """By job, the hash of the file that a worker started on this folder would give; empty for one that is damaged."""
+    journal = KeptJournal(folder, ORIGIN, SystemClock())
+    await journal.open()
+    try:
+        assert journal.note == ""
+        found = {}
+        for each in await journal.recall(WORKER):
+            data = each.kept.file.read_bytes()[: each.kept.artifact.size]
+            digest = hashlib.sha256(data).hexdigest()
+            found[each.kept.job_id] = digest if digest == each.kept.sha256 else ""
+        return found
+    finally:
+        await journal.aclose()
+
+
+@pytest.mark.timeout(300)
+async def test_whatever_a_power_loss_leaves_a_result_that_was_safe_is_there_and_whole(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    log = await recorded(state, tmp_path / "log")
+    disk, rng, owed, images = Disk(state), Random(11), dict[str, str](), Counter[str]()
+    for number, call in enumerate(read_tape(log)):
+        if call.data.startswith(b'["'):
+            what, job_id, digest = json.loads(call.data)
+            if what == "safe":
+                owed[job_id] = digest
+            else:
+                del owed[job_id]
+        if not disk.holds(call.path):
+            continue
+        disk.play(call)
+        for name, image in disk.images(rng):
+            folder = tmp_path / f"{number}-{name}"
+            for path, data in image.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_bytes(data)
+            found = await recalled(folder)
+            lost = {job_id for job_id, digest in owed.items() if found.get(job_id) != digest}
+            assert not lost, f"after call {number}, {call.name} of {call.path.name}, with {name}"
+            images[name] += 1
+            shutil.rmtree(folder)
+    print(dict(images), f"{len(owed)} results owed at the end")
+    assert set(owed) == {"job-1", "job-3"}
+    assert min(images.values()) > 50
