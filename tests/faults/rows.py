@@ -174,7 +174,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
     "F-42": (FAULT_STUDIO + "a_studio_ten_years_off_is_one_warning_and_no_more",),
     # Clocks and power.
     "F-50": (CLOCKS + "a_wall_clock_that_jumps_leaves_the_session_alone",),
-    "F-51": Partly((SESSION + "a_suspended_machine_drops_its_old_socket_at_once",), "a suspended download or upload"),
+    "F-51": (
+        SESSION + "a_suspended_machine_drops_its_old_socket_at_once",
+        KILL + "an_upload_that_was_suspended_on_its_way_is_tried_again_and_taken_once",
+        ONE_TRANSFER + "a_process_that_was_suspended_asks_only_for_what_is_missing",
+    ),
     "F-52": (SESSION + "the_heartbeats_missed_in_a_pause_are_not_made_up_for",),
     "F-53": (
         KILL + "a_worker_killed_in_mid_run_runs_the_job_again_when_it_is_offered_again",

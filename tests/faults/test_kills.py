@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.testing.scripted_studio import ScriptedStudio
@@ -136,6 +139,36 @@ async def test_a_kill_between_the_answer_and_its_row_costs_one_more_upload_and_i
 
     assert machine.runs == {"job-1": 1}
     assert studio.of_type("fail") == []
+
+
+async def test_an_upload_that_was_suspended_on_its_way_is_tried_again_and_taken_once(
+    machine: Machine, studio: ScriptedStudio
+) -> None:
+    """F-51: the studio gave up the upload and the session meanwhile, as any does with a worker that sleeps."""
+    arrived, asleep = asyncio.Event(), asyncio.Event()
+
+    async def give_up(request: web.Request) -> web.Response:
+        arrived.set()
+        await asleep.wait()
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response(status=503)
+
+    studio.upload_answers.once(give_up)
+    await studio.offer(picture("job-1"))
+    await arrived.wait()
+    os.kill(machine.pid, signal.SIGSTOP)
+    asleep.set()
+    studio.session.abort()
+    await asyncio.sleep(0.5)
+    os.kill(machine.pid, signal.SIGCONT)
+    await studio.welcomed(2)
+    await done(studio, "job-1")
+    await machine.until("job-1", "delivered")
+
+    assert machine.runs == {"job-1": 1}
+    assert len(terminal(studio, "job-1")) == 1
+    assert studio.violations == []
 
 
 @KINDS

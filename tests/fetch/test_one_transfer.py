@@ -64,18 +64,22 @@ async def child(server: FileServer, pull: Any) -> AsyncIterator[Callable[[], Awa
 
 
 class Gate:
-    """Holds an answer at one byte of the file until `opened` is set."""
+    """Holds an answer at one byte of the file until `opened` is set, or ends it there when `cut` is."""
 
     def __init__(self, at: int) -> None:
         self.at = at
         self.reached = asyncio.Event()
-        self.opened = asyncio.Event()
+        self.opened, self.cut = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, server: FileServer, asked: Asked, writer: asyncio.StreamWriter) -> None:
         await up_to(self.at)(server, asked, writer)
         self.reached.set()
-        await self.opened.wait()
-        await server.body(writer, server.data[self.at :])
+        ways = [asyncio.create_task(self.opened.wait()), asyncio.create_task(self.cut.wait())]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        if self.opened.is_set():
+            await server.body(writer, server.data[self.at :])
 
 
 async def test_many_jobs_that_want_one_file_make_one_transfer_and_all_hear_of_it(server: FileServer, pull: Any) -> None:
@@ -216,3 +220,21 @@ async def test_a_folder_that_cannot_be_written_is_named_at_once(server: FileServ
     error = await pull.failed()
     assert str(pull.dest.parent) in str(error)
     assert server.asked == []
+
+
+async def test_a_process_that_was_suspended_asks_only_for_what_is_missing(
+    server: FileServer, pull: Any, child: Any
+) -> None:
+    """F-51: the server gave it up meanwhile, as any server does with a client that has slept for hours."""
+    gate = Gate(500_000)
+    server.script = [gate]
+    sleeper = await child()
+    await gate.reached.wait()
+    await sleeper.news("done", 400_000)
+    sleeper.process.send_signal(signal.SIGSTOP)
+    gate.cut.set()
+    await asyncio.sleep(0.5)
+    sleeper.process.send_signal(signal.SIGCONT)
+    assert await sleeper.news("size") == len(DATA)
+    assert server.asked[1].start >= 400_000
+    assert pull.dest.read_bytes() == DATA
