@@ -139,7 +139,8 @@ async def test_a_disk_that_takes_nothing_pauses_the_worker_and_costs_no_result(
     assert said["trouble"] == code
     assert (said["readiness"]["ready"], said["readiness"]["code"]) == (False, code)
     assert words in said["readiness"]["detail"]
-    assert said["health"] == said["readiness"]
+    # Another write may have failed by the time of the heartbeat, in words of its own.
+    assert {**said["health"], "detail": ""} == {**said["readiness"], "detail": ""}
     assert said["reject"][0] == "paused"
     assert said["reject"][1].startswith(code)
     assert said["autoEnabled"] is False
