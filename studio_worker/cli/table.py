@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "run": Entry("run", "run_worker", "Run the worker until it is stopped."),
     "generate": Entry("generate", "generate", "Run one job on this machine, without a studio."),
+    "explain": Entry("explain", "explain", "Say what would become of a job, and why."),
     "demo": Entry("demo", "demo", "Studio and worker in one command: real jobs, real results."),
     "studio": Entry("studio", "studio", "Host a studio of your own."),
     "register": Entry("register", "register", "Show or reset this machine's registration."),

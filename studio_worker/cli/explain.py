@@ -1,0 +1,119 @@
+"""`studio-worker explain`: what this machine's worker would do with a claim, and why, without doing it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from studio_worker.cli import output
+from studio_worker.cli.invocation import Invocation, pass_invocation
+
+if TYPE_CHECKING:
+    from studio_worker.jobs.explanation import Explanation
+    from studio_worker.models.outlook import FileOutlook
+
+ENGINE_COLUMNS = ("engine", "status", "chosen", "why")
+FILE_COLUMNS = ("role", "filename", "state", "from", "why")
+
+
+@click.command(
+    "explain",
+    short_help="Say what would become of a job, and why.",
+    epilog="Example: studio-worker explain --claim claim.json",
+)
+@click.option(
+    "--claim",
+    "file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    required=True,
+    metavar="FILE",
+    help="A claim, an offer, or a line of a jobs file, as JSON; - is stdin.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_invocation
+def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
+    """Say which engine would take a job and why, which files it would fetch, or why it would be refused.
+
+    Nothing is run, fetched or reserved. The engines and the settings are those of this machine; what a running worker
+    remembers besides, such as an engine that it leaves alone for a while, `status` shows. Exit status 1: refused.
+    """
+    from studio_worker.cli.explain_claim import read_claim
+    from studio_worker.engines.description_cache import DescriptionCache
+    from studio_worker.engines.entry_points import list_plugins
+    from studio_worker.engines.plugins import discover
+    from studio_worker.engines.router import Routes
+    from studio_worker.errors import JobError
+    from studio_worker.jobs.explanation import explain as explained
+    from studio_worker.models.outlook import outlook
+    from studio_worker.session.studio_http import USER_AGENT
+
+    raw = read_claim(file)
+    settings = invocation.settings(log_level="error").current
+    cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
+    engines = asyncio.run(discover(list_plugins(), settings.plugins, disabled=settings.disabled_engines, cache=cache))
+    found = explained(raw, engines, Routes.build(engines, settings.engine_preferences), settings.device_of)
+    refusal, files = found.refusal, tuple["FileOutlook", ...]()
+    if found.plan is not None and found.plan.source is not None:
+        try:
+            files = asyncio.run(outlook(settings, found.plan.model, found.plan.source, user_agent=USER_AGENT))
+        except JobError as error:
+            refusal = error
+        refused = next((each for each in files if each.state == "refused"), None)
+        if refusal is None and refused is not None:
+            refusal = JobError(refused.why)
+    _show(found, refusal, files, as_json=as_json)
+    if refusal is not None:
+        raise click.exceptions.Exit(1)
+
+
+def _show(found: Explanation, refusal: Any, files: tuple[FileOutlook, ...], *, as_json: bool) -> None:
+    plan = found.plan
+    record: dict[str, Any] = {"jobId": found.job_id, "verdict": "refused" if refusal is not None else "runs"}
+    if refusal is not None:
+        record |= {"reason": str(refusal), "retryable": refusal.retryable}
+    if plan is not None:
+        engine = plan.route.engine
+        record |= {
+            "kind": plan.kind.value,
+            "model": plan.model,
+            "source": plan.route.source_id,
+            "engine": engine.name,
+            "distribution": engine.distribution,
+            "version": engine.version,
+            "isolation": engine.isolation,
+            "inputs": [{"field": wanted.field, "role": wanted.role} for wanted in plan.inputs],
+        }
+    engines = [
+        {
+            "engine": verdict.engine.name,
+            "distribution": verdict.engine.distribution,
+            "status": verdict.engine.status,
+            "chosen": verdict.is_chosen,
+            "why": verdict.why,
+        }
+        for verdict in found.engines
+    ]
+    coming = [
+        {
+            "role": each.file.role,
+            "filename": each.file.filename,
+            "state": each.state,
+            "from": str(each.path or each.url),
+            "why": each.why,
+        }
+        for each in files
+    ]
+    if as_json:
+        output.json_text(record | {"engines": engines, "files": coming})
+        return
+    record["inputs"] = [wanted["field"] for wanted in record.get("inputs", ())]
+    output.record({key: value for key, value in record.items() if value not in (None, "", [])}, as_json=False)
+    if engines:
+        output.say("")
+        output.rows(engines, as_json=False, columns=ENGINE_COLUMNS)
+    if coming:
+        output.say("")
+        output.rows(coming, as_json=False, columns=FILE_COLUMNS)
