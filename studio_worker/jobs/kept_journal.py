@@ -294,7 +294,7 @@ class KeptJournal:
 
     def _let_go(self, row: Row, memory: Memory) -> None:
         if not self._watch.holds(row):
-            memory.data = None
+            memory.let_go(row.sha256)
 
     def _row_of(self, entry: Entry) -> Row | None:
         """The open row of this very claim; another task may have come under its id."""

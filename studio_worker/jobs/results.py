@@ -64,14 +64,19 @@ class Artifact:
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """The bytes of a kept result, for as long as they are at hand; then None, and its file has them."""
+    """The bytes of a kept result, for as long as they are at hand; then None, and its file, of this hash, has them."""
 
     data: bytes | None
+    file_sha256: str = ""
 
     @property
     def size(self) -> int:
         """How many there are."""
         return len(self.data) if self.data is not None else 0
+
+    def let_go(self, file_sha256: str) -> None:
+        """Leave the bytes to their file, whose SHA-256 is this one."""
+        self.data, self.file_sha256 = None, file_sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +88,7 @@ class Kept:
         artifact: the result; a binary one's data is its file in the spool.
         kept_at: monotonic seconds.
         memory: its bytes, for as long as they are at hand.
-        sha256: of that file, as hex; empty where it is not known.
+        sha256: of its file, as hex; empty while that is not known.
         safe: done when the result outlives a power loss too, with an OSError where it never will; None where it does.
     """
 
@@ -105,6 +110,11 @@ class Kept:
         if not isinstance(self.artifact.data, Path):
             raise TypeError(f"the result of job {self.job_id} does not lie in a file")
         return self.artifact.data
+
+    @property
+    def file_sha256(self) -> str:
+        """The SHA-256 of the spooled file, as hex; empty while nobody knows it."""
+        return self.sha256 or (self.memory.file_sha256 if self.memory is not None else "")
 
     @property
     def at_hand(self) -> bytes | None:

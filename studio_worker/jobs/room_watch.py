@@ -125,5 +125,5 @@ class RoomWatch:
             if self._held.pop(row, None) is None:
                 self._spool.remove(file.name)
             else:
-                memory.data = None
+                memory.let_go(row.sha256)
         return await self._commit_all()

@@ -145,7 +145,7 @@ def form_of(kept: Kept, meanwhile: Callable[[], None] = lambda: None) -> FormBod
         file=kept.file,
         file_bytes=artifact.size,
         at_hand=kept.at_hand,
-        sha256=kept.sha256,
+        sha256=kept.file_sha256,
         safe=kept.safe,
         meanwhile=meanwhile,
     )

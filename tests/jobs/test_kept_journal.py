@@ -140,6 +140,15 @@ class TestAResult:
             assert kept.file.parent == state / "spool"
             assert "job" not in kept.file.name
 
+    async def test_is_known_by_its_hash_once_its_file_alone_has_it(self, life, entry, monkeypatch):
+        monkeypatch.setattr("studio_worker.jobs.kept_journal.AT_HAND_SECS", 0.001)
+        async with life() as journal:
+            kept = await journal.keep(entry(), picture_of())
+            async with asyncio.timeout(5):
+                while kept.at_hand is not None:
+                    await asyncio.sleep(0.001)
+            assert kept.file_sha256 == sha256(b"abc").hexdigest()
+
     async def test_is_at_hand_for_its_first_upload_and_then_no_more(self, life, entry, monkeypatch):
         assert AT_HAND_SECS < 5
         monkeypatch.setattr("studio_worker.jobs.kept_journal.AT_HAND_SECS", 0.001)
