@@ -17,6 +17,7 @@ from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, open_journal, set_aside
 from studio_worker.jobs.journal_row import WRITE, Row, finish
 from studio_worker.log import logger
+from studio_worker.transactions import transaction
 
 _T = TypeVar("_T")
 
@@ -141,12 +142,12 @@ class JournalDatabase:
     def _answer(self, work: Callable[[sqlite3.Connection], _T], done: Future[_T]) -> None:
         try:
             try:
-                answer = _transaction(self._open, work)
+                answer = transaction(self._open, work)
             except sqlite3.Error as error:
                 if not is_damage(error):
                     raise
                 self._begin_anew(str(error))
-                answer = _transaction(self._open, work)
+                answer = transaction(self._open, work)
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits it
             done.set_exception(error)
         else:
@@ -193,22 +194,10 @@ def _place(path: Path) -> tuple[int, int] | None:
 
 def _insert(connection: sqlite3.Connection, rows: list[list[Any]]) -> None:
     try:
-        _transaction(connection, lambda on: on.executemany(WRITE, rows))
+        transaction(connection, lambda on: on.executemany(WRITE, rows))
     except _NOT_STORABLE as error:
         if len(rows) == 1:
             logger.bind(event="journal.row", error=str(error)).error("A job could not be written into the journal")
             return
         for row in rows:
             _insert(connection, [row])
-
-
-def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        answer = work(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return answer

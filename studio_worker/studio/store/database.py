@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from studio_worker.errors import ConfigError
 from studio_worker.studio.store.port import StoreBusy
+from studio_worker.transactions import transaction
 
 _T = TypeVar("_T")
 BUSY_SECS = 1.0
@@ -75,7 +76,7 @@ class Database:
         while (item := self._work.get()) is not None:
             work, done = item
             try:
-                answer = _transaction(connection, work)
+                answer = transaction(connection, work)
             except sqlite3.OperationalError as error:
                 done.set_exception(StoreBusy(f"the studio's database is busy ({error}); ask again"))
             except Exception as error:  # noqa: BLE001 - handed to whoever awaits it
@@ -107,18 +108,6 @@ class OnDatabase:
     def __init__(self, database: Database, now: Callable[[], str]) -> None:
         self._database = database
         self._now = now
-
-
-def _transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        answer = work(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return answer
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
