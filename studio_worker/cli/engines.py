@@ -11,6 +11,7 @@ from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
+    from studio_worker.config import Config
     from studio_worker.engines.description import EngineDescription
 
 COLUMNS = ("name", "kinds", "sources", "status", "distribution", "version", "reason", "remedy")
@@ -49,10 +50,10 @@ def list_(invocation: Invocation, as_json: bool, strict: bool) -> None:
 @pass_invocation
 def info(invocation: Invocation, name: str, as_json: bool) -> None:
     """Show one engine with its models."""
-    described = _described(invocation, strict=False)
-    found = [engine for engine in described if engine.name == name]
+    everything = described(invocation.settings().current)
+    found = [engine for engine in everything if engine.name == name]
     if not found:
-        names = ", ".join(sorted({engine.name for engine in described}))
+        names = ", ".join(sorted({engine.name for engine in everything}))
         raise click.BadParameter(f"there is no such engine; installed: {names or 'none'}", param_hint="NAME")
     engine, *others = sorted(found, key=lambda engine: engine.status != "available")
     more = {
@@ -70,17 +71,17 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
     found = [
         engine.to_json() | ({} if as_json else {"remedy": engine.remedy})
-        for engine in _described(invocation, strict=strict)
+        for engine in described(invocation.settings().current, strict=strict)
     ]
     output.rows(found, as_json=as_json, columns=COLUMNS, empty="no engines are installed")
 
 
-def _described(invocation: Invocation, *, strict: bool) -> tuple[EngineDescription, ...]:
+def described(settings: Config, *, strict: bool = False) -> tuple[EngineDescription, ...]:
+    """The engines that are installed, as they were described now or not long ago."""
     from studio_worker.engines.description_cache import DescriptionCache
     from studio_worker.engines.entry_points import list_plugins
     from studio_worker.engines.plugins import discover
 
-    settings = invocation.settings().current
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
     return asyncio.run(
         discover(list_plugins(), settings.plugins, disabled=settings.disabled_engines, strict=strict, cache=cache)

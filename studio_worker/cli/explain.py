@@ -40,10 +40,8 @@ def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
     Nothing is run, fetched or reserved. The engines and the settings are those of this machine; what a running worker
     remembers besides, such as an engine that it leaves alone for a while, `status` shows. Exit status 1: refused.
     """
+    from studio_worker.cli.engines import described
     from studio_worker.cli.explain_claim import read_claim
-    from studio_worker.engines.description_cache import DescriptionCache
-    from studio_worker.engines.entry_points import list_plugins
-    from studio_worker.engines.plugins import discover
     from studio_worker.engines.router import Routes
     from studio_worker.errors import JobError
     from studio_worker.jobs.explanation import explain as explained
@@ -52,10 +50,10 @@ def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
 
     raw = read_claim(file)
     settings = invocation.settings(log_level="error").current
-    cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
-    engines = asyncio.run(discover(list_plugins(), settings.plugins, disabled=settings.disabled_engines, cache=cache))
+    engines = described(settings)
     found = explained(raw, engines, Routes.build(engines, settings.engine_preferences), settings.device_of)
-    refusal, files = found.refusal, tuple["FileOutlook", ...]()
+    refusal = found.refusal
+    files: tuple[FileOutlook, ...] = ()
     if found.plan is not None and found.plan.source is not None:
         try:
             files = asyncio.run(outlook(settings, found.plan.model, found.plan.source, user_agent=USER_AGENT))
