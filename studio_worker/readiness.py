@@ -19,11 +19,6 @@ from studio_worker.private_file import reason
 from studio_worker.session.state import SessionSnapshot
 from studio_worker.session.timings import Timings
 
-LAG_LOOK_SECS = 1.0
-LAG_SECS = 1.0
-LAG_REMEMBERED_SECS = 10.0
-"""How late the loop may wake, and how long a later wake counts against it."""
-
 DISK_LOOK_SECS = 5.0
 DISK_AGE_SECS = 20.0
 """A look at the disk older than that has not come back: the disk hangs."""
@@ -50,34 +45,6 @@ class Readiness:
 
 
 READY = Readiness("ok")
-
-
-class LoopLag:
-    """Notes how late the event loop wakes: what blocks it keeps every heartbeat waiting.
-
-    Args:
-        clock: time.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._late_secs = 0.0
-        self._late_at: float | None = None
-
-    async def run(self) -> None:
-        """Measure, for ever."""
-        while True:
-            due = self._clock.monotonic() + LAG_LOOK_SECS
-            await self._clock.sleep(LAG_LOOK_SECS)
-            now = self._clock.monotonic()
-            if now - due >= LAG_SECS:
-                self._late_secs, self._late_at = now - due, now
-
-    def problem(self) -> Readiness | None:
-        """``loop_lag`` for a while after the loop was blocked."""
-        if self._late_at is None or self._clock.monotonic() - self._late_at > LAG_REMEMBERED_SECS:
-            return None
-        return Readiness("loop_lag", f"something blocked the event loop for {self._late_secs:.1f} s")
 
 
 class DiskWatch:

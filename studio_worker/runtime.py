@@ -28,11 +28,12 @@ from studio_worker.jobs.journal import Journal, NoJournal
 from studio_worker.jobs.kept_journal import KeptJournal
 from studio_worker.jobs.uploads import Uploader
 from studio_worker.log import logger
+from studio_worker.loop_lag import LoopLag
 from studio_worker.models.ledger import Ledger
 from studio_worker.models.settings import downloads, guard, open_store
 from studio_worker.models.store import Store
 from studio_worker.private_file import reason
-from studio_worker.readiness import READY, DiskWatch, LoopLag, Readiness, session_problem
+from studio_worker.readiness import READY, DiskWatch, Readiness, session_problem
 from studio_worker.session.keeper import SessionKeeper
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.registrar import Registrar

@@ -1,8 +1,7 @@
-"""Whether a worker is ready, by evidence: the loop, the disk, the session, what its operator asked for."""
+"""Whether a worker is ready, by evidence: the disk, the session, what its operator asked for."""
 
 import asyncio
 import os
-import time
 
 import aiohttp
 import pytest
@@ -11,11 +10,9 @@ from studio_worker import Worker
 from studio_worker.local_api.server import LocalApi
 from studio_worker.readiness import (
     DISK_AGE_SECS,
-    LAG_REMEMBERED_SECS,
     LEAST_FREE_BYTES,
     READY,
     DiskWatch,
-    LoopLag,
     Readiness,
     session_problem,
 )
@@ -33,43 +30,10 @@ def code_of(problem):
     return None if problem is None else problem.code
 
 
-async def some_turns(work):
-    """Let a task that sleeps by the hand clock do a few of its rounds."""
-    task = asyncio.create_task(work)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait([task])
-
-
 async def become(worker, code):
     async with asyncio.timeout(20):
         while worker.readiness().code != code:
             await asyncio.sleep(0.005)
-
-
-# the loop
-
-
-class BlockedClock(HandClock):
-    """One whose sleeps are over late."""
-
-    late = 0.0
-
-    async def sleep(self, secs):
-        await super().sleep(secs + self.late)
-
-
-async def test_a_loop_that_wakes_late_is_a_problem_for_a_while():
-    clock = BlockedClock()
-    lag = LoopLag(clock)
-    await some_turns(lag.run())
-    assert lag.problem() is None
-    clock.late = 2.5
-    await some_turns(lag.run())
-    assert lag.problem() == Readiness("loop_lag", "something blocked the event loop for 2.5 s")
-    clock.secs += LAG_REMEMBERED_SECS + 1
-    assert lag.problem() is None
 
 
 # the disk
@@ -190,13 +154,6 @@ async def test_a_worker_without_its_studio_has_no_session(settings, gate, studio
         await become(worker, "ok")
         await studio.stop()
         await become(worker, "no_session")
-
-
-async def test_whatever_blocks_the_loop_is_told_afterwards(settings, gate):
-    async with Worker(settings(), engines=[gate]) as worker:
-        await asyncio.sleep(0)
-        time.sleep(2.2)  # the fault itself
-        await become(worker, "loop_lag")
 
 
 async def test_a_state_folder_that_vanishes_makes_the_worker_not_ready(settings, gate, monkeypatch):
