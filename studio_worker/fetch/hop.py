@@ -20,6 +20,7 @@ from yarl import URL
 
 from studio_worker.errors import FetchFailed, FetchRefused
 from studio_worker.fetch.guard import Guard, shown
+from studio_worker.names import Names
 from studio_worker.text import escape
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -52,7 +53,7 @@ class Hop(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The addresses of `host`, all of them allowed."""
-        resolver = self._resolver or aiohttp.ThreadedResolver()
+        resolver = self._resolver or Names()
         found = await resolver.resolve(host, port, family)
         for entry in found:
             self._judge(entry["host"], port)

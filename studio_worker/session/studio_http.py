@@ -13,6 +13,7 @@ from yarl import URL
 
 from studio_worker.errors import StudioUnreachable
 from studio_worker.log import logger
+from studio_worker.names import Names
 from studio_worker.text import escape
 from studio_worker.version import __version__
 from studio_worker.wire import strict_json
@@ -78,7 +79,7 @@ def open_http(urls: StudioUrls, *, tls: ssl.SSLContext | None = None) -> aiohttp
     trace.on_request_redirect.append(_refuse_redirect)
     # trust_env would look for `wss_proxy`, which nobody sets, and cost two thread hops a request.
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(use_dns_cache=False, ssl=True if tls is None else tls),
+        connector=aiohttp.TCPConnector(resolver=Names(), use_dns_cache=False, ssl=True if tls is None else tls),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": USER_AGENT},
         trace_configs=[trace],

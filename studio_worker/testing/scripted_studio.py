@@ -62,9 +62,13 @@ class ScriptedStudio(Record):
     Args:
         tls: serve https and wss with this context.
         mount: an outer path in front of ``/graphics/api``.
+        host: the address listened on.
+        port: the port; 0 for any free one.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, mount: str = "") -> None:
+    def __init__(
+        self, *, tls: ssl.SSLContext | None = None, mount: str = "", host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         super().__init__()
         self.decision: Literal["approved", "pending", "rejected"] = "approved"
         self.reject_reason = "not one of ours"
@@ -91,7 +95,7 @@ class ScriptedStudio(Record):
         self._chores: set[asyncio.Task[None]] = set()
         self._tls = tls
         self._mount = mount.rstrip("/")
-        self._port = 0
+        self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> ScriptedStudio:
@@ -114,7 +118,7 @@ class ScriptedStudio(Record):
         app.router.add_get("/blobs/{name}", self._blob)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls, reuse_address=True)
+        site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._tls, reuse_address=True)
         await site.start()
         self._port = self._runner.addresses[0][1]
 
@@ -142,11 +146,11 @@ class ScriptedStudio(Record):
     @property
     def url(self) -> str:
         """What a worker takes as `api_base_url`."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}{self._mount}/"
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}{self._mount}/"
 
     def blob_url(self, name: str) -> str:
         """Where `blobs[name]` is served."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}/blobs/{name}"
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}/blobs/{name}"
 
     @property
     def session(self) -> ScriptedSession:

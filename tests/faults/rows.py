@@ -35,6 +35,7 @@ GUARD = "fetch/test_guard.py::test_"
 FETCH = "fetch/test_http.py::test_"
 ADDRESS = "fetch/test_addresses.py::test_"
 FAULT_NETWORK = "faults/test_network.py::test_"
+NAMES = "faults/test_names.py::test_"
 FAULT_STUDIO = "faults/test_studio_faults.py::test_"
 FAULT_UPLOAD = "faults/test_uploads.py::test_"
 FAULT_PROCESS = "faults/test_process.py::test_"
@@ -110,9 +111,13 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         NETWORK + "a_certificate_that_is_not_trusted_is_refused_by_name",
         NETWORK + "a_handshake_that_is_cut_in_the_middle_is_tried_again",
     ),
-    "F-13": Partly(
-        ("session/test_studio_http.py::test_a_name_that_does_not_exist_is_named",),
-        "a slow server of names, the second of two addresses, an address that changes",
+    "F-13": (
+        "session/test_studio_http.py::test_a_name_that_does_not_exist_is_named",
+        NAMES + "a_name_that_cannot_be_resolved_is_named_and_asked_again",
+        NAMES + "a_slow_server_of_names_delays_the_session_and_nothing_else",
+        NAMES + "a_worker_that_waits_for_a_name_stops_when_it_is_told_to",
+        NAMES + "the_second_address_is_used_where_the_first_is_dead",
+        NAMES + "a_name_that_moves_is_followed_by_the_next_session_and_ends_none",
     ),
     "F-14": (NETWORK + "an_upgrade_through_a_proxy_that_refuses_names_it_and_hides_its_password",),
     "F-15": (NETWORK + "a_captive_portal_is_no_studio_and_no_refusal",),
