@@ -289,6 +289,7 @@ class Runtime:
 
     async def _hold_session(self, registrar: Registrar, keeper: SessionKeeper) -> None:
         await registrar.ensure()
+        self.spawn(registrar.save_owed(), name="credentials")
         await self.jobs.recall(self.credentials.worker_id or "")
         await keeper.run()
 

@@ -32,6 +32,9 @@ from studio_worker.wire.urls import StudioUrls
 FIRST_POLL_SECS = 2.0
 """From the request to the first poll; later polls come every `register_poll_secs`."""
 
+SAVE_AGAIN_SECS = 30.0
+"""The pace at which a full disk is asked to take the credentials after all."""
+
 _USABLE = re.compile(r"[\x21-\x7e]{1,4096}")
 """What may go into a header and the credentials file: printable ASCII without white space."""
 
@@ -81,6 +84,7 @@ class Registrar:
         self._timings = timings or Timings()
         self._announced: str | None = None
         self._state = Registration(Credentials(origin=urls.origin))
+        self._is_owed = False
 
     @property
     def registration(self) -> Registration:
@@ -96,7 +100,7 @@ class Registrar:
         """Wait until an operator has approved this worker; without any request where that is so already.
 
         Returns:
-            The credentials, persisted (or, where that failed and was logged, at least in memory).
+            The credentials, persisted (or, where that failed and was logged, in memory: `save_owed` tries it again).
 
         Raises:
             RegistrationRejected: an operator turned the worker down.
@@ -114,6 +118,12 @@ class Registrar:
                 "The next start asks again; `studio-worker register --reset` makes it ask under a new install id."
             )
         return self._state.credentials
+
+    async def save_owed(self) -> None:
+        """Write what the disk has refused, until it takes it: a token that is not on disk is lost with this process."""
+        while self._is_owed:
+            await self._clock.sleep(SAVE_AGAIN_SECS)
+            await self._persist("the credentials that are in memory alone")
 
     async def _step(self) -> float:
         """Make one request and live with its answer; returns seconds until the next."""
@@ -234,6 +244,9 @@ class Registrar:
             logger.bind(event="registration.save", what=f"persist {what}", error=str(error)).error(
                 "The credentials file could not be written; going on with what is in memory"
             )
+            self._is_owed = True
+        else:
+            self._is_owed = False
 
     def _tell_who_waits(self) -> None:
         request_id = self._state.detail

@@ -39,7 +39,8 @@ NAMES = "faults/test_names.py::test_"
 FAULT_STUDIO = "faults/test_studio_faults.py::test_"
 FAULT_UPLOAD = "faults/test_uploads.py::test_"
 FAULT_PROCESS = "faults/test_process.py::test_"
-FULL_DISK = "faults/test_disk.py::test_a_disk_that_takes_nothing_pauses_the_worker_and_costs_no_result"
+DISK = "faults/test_disk.py::test_"
+FULL_DISK = DISK + "a_disk_that_takes_nothing_pauses_the_worker_and_costs_no_result"
 KILL = "faults/test_kills.py::test_"
 CALLS = "faults/test_system_calls.py::test_"
 JOURNAL = "jobs/test_kept_journal.py::test_"
@@ -209,12 +210,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "state/test_credential_store.py::test_a_kill_at_any_step_of_the_write_leaves_the_old_file_or_the_new_one",
     ),
     # Disks.
-    "F-60": Partly(
-        (
-            FULL_DISK,
-            JOURNAL + "is_a_trouble_until_there_is_room_and_then_everything_is_written",
-        ),
-        "downloads, log and credentials",
+    "F-60": (
+        FULL_DISK,
+        JOURNAL + "is_a_trouble_until_there_is_room_and_then_everything_is_written",
+        DISK + "a_disk_that_fills_up_under_what_is_fetched_costs_that_job_and_is_named",
+        DISK + "a_token_that_a_full_disk_refuses_is_used_and_written_once_there_is_room",
     ),
     "F-61": (
         SPOOL + "bytes_that_cannot_be_synced_are_not_kept_and_not_tried_a_second_time",

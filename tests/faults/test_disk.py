@@ -1,4 +1,7 @@
-"""Faults F-60 and F-62 on a real disk: a small file system in a namespace of its own, filled up or made read-only."""
+"""Faults F-60 and F-62 on a real disk: a small file system in a namespace of its own, filled up or made read-only.
+
+Each write in its turn: journal and spool, the log, a download's part, a job's input, the credentials.
+"""
 
 from __future__ import annotations
 
@@ -14,34 +17,56 @@ import pytest
 
 pytestmark = pytest.mark.skipif(shutil.which("unshare") is None, reason="needs namespaces")
 
-ON_A_SMALL_DISK = 'mount -t tmpfs -o size=72m none "$1" && exec "$2" -c "$3" "$1"'
+ON_A_SMALL_DISK = 'mount -t tmpfs -o size=72m none "$1" && exec "$2" -c "$3" "$1" "$4"'
 
 STAGE = """
 import asyncio, json, subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 from studio_worker import Config, Worker, readiness
+from studio_worker.fetch import disk as downloads
+from studio_worker.log import set_up
+from studio_worker.session import registrar
 from studio_worker.testing.scripted_studio import ScriptedStudio
-from tests.faults.conftest import QUICK, Counting, picture, result_of, words
+from tests.faults.conftest import QUICK, Counting, ours, picture, result_of, words
+
+DECISION = "approved"
 
 async def until(ready):
     async with asyncio.timeout(20):
         while not ready():
             await asyncio.sleep(0.005)
 
+async def begin(studio, worker):
+    await studio.welcomed()
+    await until(lambda: worker.readiness().is_ready)
+
+def fill(disk):
+    with open(disk / "ballast", "wb", buffering=0) as file:
+        for size in (1024 * 1024, 1024):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                pass
+
 async def main(disk):
+    disk.mkdir(exist_ok=True)
+    set_up("debug", stream=open(disk / "log", "a"))
     # The first look finds that all is well, and there is no second one: what is told comes from what failed.
     readiness.DISK_LOOK_SECS, readiness.DISK_AGE_SECS = 3600.0, 3600.0
     said = {}
     engine = Counting()
     async with ScriptedStudio() as studio:
+        studio.decision = DECISION
         studio.extensions = ("health",)
         config = Config(
             api_base_url=studio.url, state_dir=disk / "state", models_root=disk / "models",
-            register_poll_secs=0.05, reconnect_base_secs=0.02, disabled_engines=("piper", "whisper", "synthetic"),
+            register_poll_secs=0.05, reconnect_base_secs=0.02,
+            disabled_engines=("llama", "onnx", "piper", "sdcpp", "synthetic", "whisper"),
         )
         async with Worker(config, engines=[engine], timings=QUICK) as worker:
-            await studio.welcomed()
-            await until(lambda: worker.readiness().is_ready)
+            await begin(studio, worker)
             await play(disk, studio, engine, worker, said)
             said |= {"runs": dict(engine.runs), "sessions": len(studio.sessions), "violations": studio.violations}
             said["fails"] = len(studio.of_type("fail"))
@@ -69,26 +94,16 @@ async def go_on(studio, engine, worker):
 FULL = """
 async def play(disk, studio, engine, worker, said):
     studio.upload_answers.always = 503
-    ballast = disk / "ballast"
-
-    def fill(job):
-        with open(ballast, "wb", buffering=0) as file:
-            for size in (1024 * 1024, 1024):
-                try:
-                    while True:
-                        file.write(b"x" * size)
-                except OSError:
-                    pass
-        return result_of(job)
-
-    engine.behave = fill
+    engine.behave = lambda job: (fill(disk), result_of(job))[1]
     await studio.offer(picture("job-1", width=128, height=128))
     await until(lambda: worker.status()["trouble"])
     await look(studio, worker, said)
     studio.upload_answers.always = None
     await studio.until(lambda: "job-1" in studio.done, what="the result that memory held")
-    ballast.unlink()
+    written = (disk / "log").stat().st_size
+    (disk / "ballast").unlink()
     await go_on(studio, engine, worker)
+    said["logged after"] = (disk / "log").read_bytes()[written:].count(b"job_id=job-4")
 """
 
 READ_ONLY = """
@@ -112,13 +127,52 @@ async def play(disk, studio, engine, worker, said):
 """
 
 
-async def played(scene: str, tmp_path: Path) -> dict[str, Any]:
+FETCHED = """
+async def play(disk, studio, engine, worker, said):
+    # A quota: the disk says that it has room, and refuses.
+    downloads.shutil = SimpleNamespace(disk_usage=lambda folder: SimpleNamespace(free=2**40))
+    studio.blobs["big"] = b"GGUF" + bytes(80 * 1024 * 1024)
+    url = studio.blob_url("big")
+    claim = {
+        "a download": words("job-1", files=[{"role": "model", "url": url, "filename": "big.gguf"}]),
+        "an input": ours({"kind": "audio_stt", "inputUrl": url}, "job-1"),
+    }[sys.argv[2]]
+    await studio.offer(claim)
+    fail = await studio.frame("fail", job_id="job-1")
+    said["fail"] = [fail["error"], fail["retryable"]]
+    for part in [*(disk / "models").rglob("*.part"), *(disk / "models").rglob("*big*")]:
+        part.unlink(missing_ok=True)
+    await go_on(studio, engine, worker)
+"""
+
+CREDENTIALS = """
+DECISION = "pending"
+
+async def begin(studio, worker):
+    await until(lambda: studio.requests)
+
+async def play(disk, studio, engine, worker, said):
+    registrar.SAVE_AGAIN_SECS = 0.05
+    file = disk / "state" / "credentials.json"
+    await until(lambda: file.exists() and json.loads(file.read_text()).get("registration_request_id"))
+    fill(disk)
+    studio.decision = "approved"
+    await studio.welcomed()
+    said["credentials"] = [json.loads(file.read_text()).get("auth_token")]
+    (disk / "ballast").unlink()
+    await until(lambda: json.loads(file.read_text()).get("auth_token"))
+    said["credentials"].append(json.loads(file.read_text())["auth_token"] == studio.token)
+    await go_on(studio, engine, worker)
+"""
+
+
+async def played(scene: str, tmp_path: Path, *more: str) -> dict[str, Any]:
     """What a worker on a small disk said by the end of a scene."""
     disk = tmp_path / "disk"
     disk.mkdir()
     script = f"{STAGE}\n{scene}\nasyncio.run(main(Path(sys.argv[1])))"
     process = await asyncio.create_subprocess_exec(
-        *("unshare", "-rm", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, script),
+        *("unshare", "-rm", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, script, *more),
         cwd=Path(__file__).parents[2],
         stdout=PIPE,
         stderr=PIPE,
@@ -146,3 +200,26 @@ async def test_a_disk_that_takes_nothing_pauses_the_worker_and_costs_no_result(
     assert said["autoEnabled"] is False
     assert said["runs"] == {"job-1": 1, "job-3": 1, "job-4": 1}
     assert (said["sessions"], said["violations"], said["fails"]) == (1, [], 0)
+    # A log that lies on the same disk has a gap, and no more.
+    assert said.get("logged after", 1) > 0
+
+
+@pytest.mark.parametrize("what", ["a download", "an input"])
+async def test_a_disk_that_fills_up_under_what_is_fetched_costs_that_job_and_is_named(
+    tmp_path: Path, what: str
+) -> None:
+    said = await played(FETCHED, tmp_path, what)
+
+    error, is_retryable = said["fail"]
+    assert "No space left on device" in error
+    assert is_retryable is True
+    assert said["runs"] == {"job-3": 1, "job-4": 1}
+    assert (said["sessions"], said["violations"]) == (1, [])
+
+
+async def test_a_token_that_a_full_disk_refuses_is_used_and_written_once_there_is_room(tmp_path: Path) -> None:
+    said = await played(CREDENTIALS, tmp_path)
+
+    assert said["credentials"] == [None, True]
+    assert said["runs"] == {"job-3": 1, "job-4": 1}
+    assert (said["sessions"], said["violations"]) == (1, [])

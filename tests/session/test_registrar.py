@@ -323,6 +323,23 @@ async def test_a_save_that_fails_is_an_error_line_without_the_token_and_the_work
     assert studio.token not in desk.log.text()
 
 
+async def test_what_a_full_disk_refused_is_written_once_there_is_room(desk: Desk, studio: ScriptedStudio) -> None:
+    full = FullDisk(desk.store, 2)
+    registrar = desk.registrar(store=full)
+    async with asyncio.timeout(10):
+        await registrar.ensure()
+        assert desk.store.load().auth_token is None
+        owing = asyncio.create_task(registrar.save_owed())
+        while full.saves > -4:
+            await asyncio.sleep(0)
+        full.saves = 1
+        await owing
+        assert desk.store.load().auth_token == studio.token
+        await registrar.save_owed()
+
+    assert full.saves == 0
+
+
 async def test_what_is_approved_is_on_disk_before_anybody_hears_of_it(desk: Desk, studio: ScriptedStudio) -> None:
     on_disk: list[str | None] = []
     emit = desk.events.emit
