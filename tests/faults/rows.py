@@ -193,6 +193,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         KILL + "a_binary_result_whose_job_is_not_ours_now_waits_over_a_restart_for_its_offer",
         KILL + "after_its_acknowledgement_nothing_is_said_of_a_job_by_the_next_life",
         KILL + "killed_at_any_moment_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
+        "faults/test_soak.py::test_every_job_is_settled_once_whatever_is_cut_and_killed",
     ),
     "F-54": (
         CALLS + "killed_at_each_system_call_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
