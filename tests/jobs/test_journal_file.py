@@ -48,6 +48,16 @@ def test_of_schema_1_is_opened_with_what_is_in_it(path):
     assert asides(path) == []
 
 
+def test_another_schema_has_another_number_and_a_fixture_of_its_own(path):
+    def schema(of):
+        with closing(sqlite3.connect(of)) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            return version, set(connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+    assert reopened(path) == 0
+    assert schema(path) == schema(FIXTURE.with_name(f"journal-schema-{VERSION}.sqlite3"))
+
+
 @pytest.mark.parametrize(
     "content",
     [
