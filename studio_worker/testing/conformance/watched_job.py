@@ -1,0 +1,84 @@
+"""A job as an engine sees it, and what the engine does with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from studio_worker.engines.base import EngineJob
+from studio_worker.testing.conformance.traces import Traces
+from studio_worker.wire.tasks import task_to_wire
+
+MAX_REPORTS = 10_000
+"""Reports of progress that are kept; an engine that gives more is judged by these."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunNotes:
+    """What is known of one run.
+
+    Attributes:
+        before: what the process held when it began.
+        surroundings: what the process's code shares, then.
+        began: monotonic seconds.
+        progress: the reports, raw: step, total and stage, as they were given.
+        pieces: the types of what a stream yielded.
+        looked: whether the engine asked if the job is to end.
+        was_told: whether it was told so.
+    """
+
+    before: Traces
+    surroundings: dict[str, str]
+    began: float
+    progress: list[list[Any]] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    looked: bool = False
+    was_told: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class WatchedJob(EngineJob):
+    """The job that a watched engine gets."""
+
+    notes: RunNotes
+    asked: str
+
+    @classmethod
+    def of(cls, job: EngineJob, notes: RunNotes) -> WatchedJob:
+        """`job`, with `notes` taken of it."""
+        own = {each.name: getattr(job, each.name) for each in fields(EngineJob)}
+        return cls(**own, notes=notes, asked=_as_text(job))
+
+    def progress(self, step: int, total: int, *, stage: str = "run", preview: bytes | None = None) -> None:
+        """As ever, and noted."""
+        if len(self.notes.progress) < MAX_REPORTS:
+            self.notes.progress.append([_plain(step), _plain(total), _plain(stage)])
+        EngineJob.progress(self, step, total, stage=stage, preview=preview)
+
+    @property
+    def cancelled(self) -> bool:
+        """As ever, and noted."""
+        self.notes.looked = True
+        is_cancelled = self._cancel.is_set()
+        self.notes.was_told |= is_cancelled
+        return is_cancelled
+
+    def check_cancelled(self) -> None:
+        """As ever, and noted."""
+        self.notes.looked = True
+        self.notes.was_told |= self._cancel.is_set()
+        EngineJob.check_cancelled(self)
+
+    def altered(self) -> bool:
+        """Whether the engine has changed what it was asked for."""
+        return _as_text(self) != self.asked
+
+
+def _as_text(job: EngineJob) -> str:
+    asked = [task_to_wire(job.task), job.seed, job.model, dict(job.inputs), dict(job.files), repr(job.options)]
+    return json.dumps(asked, default=str)
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, (int, float, str)) else f"<{type(value).__name__}>"
