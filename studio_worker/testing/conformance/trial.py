@@ -78,7 +78,7 @@ class Trial:
         """Each sample, run once. Raises NotApplicable."""
         if not self._first:
             for sample in self.runnable:
-                self._first.append(await self.bench.run(sample))
+                self._first.append(await self.bench.run(sample, marks=("traces",)))
         return self._first
 
     async def good_runs(self) -> list[Ran]:
@@ -98,7 +98,7 @@ class Trial:
         if not self._series:
             sample = (await self.quickest()).sample
             for _ in range(self.limits.runs):
-                self._series.append(await self.bench.run(sample))
+                self._series.append(await self.bench.run(sample, marks=("traces",)))
         return self._series
 
     async def steady_records(self) -> list[dict[str, Any]]:

@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from studio_worker.engines.base import Available, Engine, EngineCapabilities, EngineJob, Estimate, Unavailable
-from studio_worker.engines.self_report import said
+from studio_worker.engines.self_report import said as said_of
 from studio_worker.engines.warm import loads_models
 from studio_worker.engines.working import streams
 from studio_worker.models.files import ModelFiles
+from studio_worker.testing.conformance.print_counter import PrintCounter
 from studio_worker.testing.conformance.surroundings import changed, look
 from studio_worker.testing.conformance.traces import take_traces
 from studio_worker.testing.conformance.watched_job import RunNotes, WatchedJob
+
+ESTIMATE = "estimate.json"
+"""Where the last answer of `estimate` is written down."""
 
 
 class Watched(Engine):
@@ -60,8 +64,16 @@ class Watched(Engine):
         return self._engine.availability()
 
     def estimate(self, model: ModelFiles) -> Estimate | None:
-        """The engine's."""
-        return self._engine.estimate(model)
+        """The engine's, written down."""
+        said: dict[str, Any] = {"raised": "", "type": "", "ram_bytes": None, "vram_bytes": None}
+        try:
+            estimate = self._engine.estimate(model)
+        except BaseException as error:
+            _write(self._records / ESTIMATE, said | {"raised": said_of(error)})
+            raise
+        told = {name: getattr(estimate, name, None) for name in ("ram_bytes", "vram_bytes")}
+        _write(self._records / ESTIMATE, said | {"type": type(estimate).__name__} | told)
+        return estimate
 
     def run(self, job: EngineJob) -> Any:
         """The engine's, written down."""
@@ -121,8 +133,19 @@ class Watched(Engine):
         self._engine.unload(loaded)
 
     def _begin(self, job: EngineJob) -> tuple[RunNotes, WatchedJob]:
-        notes = RunNotes(before=take_traces(owns_temp=self._is_alone), surroundings=look(), began=time.monotonic())
+        counter = PrintCounter() if self._is_marked(job, "count") else None
+        notes = RunNotes(
+            before=take_traces(owns_temp=self._is_alone) if self._is_marked(job, "traces") else None,
+            surroundings=look(),
+            began=time.monotonic(),
+            cancels=self._is_marked(job, "cancel"),
+            printing=counter,
+        )
         return notes, WatchedJob.of(job, notes)
+
+    def _is_marked(self, job: EngineJob, mark: str) -> bool:
+        """Whether the kit wants something special of this run."""
+        return (self._records / f"{job.id}.{mark}").exists()
 
     def _end(
         self,
@@ -134,6 +157,7 @@ class Watched(Engine):
         error: BaseException | None = None,
     ) -> None:
         secs = time.monotonic() - notes.began
+        printed = notes.printing.close() if notes.printing is not None else 0
         job.meta = watched.meta
         record = {
             "pid": os.getpid(),
@@ -141,9 +165,8 @@ class Watched(Engine):
             "returned": None if error is not None else type(result).__name__,
             "is_async": inspect.iscoroutinefunction(self._engine.run),
             "raised": None if error is None else type(error).__name__,
-            "message": "" if error is None else said(error),
+            "message": "" if error is None else said_of(error),
             "before": notes.before,
-            "after": take_traces(owns_temp=self._is_alone),
             "changed": changed(notes.surroundings, look(), is_alone=not self._shares) + self._load_changes,
             "altered": watched.altered(),
             "meta_problem": _meta_problem(watched.meta),
@@ -151,6 +174,8 @@ class Watched(Engine):
             "pieces": notes.pieces,
             "looked": notes.looked,
             "was_told": notes.was_told,
+            "was_raised": notes.was_raised,
+            "printed": printed,
             "loads": self._loads,
             "unloads": self._unloads,
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from studio_worker.engines.base import EngineJob
+from studio_worker.testing.conformance.print_counter import PrintCounter
 from studio_worker.testing.conformance.traces import Traces
 from studio_worker.wire.tasks import task_to_wire
 
@@ -19,22 +20,28 @@ class RunNotes:
     """What is known of one run.
 
     Attributes:
-        before: what the process held when it began.
+        before: what the process held when it began, where that is wanted.
         surroundings: what the process's code shares, then.
         began: monotonic seconds.
         progress: the reports, raw: step, total and stage, as they were given.
         pieces: the types of what a stream yielded.
         looked: whether the engine asked if the job is to end.
         was_told: whether it was told so.
+        was_raised: whether it was told by `Cancelled`.
+        printing: counts what is printed, where that is wanted.
+        cancels: whether the job is cancelled in the moment in which the engine asks.
     """
 
-    before: Traces
+    before: Traces | None
     surroundings: dict[str, str]
     began: float
     progress: list[list[Any]] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     looked: bool = False
     was_told: bool = False
+    was_raised: bool = False
+    cancels: bool = False
+    printing: PrintCounter | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,16 +66,21 @@ class WatchedJob(EngineJob):
     @property
     def cancelled(self) -> bool:
         """As ever, and noted."""
-        self.notes.looked = True
+        self._look()
         is_cancelled = self._cancel.is_set()
         self.notes.was_told |= is_cancelled
         return is_cancelled
 
     def check_cancelled(self) -> None:
         """As ever, and noted."""
-        self.notes.looked = True
-        self.notes.was_told |= self._cancel.is_set()
+        self._look()
+        self.notes.was_told = self.notes.was_raised = self._cancel.is_set() or self.notes.was_raised
         EngineJob.check_cancelled(self)
+
+    def _look(self) -> None:
+        self.notes.looked = True
+        if self.notes.cancels:
+            self._cancel.set()
 
     def altered(self) -> bool:
         """Whether the engine has changed what it was asked for."""

@@ -10,7 +10,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -29,7 +29,7 @@ from studio_worker.models.files import ModelFiles
 from studio_worker.testing.conformance.limits import Limits
 from studio_worker.testing.conformance.samples import Sample
 from studio_worker.testing.conformance.subject import ADAPTER, Subject
-from studio_worker.testing.conformance.watched import Watched
+from studio_worker.testing.conformance.watched import ESTIMATE, Watched
 from studio_worker.wire.model_source import ModelSource
 
 SEED = 1
@@ -127,7 +127,8 @@ class Workbench:
             sample: what to run.
             host: where; the bench's own, which keeps its model and its process, where none is given.
             description: the engine as that host knows it.
-            how: `is_stream` follows the pieces; `settle` False hands pictures on as they are; `threads` is for `load`.
+            how: `is_stream` follows the pieces; `marks` tell the watched engine what is wanted besides: ``cancel`` the
+                job when the engine asks, ``count`` what is printed, note the ``traces``.
         """
         ran, call = await self._begin(sample, description or self.description, **how)
         await self._follow(ran, call, host or self._host)
@@ -189,6 +190,11 @@ class Workbench:
         plan = self._plan(sample, self.description)
         return await self._host.estimate(plan.route, _model(plan, sample))
 
+    def estimated(self) -> Mapping[str, Any] | None:
+        """What the engine's `estimate` answered last, raw; None where it was never asked."""
+        path = self._records / ESTIMATE
+        return json.loads(path.read_text("utf-8")) if path.is_file() else None
+
     async def aclose(self) -> None:
         """End the engine."""
         await self._host.aclose()
@@ -199,14 +205,13 @@ class Workbench:
         description: EngineDescription,
         *,
         is_stream: bool = False,
-        settle: bool = True,
-        threads: int | None = None,
+        marks: Sequence[str] = (),
     ) -> tuple[Ran, EngineCall]:
         plan = self._plan(sample, description)
-        if threads is not None:
-            plan = replace(plan, options=replace(plan.options, threads=threads))
+        for mark in marks:
+            (self._records / f"{plan.job_id}.{mark}").touch()
         work_dir = self._folder / f"work-{plan.job_id}"
-        inputs = await asyncio.to_thread(_copied_in, plan, sample, work_dir, settle=settle)
+        inputs = await asyncio.to_thread(_copied_in, plan, sample, work_dir)
         ran = Ran(sample=sample, plan=plan, inputs=inputs)
         call = EngineCall(
             job_id=plan.job_id,
@@ -282,15 +287,13 @@ def _model(plan: Plan, sample: Sample) -> ModelFiles:
     )
 
 
-def _copied_in(plan: Plan, sample: Sample, work_dir: Path, *, settle: bool) -> dict[str, Path]:
+def _copied_in(plan: Plan, sample: Sample, work_dir: Path) -> dict[str, Path]:
     """The inputs in a new `work_dir`, pictures in the form in which the worker gives them."""
     work_dir.mkdir(mode=0o700)
     inputs = {}
     for role, path in sample.inputs.items():
         inputs[role] = work_dir / f"input-{role}"
         shutil.copyfile(path, inputs[role])
-    if not settle:
-        return inputs
     return settle_pictures([wanted for wanted in plan.inputs if wanted.role in inputs], inputs)
 
 
