@@ -79,7 +79,11 @@ class Trial:
     async def first_runs(self) -> list[Ran]:
         """Each sample, run once. Raises NotApplicable."""
         if not self._first:
-            for sample in self.runnable:
+            try:
+                samples = self.runnable
+            except NotApplicable:
+                raise NotTried("no sample can be run here, see every-kind-runs") from None
+            for sample in samples:
                 self._first.append(await self.bench.run(sample, marks=("traces",)))
         return self._first
 

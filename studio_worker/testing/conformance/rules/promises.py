@@ -16,8 +16,8 @@ from studio_worker.testing.conformance.workbench import Ran
 MOST_AT_ONCE = 4
 """Jobs that are run at once, whatever more an engine promises."""
 
-FEW_BYTES = 10_000
-"""No model takes so little; whoever says it means another unit."""
+FEW_BYTES = 1_000
+"""No model takes so little; whoever says it means gigabytes."""
 
 
 async def is_deterministic(trial: Trial) -> str:
@@ -94,7 +94,7 @@ async def runs_as_declared(trial: Trial) -> str:
 
 async def estimates_bytes(trial: Trial) -> str:
     """`estimate` says bytes, or nothing."""
-    sample = trial.runnable[0]
+    sample = (await trial.first_runs())[0].sample
     try:
         await trial.bench.estimate(sample)
     except EngineError as error:
