@@ -21,6 +21,7 @@ def sample(model: str, path: Path, **fields: object) -> Sample:
 
 class TestLlamaConformance(EngineConformance):
     plugin = "llama"
+    table = {"threads": 1}  # noqa: RUF012
 
     @pytest.fixture(scope="class")
     def samples(self, tiny: Path) -> Sequence[Sample]:
@@ -29,7 +30,8 @@ class TestLlamaConformance(EngineConformance):
 
 class TestGemmaConformance(EngineConformance):
     plugin = "llama"
+    table = {"threads": 1}  # noqa: RUF012
 
     @pytest.fixture(scope="class")
     def samples(self, gemma_path: Path) -> Sequence[Sample]:
-        return [sample("gemma", gemma_path, max_tokens=8)]
+        return [sample("gemma", gemma_path, max_tokens=3)]

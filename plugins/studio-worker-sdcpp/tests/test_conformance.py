@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from studio_worker import ImageTask, VideoTask
-from studio_worker.testing import EngineConformance, Sample
+from studio_worker import ImageTask, TaskKind
+from studio_worker.testing import EngineConformance, Limits, Sample
 
 
 @pytest.fixture(scope="session")
 def samples(weights: Path) -> Sequence[Sample]:
     files = {"model": [weights / "sdxs.gguf"]}
     picture = ImageTask(prompt="a clay cup", width=64, height=64, steps=1, ext="png")
-    film = VideoTask(prompt="a spinning cup", seconds=0.25, fps=8, width=64, height=64, ext="webp")
-    return [Sample(task=task, model="sdxs", files=files) for task in (picture, film)]
+    return [Sample(task=picture, model="sdxs", files=files)]
 
 
 class TestSdCppConformance(EngineConformance):
     plugin = "sdcpp"
+    table = {"threads": 1}  # noqa: RUF012
+    # The library cannot be stopped: a cancelled job ends when it returns, which takes a while on a busy machine.
+    limits = Limits(cancel_secs=60.0)
+    # No checkpoint that makes films is small enough for a test.
+    without = (TaskKind.VIDEO,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from studio_worker.testing import EngineConformance, Sample
 
 
 @pytest.fixture(scope="session")
-def samples(model: ModelFiles, speech: Path) -> Sequence[Sample]:
+def samples(model: ModelFiles, speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Sample]:
+    path = tmp_path_factory.mktemp("conformance") / "speech.wav"
+    with wave.open(str(speech)) as whole, wave.open(str(path), "wb") as part:
+        part.setparams(whole.getparams())
+        part.writeframes(whole.readframes(2 * whole.getframerate()))
     task = SttTask(input_url="https://files.example/a.wav", timestamps="word")
-    return [Sample(task=task, model=model.id, files=model.files, inputs={"audio": speech})]
+    return [Sample(task=task, model=model.id, files=model.files, inputs={"audio": path})]
 
 
 class TestWhisperConformance(EngineConformance):

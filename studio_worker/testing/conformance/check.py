@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +23,7 @@ from studio_worker.testing.conformance.samples import Sample, read_samples, ship
 from studio_worker.testing.conformance.subject import Subject
 from studio_worker.testing.conformance.trial import Trial
 from studio_worker.version import API_VERSION
+from studio_worker.wire.kinds import TaskKind
 
 OnRule = Callable[[str, Rule, RuleReport | None], None]
 """Told of each rule twice: the engine's name, the rule, and None when it begins, its report when it is over."""
@@ -101,12 +102,21 @@ class Examination:
         subject: what to check.
         samples: jobs that its engines can do.
         limits: bounds.
+        without: kinds that need no sample.
     """
 
-    def __init__(self, subject: Subject, samples: Sequence[Sample], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        samples: Sequence[Sample],
+        limits: Limits | None = None,
+        *,
+        without: Collection[TaskKind] = (),
+    ) -> None:
         self._subject = subject
         self._samples = samples
         self._limits = limits or Limits()
+        self._without = without
         self._folder = Path()
         self.trials: tuple[Trial, ...] = ()
 
@@ -125,6 +135,7 @@ class Examination:
                 samples=_served(self._samples, description.kinds, description.sources),
                 limits=self._limits,
                 folder=self._folder / str(description.position),
+                without=self._without,
             )
             for description in described.descriptions(self._subject)
         )

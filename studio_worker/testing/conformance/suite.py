@@ -13,7 +13,7 @@ runs every rule on the installed plugin ``lama``, with the samples that it ships
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,15 +28,18 @@ from studio_worker.testing.conformance.report import Outcome
 from studio_worker.testing.conformance.rule import Rule
 from studio_worker.testing.conformance.samples import Sample, read_samples, shipped_samples
 from studio_worker.testing.conformance.subject import Subject
+from studio_worker.wire.kinds import TaskKind
 
 
 class RunningExamination:
     """An examination and the loop that it lives in, from test to test of one class."""
 
-    def __init__(self, subject: Subject, samples: Sequence[Sample], limits: Limits) -> None:
+    def __init__(
+        self, subject: Subject, samples: Sequence[Sample], limits: Limits, *, without: Collection[TaskKind] = ()
+    ) -> None:
         # No loop is set for the thread: other tests of the process have their own.
         self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self._examination = Examination(subject, samples, limits)
+        self._examination = Examination(subject, samples, limits, without=without)
 
     def __enter__(self) -> RunningExamination:
         self._runner.__enter__()
@@ -71,6 +74,7 @@ class EngineConformance:
             ``samples`` does as well, of the scope ``class`` or wider. None: what the plugin ships.
         table: the plugin's configuration.
         limits: bounds other than the kit's own.
+        without: kinds that the engine serves and that no model is at hand for; a report never leaves one out.
     """
 
     plugin: ClassVar[str] = ""
@@ -78,13 +82,16 @@ class EngineConformance:
     samples: ClassVar[Any] = None
     table: ClassVar[Mapping[str, Any]] = {}
     limits: ClassVar[Limits] = Limits()
+    without: ClassVar[Collection[TaskKind]] = ()
 
     @pytest.fixture(scope="class")
     @classmethod
     def conformance(cls, request: pytest.FixtureRequest) -> Iterator[RunningExamination]:
         """The examination that all tests of the class share."""
-        subject = _subject(request.cls)
-        with RunningExamination(subject, _samples(request, subject), request.cls.limits) as examination:
+        mine: type[EngineConformance] = request.cls
+        subject = _subject(mine)
+        samples = _samples(request, subject)
+        with RunningExamination(subject, samples, mine.limits, without=mine.without) as examination:
             yield examination
 
     @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

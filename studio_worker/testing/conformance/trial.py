@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from studio_worker.testing.conformance.rule import NotApplicable, NotTried
 from studio_worker.testing.conformance.samples import FILE_NAME, Sample
 from studio_worker.testing.conformance.subject import Subject
 from studio_worker.testing.conformance.workbench import Ran, Workbench
+from studio_worker.wire.kinds import TaskKind
 
 
 @dataclass(slots=False, kw_only=True)
@@ -29,6 +30,7 @@ class Trial:
         samples: the samples that this engine serves.
         limits: bounds.
         folder: a private folder of this trial's.
+        without: kinds that nobody has a model for here.
     """
 
     subject: Subject
@@ -37,6 +39,7 @@ class Trial:
     samples: Sequence[Sample]
     limits: Limits
     folder: Path
+    without: Collection[TaskKind] = ()
     _first: list[Ran] = field(default_factory=list)
     _series: list[Ran] = field(default_factory=list)
     _repeatable: bool | None = None

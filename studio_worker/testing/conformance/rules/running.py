@@ -14,7 +14,7 @@ async def every_kind_runs(trial: Trial) -> str:
     """There is a sample of each kind, and the engine does it."""
     runnable = trial.runnable
     there = {sample.kind for sample in trial.samples}
-    if lacking := [kind for kind in trial.description.kinds if kind not in there]:
+    if lacking := [kind for kind in trial.description.kinds if kind not in {*there, *trial.without}]:
         raise BrokenRule(
             f"the engine advertises {lacking[0]} and there is no sample of it: add a line to {FILE_NAME}, or do not "
             "advertise the kind"
@@ -28,7 +28,8 @@ async def every_kind_runs(trial: Trial) -> str:
         if ran.output is None and not _has_returned(ran):
             words = str(ran.error).rstrip(".")
             raise BrokenRule(f"the sample of {ran.sample.kind} ({ran.sample.model}) does not run: {words}")
-    return f"{len(runnable)} sample{'s' if len(runnable) > 1 else ''} of {', '.join(sorted(there))}"
+    untried = f"; not tried: {', '.join(sorted(trial.without))}" if trial.without else ""
+    return f"{len(runnable)} sample{'s' if len(runnable) > 1 else ''} of {', '.join(sorted(there))}{untried}"
 
 
 async def result_fits_kind(trial: Trial) -> str:
