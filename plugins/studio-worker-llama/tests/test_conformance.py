@@ -24,7 +24,8 @@ class TestLlamaConformance(EngineConformance):
     table = {"threads": 1}  # noqa: RUF012
 
     @pytest.fixture(scope="class")
-    def samples(self, tiny: Path) -> Sequence[Sample]:
+    @classmethod
+    def samples(cls, tiny: Path) -> Sequence[Sample]:
         return [sample("tiny", tiny, max_tokens=24)]
 
 
@@ -33,5 +34,6 @@ class TestGemmaConformance(EngineConformance):
     table = {"threads": 1}  # noqa: RUF012
 
     @pytest.fixture(scope="class")
-    def samples(self, gemma_path: Path) -> Sequence[Sample]:
+    @classmethod
+    def samples(cls, gemma_path: Path) -> Sequence[Sample]:
         return [sample("gemma", gemma_path, max_tokens=3)]

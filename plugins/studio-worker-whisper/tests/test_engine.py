@@ -273,6 +273,6 @@ def test_a_vocabulary_of_another_model_ends_the_job_for_good(
     mixed = replace(model, files={"model": sorted(folder.iterdir())}, dir=folder)
     made = job(speech)
     made.loaded = engine.load(mixed)
-    with pytest.raises(EngineError, match="the files of tiny.en do not belong together") as error:
+    with pytest.raises(EngineError, match=r"the files of tiny\.en do not belong together") as error:
         engine.run(made)
     assert not error.value.retryable
