@@ -10,6 +10,9 @@ import pytest
 from studio_worker import LlmTask, ModelSource
 from studio_worker.testing import EngineConformance, Sample
 
+# A rule may run a real model ten times, which takes minutes where others use the cores too.
+pytestmark = pytest.mark.timeout(600)
+
 SAID = ({"role": "user", "content": "Name a fruit."},)
 
 

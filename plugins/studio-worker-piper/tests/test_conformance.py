@@ -9,6 +9,9 @@ import pytest
 from studio_worker import ModelFiles, TtsTask
 from studio_worker.testing import EngineConformance, Sample
 
+# A rule may run a real model ten times, which takes minutes where others use the cores too.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="session")
 def samples(model: ModelFiles) -> Sequence[Sample]:

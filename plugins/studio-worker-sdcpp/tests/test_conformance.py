@@ -10,6 +10,9 @@ import pytest
 from studio_worker import ImageTask, TaskKind
 from studio_worker.testing import EngineConformance, Limits, Sample
 
+# A rule may run a real model ten times, which takes minutes where others use the cores too.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="session")
 def samples(weights: Path) -> Sequence[Sample]:
