@@ -14,7 +14,7 @@ import pytest
 from studio_worker_whisper import WhisperEngine, studio_worker_engines
 from studio_worker_whisper.engine import check_language
 
-from studio_worker import BadInput, Cancelled, ModelFiles, SttTask, TaskKind, TtsTask, UnsupportedTask
+from studio_worker import BadInput, Cancelled, EngineError, ModelFiles, SttTask, TaskKind, TtsTask, UnsupportedTask
 from studio_worker.engines.base import Available, PluginConfig
 from studio_worker.wire.results import Transcript
 
@@ -259,3 +259,20 @@ def test_a_wrong_setting_is_named(table: dict[str, Any], problem: str) -> None:
 def test_the_operators_settings_are_used(model: ModelFiles) -> None:
     (engine,) = studio_worker_engines(PluginConfig({"compute_type": "float32", "max_audio_secs": 10}))
     assert engine.load(model).compute_type == "float32"
+
+
+def test_a_vocabulary_of_another_model_ends_the_job_for_good(
+    engine: WhisperEngine, job: Any, model: ModelFiles, speech: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for path in model.files["model"]:
+        (folder / path.name).symlink_to(path)
+    (folder / "vocabulary.txt").unlink()
+    (folder / "vocabulary.txt").write_text("a\nb\nc\n")
+    mixed = replace(model, files={"model": sorted(folder.iterdir())}, dir=folder)
+    made = job(speech)
+    made.loaded = engine.load(mixed)
+    with pytest.raises(EngineError, match=r"the files of tiny\.en do not belong together") as error:
+        engine.run(made)
+    assert not error.value.retryable

@@ -13,6 +13,7 @@ from studio_worker import (
     BadInput,
     Engine,
     EngineCapabilities,
+    EngineError,
     EngineJob,
     Estimate,
     ModelFiles,
@@ -170,6 +171,12 @@ def _listen(job: EngineJob, task: SttTask, model: Model, total: int, heard: _Tra
                 yield
         except (RuntimeError, MemoryError) as error:
             raise failure(error, "whisper could not go on", retryable=True) from error
+        except ValueError as error:
+            # Tokens that the vocabulary has no text for.
+            raise EngineError(
+                f"the files of {job.model} do not belong together: {error}; check them in the modelSource",
+                retryable=False,
+            ) from error
         if heard.text or end * RATE >= total:
             heard.language = info.language
         heard.end = end
