@@ -54,6 +54,8 @@ lint: $(VENV)/ready-lint ## Check the rules of ruff
 types: $(VENV)/ready-lint ## Check the types with mypy --strict
 	@$(BIN)/mypy
 	@for source in $(wildcard plugins/*/src/*); do $(BIN)/mypy "$$source" || exit 1; done
+	@$(BIN)/python tools/new_plugins.py .cache/new-plugins
+	@$(BIN)/mypy .cache/new-plugins/*/src/*
 
 .PHONY: docs
 docs: $(VENV)/ready-docs ## Build the documentation into site/, every link checked

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from studio_worker.cli import output
+from studio_worker.cli.engines_try import try_
 from studio_worker.cli.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
     output.record(engine.to_json() | more, as_json=as_json)
     for other in others:
         output.note(f"another engine has this name: {other.label}")
+
+
+engines.add_command(try_)
 
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:

@@ -21,7 +21,7 @@ def read_claim(path: Path) -> dict[str, Any]:
     """The claim of a file, its `jobId` made sure of. Raises click.UsageError."""
     name = "stdin" if str(path) == "-" else escape(str(path))
     try:
-        raw = _read(path)
+        raw = read_bytes(path)
         value = loads(raw)
     except NotJson as error:
         raise click.UsageError(f"--claim: {name} {error}") from None
@@ -37,7 +37,13 @@ def read_claim(path: Path) -> dict[str, Any]:
     return {**value, "jobId": job_id}
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A file of at most one offer's size; ``-`` is stdin.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger.
+    """
     if str(path) == "-":
         return _bounded(sys.stdin.buffer)
     with path.open("rb") as file:

@@ -17,6 +17,7 @@ from studio_worker.errors import JobError
 if TYPE_CHECKING:
     from studio_worker.cli.generate_order import Asked, Order
     from studio_worker.cli.generate_target import Target
+    from studio_worker.config import Config
 
 INPUT_OPTIONS = {"init_image": "image", "mask": "mask", "ref_image": "ref_image", "audio": "audio"}
 """Everyday option to the role of the input that it gives."""
@@ -79,7 +80,7 @@ def generate(invocation: Invocation, /, out: Path | None, force: bool, as_json: 
     order = read_order(_asked(out=out, **options))
     target = Target(order.kind, out, may_replace=force)
     target.check(as_json=as_json)
-    _make(invocation, order, target, as_json=as_json)
+    carry_out(invocation.settings(log_level="error").current, order, target, as_json=as_json)
 
 
 def _asked(*, schema: Path | None, inputs: tuple[str, ...], **options: Any) -> Asked:
@@ -92,9 +93,13 @@ def _asked(*, schema: Path | None, inputs: tuple[str, ...], **options: Any) -> A
     return Asked(everyday=everyday, inputs=[*(each for each in given if each[2] is not None), *pairs], **options)
 
 
-def _make(invocation: Invocation, order: Order, target: Target, *, as_json: bool) -> None:
-    settings = invocation.settings(log_level="error").current
+def carry_out(settings: Config, order: Order, target: Target, *, as_json: bool) -> None:
+    """Run an order with its progress on stderr, and hand out what came of it.
 
+    Raises:
+        JobError: what ended the job, told as JSON already where that was asked for.
+        KeyboardInterrupt: Ctrl-C.
+    """
     from studio_worker.cli.generate_answer import LiveText, hand_out, tell_failure
     from studio_worker.cli.generate_display import display
     from studio_worker.cli.generate_run import run_order

@@ -8,6 +8,7 @@ from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.plugins_check import check
 from studio_worker.cli.plugins_install import install, uninstall
+from studio_worker.cli.plugins_new import new
 
 COLUMNS = ("name", "distribution", "version", "engines", "hooks", "commands", "from", "reason")
 
@@ -42,6 +43,7 @@ def list_(invocation: Invocation, as_json: bool) -> None:
 plugins.add_command(check)
 plugins.add_command(install)
 plugins.add_command(uninstall)
+plugins.add_command(new)
 
 
 def _list(invocation: Invocation, *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from studio_worker.testing.conformance.samples import Sample, read_samples, shipped_samples
     from studio_worker.testing.conformance.suite import EngineConformance
     from studio_worker.testing.devices import FakeDevices
+    from studio_worker.testing.engine_jobs import engine_job
     from studio_worker.testing.scripted_studio import ScriptedStudio
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "studio_worker.testing.conformance.samples": ("Sample", "read_samples", "shipped_samples"),
     "studio_worker.testing.conformance.suite": ("EngineConformance",),
     "studio_worker.testing.devices": ("FakeDevices",),
+    "studio_worker.testing.engine_jobs": ("engine_job",),
     "studio_worker.testing.scripted_studio": ("ScriptedStudio",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -52,6 +54,7 @@ __all__ = [
     "check_engine",
     "check_plugin",
     "claim",
+    "engine_job",
     "image_claim",
     "llm_claim",
     "read_samples",
