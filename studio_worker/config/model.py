@@ -85,7 +85,9 @@ class Config(BaseModel):
     engine_preferences: Preferences = Field(
         default_factory=dict, description="Which engine serves a source id that two engines claim."
     )
-    require_certified_engines: Flag = Field(False, description="Use only engines with a certificate.")
+    require_certified_engines: Flag = Field(
+        False, description="Use only engines of packages that have a valid certificate of conformance."
+    )
     device: OptionalText = Field(
         None,
         description="Where models run: cpu, cuda:0 …, cuda for any GPU; none: the engine decides. "
