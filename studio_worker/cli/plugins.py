@@ -6,6 +6,8 @@ import click
 
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
+from studio_worker.cli.plugins_check import check
+from studio_worker.cli.plugins_install import install, uninstall
 
 COLUMNS = ("name", "distribution", "version", "engines", "hooks", "commands", "from", "reason")
 
@@ -35,6 +37,11 @@ def list_(invocation: Invocation, as_json: bool) -> None:
     Each is looked at in a process of its own, so that a broken one is named and harms nothing.
     """
     _list(invocation, as_json=as_json)
+
+
+plugins.add_command(check)
+plugins.add_command(install)
+plugins.add_command(uninstall)
 
 
 def _list(invocation: Invocation, *, as_json: bool) -> None:

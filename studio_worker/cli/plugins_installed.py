@@ -9,7 +9,9 @@ from typing import Any
 
 from studio_worker.cli.lazy import GROUP
 from studio_worker.cli.plugins_origin import origin_of
+from studio_worker.cli.plugins_requirement import normalised
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.entry_points import list_plugins
 from studio_worker.text import escape
 
 
@@ -78,6 +80,15 @@ def installed_plugins(engines: Iterable[EngineDescription]) -> tuple[InstalledPl
         of_plugin.setdefault((engine.distribution, engine.plugin), []).append(engine)
     found = [_plugin(known, commands.pop(package, ())) for (package, _), known in of_plugin.items()]
     return (*found, *(_commands_alone(package, names) for package, names in commands.items()))
+
+
+def packages_of_plugins() -> dict[str, tuple[str, ...]]:
+    """The packages that bring plugins or commands, by the name that indexes know; each with its plugins' names."""
+    found: dict[str, tuple[str, ...]] = {normalised(package): () for package in _commands()}
+    for plugin in list_plugins():
+        package = normalised(plugin.distribution)
+        found[package] = (*found.get(package, ()), plugin.name)
+    return dict(sorted(found.items()))
 
 
 def _plugin(engines: Sequence[EngineDescription], commands: tuple[str, ...]) -> InstalledPlugin:

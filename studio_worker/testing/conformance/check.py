@@ -112,7 +112,11 @@ class Examination:
 
     async def __aenter__(self) -> Examination:
         self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="studio-worker-check-"))
-        described = await describe(self._subject, self._limits, hidden=HEAVY)
+        try:
+            described = await describe(self._subject, self._limits, hidden=HEAVY)
+        except BaseException:
+            self._folder.rmdir()
+            raise
         self.trials = tuple(
             Trial(
                 subject=self._subject,

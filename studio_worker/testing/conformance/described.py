@@ -26,6 +26,7 @@ class Described:
         reports: what each engine said of itself.
         again: what each said in another child.
         probe: what importing and describing cost (`adapter`); None for an engine given as an object.
+        has_hooks_only: whether it brings job hooks and no engine.
         hidden_problem: what happened where the heavy libraries are not installed; empty where all was well.
         hidden_reports: what the engines said there.
     """
@@ -34,13 +35,16 @@ class Described:
     reports: Sequence[Any] = ()
     again: Sequence[Any] = ()
     probe: dict[str, Any] | None = None
+    has_hooks_only: bool = False
     hidden_problem: str = ""
     hidden_reports: Sequence[Any] = ()
 
     def descriptions(self, subject: Subject) -> tuple[EngineDescription, ...]:
-        """The engines as the worker reads them; one broken one, called like the subject, where there are none."""
+        """The engines as the worker reads them; one broken one, called like the subject, where it says none."""
         if self.problem:
             return (broken(subject.owner, self.problem),)
+        if self.has_hooks_only:
+            return ()
         if not self.reports:
             return (broken(subject.owner, "it brings no engine"),)
         return read_reports(self.reports, subject.owner, is_builtin=subject.is_builtin)
@@ -72,7 +76,12 @@ async def describe(subject: Subject, limits: Limits, *, hidden: Sequence[str]) -
     except (PluginError, OSError) as error:
         problem = str(error)
     return Described(
-        reports=answer["engines"], again=again["engines"], probe=probe, hidden_problem=problem, hidden_reports=reports
+        reports=answer["engines"],
+        again=again["engines"],
+        probe=probe,
+        has_hooks_only=bool(answer["hooks"]) and not answer["engines"],
+        hidden_problem=problem,
+        hidden_reports=reports,
     )
 
 

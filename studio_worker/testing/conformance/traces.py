@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import psutil
 
 Traces: TypeAlias = dict[str, Any]
-"""`threads`, `files`, `children` (names), `native_threads`, `memory` (bytes), `temp` and `cwd` (names)."""
+"""`threads`, `files`, `children` (names), `native_threads`, `memory` (bytes), `temp` and `cwd` (names), `place`
+(the working directory)."""
 
 MAX_NAMES = 2_000
 
@@ -33,6 +34,7 @@ def take_traces(*, owns_temp: bool) -> Traces:
         "children": [_named(child) for child in process.children(recursive=True)],
         "memory": process.memory_info().rss,
         "temp": _names(Path(tempfile.gettempdir())) if owns_temp else [],
+        "place": str(Path.cwd()),
         "cwd": sorted(path.name for path in Path().iterdir())[:MAX_NAMES],
     }
 

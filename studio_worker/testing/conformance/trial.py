@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studio_worker.engines.description import EngineDescription
+from studio_worker.errors import ResultRejected
 from studio_worker.testing.conformance.described import Described
 from studio_worker.testing.conformance.limits import Limits
 from studio_worker.testing.conformance.rule import NotApplicable, NotTried
@@ -38,6 +39,7 @@ class Trial:
     folder: Path
     _first: list[Ran] = field(default_factory=list)
     _series: list[Ran] = field(default_factory=list)
+    _repeatable: bool | None = None
 
     @property
     def name(self) -> str:
@@ -77,13 +79,21 @@ class Trial:
     async def first_runs(self) -> list[Ran]:
         """Each sample, run once. Raises NotApplicable."""
         if not self._first:
-            for sample in self.runnable:
+            try:
+                samples = self.runnable
+            except NotApplicable:
+                raise NotTried("no sample can be run here, see every-kind-runs") from None
+            for sample in samples:
                 self._first.append(await self.bench.run(sample, marks=("traces",)))
         return self._first
 
     async def good_runs(self) -> list[Ran]:
         """Those of `first_runs` whose engine returned something that the host took. Raises NotApplicable."""
         return self._chosen([ran for ran in await self.first_runs() if ran.output is not None])
+
+    async def delivered_runs(self) -> list[Ran]:
+        """Those of `good_runs` whose result passes the check before delivery. Raises NotApplicable."""
+        return self._chosen([ran for ran in await self.good_runs() if _is_delivered(ran)])
 
     async def told_runs(self) -> list[Ran]:
         """Those of `first_runs` whose engine returned, whatever it was. Raises NotApplicable."""
@@ -92,6 +102,14 @@ class Trial:
     async def quickest(self) -> Ran:
         """The good run that took the least time. Raises NotApplicable."""
         return min(await self.good_runs(), key=lambda ran: ran.secs)
+
+    async def is_repeatable(self) -> bool:
+        """Whether the engine claims determinism and keeps to it here, so that results can be compared."""
+        if self._repeatable is None:
+            ran = await self.quickest()
+            again = await self.bench.run(ran.sample) if self.description.deterministic else None
+            self._repeatable = again is not None and again.what_counts == ran.what_counts
+        return self._repeatable
 
     async def series(self) -> list[Ran]:
         """The quickest sample, run ten times in a row, with the same model. Raises NotApplicable."""
@@ -129,3 +147,11 @@ class Trial:
         if not runs:
             raise NotApplicable("no sample comes to a result, see every-kind-runs")
         return runs
+
+
+def _is_delivered(ran: Ran) -> bool:
+    try:
+        ran.inspect()
+    except ResultRejected:
+        return False
+    return True

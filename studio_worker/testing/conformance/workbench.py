@@ -23,8 +23,10 @@ from studio_worker.engines.host import EngineCall, EngineOutput, Host
 from studio_worker.engines.job_watch import Held
 from studio_worker.engines.router import Routes
 from studio_worker.errors import JobError
+from studio_worker.jobs.checks import inspect
 from studio_worker.jobs.input_pictures import settle_pictures
 from studio_worker.jobs.plan import LocalOrder, Plan, draw
+from studio_worker.jobs.results import Artifact
 from studio_worker.models.files import ModelFiles
 from studio_worker.testing.conformance.limits import Limits
 from studio_worker.testing.conformance.samples import Sample
@@ -34,6 +36,9 @@ from studio_worker.wire.model_source import ModelSource
 
 SEED = 1
 """The seed of a sample that names none."""
+
+OF_THE_MOMENT = ("id", "created")
+"""Fields of a completion that say which it is, and when it was made."""
 
 _SETTLE_SECS = 15.0
 """How long beyond its bounds an engine is waited for; a process is ended long before."""
@@ -76,6 +81,27 @@ class Ran:
             return None
         result = self.output.result
         return result.json if isinstance(result, (LlmResult, TranscriptResult)) else self.data
+
+    @property
+    def what_counts(self) -> Any:
+        """`returned` without what tells one call from another."""
+        value = self.returned
+        if self.output is not None and isinstance(self.output.result, LlmResult):
+            return {key: each for key, each in value.items() if key not in OF_THE_MOMENT}
+        return value
+
+    def inspect(self) -> Artifact:
+        """The result as the worker would deliver it.
+
+        Raises:
+            ResultRejected: it would not be delivered.
+        """
+        assert self.output is not None, "only a result can be looked at"
+        result = self.output.result
+        if not isinstance(result, (LlmResult, TranscriptResult)) and self.data is not None:
+            # Its file may be another's by now.
+            result = replace(result, data=self.data)
+        return inspect(self.plan.task, result, {}, self.inputs)
 
 
 class Workbench:
@@ -162,11 +188,11 @@ class Workbench:
         self._read(ran, call)
         return ran
 
-    async def run_fresh(self, sample: Sample, **how: Any) -> Ran:
-        """Run a sample as `run` does, in a host, and so a process and a load, of its own."""
+    async def run_fresh(self, samples: Sequence[Sample]) -> list[Ran]:
+        """Run samples as `run` does, in a host, and so a process and a load, of their own."""
         host, description = self._watching(self.description)
         try:
-            return await self.run(sample, host=host, description=description, **how)
+            return [await self.run(sample, host=host, description=description) for sample in samples]
         finally:
             await host.aclose()
 

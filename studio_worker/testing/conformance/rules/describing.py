@@ -118,6 +118,8 @@ async def says_why_not(trial: Trial) -> str:
         _check_words(description, "here")
     if trial.subject.engine is not None:
         return "available here"
+    if described.probe is not None and _heavy(described.probe["imported"] + described.probe["described"]):
+        raise NotApplicable("it imports its libraries to describe itself, see light-import and light-description")
     if described.hidden_problem:
         raise BrokenRule(
             f"where its libraries are not installed, the describe step fails: {described.hidden_problem}; "

@@ -16,11 +16,8 @@ from studio_worker.testing.conformance.workbench import Ran
 MOST_AT_ONCE = 4
 """Jobs that are run at once, whatever more an engine promises."""
 
-FEW_BYTES = 10_000
-"""No model takes so little; whoever says it means another unit."""
-
-_OF_THE_MOMENT = ("id", "created")
-"""Fields of a completion that say which it is, and when it was made."""
+FEW_BYTES = 1_000
+"""No model takes so little; whoever says it means gigabytes."""
 
 
 async def is_deterministic(trial: Trial) -> str:
@@ -28,14 +25,16 @@ async def is_deterministic(trial: Trial) -> str:
     if not trial.description.deterministic:
         raise NotApplicable("claims no determinism")
     runs = await trial.good_runs()
-    for ran in runs:
-        for when, again in (
-            ("when it was run again", await trial.bench.run(ran.sample)),
-            ("in another process", await trial.bench.run_fresh(ran.sample)),
-        ):
-            if again.error is not None:
-                raise BrokenRule(f"the sample of {ran.sample.kind} failed {when}: {again.error}")
-            if what_counts(again) != what_counts(ran):
+    samples = [ran.sample for ran in runs]
+    again = {
+        "when it was run again": [await trial.bench.run(sample) for sample in samples],
+        "in another process": await trial.bench.run_fresh(samples),
+    }
+    for when, others in again.items():
+        for ran, other in zip(runs, others, strict=True):
+            if other.error is not None:
+                raise BrokenRule(f"the sample of {ran.sample.kind} failed {when}: {other.error}")
+            if other.what_counts != ran.what_counts:
                 raise BrokenRule(
                     f"deterministic is True, and the sample of {ran.sample.kind} gave another result {when} with the "
                     "same seed: draw all randomness from job.seed, or leave `deterministic` False"
@@ -48,14 +47,14 @@ async def runs_side_by_side(trial: Trial) -> str:
     count = min(trial.description.concurrency, MOST_AT_ONCE)
     if count == 1:
         raise NotApplicable("runs one job at a time")
-    alone = await trial.quickest()
+    alone, is_repeatable = await trial.quickest(), await trial.is_repeatable()
     for ran in await asyncio.gather(*(trial.bench.run(alone.sample) for _ in range(count))):
         if ran.error is not None:
             raise BrokenRule(
                 f"concurrency is {trial.description.concurrency}, and of {count} jobs at once one fails: {ran.error}; "
                 "share nothing between runs, or lower `concurrency`"
             )
-        if trial.description.deterministic and what_counts(ran) != what_counts(alone):
+        if is_repeatable and ran.what_counts != alone.what_counts:
             raise BrokenRule(
                 f"concurrency is {trial.description.concurrency}, and {count} jobs at once disturb each other: one "
                 "gave another result than alone; share nothing between runs, or lower `concurrency`"
@@ -81,11 +80,11 @@ async def stream_adds_up(trial: Trial) -> str:
 
 async def runs_as_declared(trial: Trial) -> str:
     """Where the worker would run it, with nobody who looks on, it does the same."""
-    alone = await trial.quickest()
+    alone, is_repeatable = await trial.quickest(), await trial.is_repeatable()
     ran = await trial.bench.run_unwatched(alone.sample, trial.description)
     if ran.error is not None:
         raise BrokenRule(f"with isolation {trial.description.isolation!r} the sample fails: {ran.error}")
-    if trial.description.deterministic and what_counts(ran) != what_counts(alone):
+    if is_repeatable and ran.what_counts != alone.what_counts:
         raise BrokenRule(
             f"with isolation {trial.description.isolation!r} the sample gives another result than in a process of its "
             "own: let nothing depend on where the engine runs"
@@ -95,7 +94,7 @@ async def runs_as_declared(trial: Trial) -> str:
 
 async def estimates_bytes(trial: Trial) -> str:
     """`estimate` says bytes, or nothing."""
-    sample = trial.runnable[0]
+    sample = (await trial.first_runs())[0].sample
     try:
         await trial.bench.estimate(sample)
     except EngineError as error:
@@ -116,14 +115,6 @@ async def estimates_bytes(trial: Trial) -> str:
                 f"estimate() says {name}={value!r}; whole bytes are needed, so a gigabyte is 1_000_000_000"
             )
     return f"{said['ram_bytes'] / 1e6:,.0f} MB of RAM, {said['vram_bytes'] / 1e6:,.0f} MB of video memory"
-
-
-def what_counts(ran: Ran) -> Any:
-    """The result without what differs from call to call by its meaning."""
-    value = ran.returned
-    if isinstance(value, dict) and ran.output is not None and isinstance(ran.output.result, LlmResult):
-        return {key: each for key, each in value.items() if key not in _OF_THE_MOMENT}
-    return value
 
 
 def _check_pieces(ran: Ran) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, get_args
 
-from studio_worker.engines.base import LlmResult, TranscriptResult
 from studio_worker.errors import BadClaim, BadInput, EngineError, ResultRejected, UnsupportedTask
-from studio_worker.jobs.checks import inspect
 from studio_worker.testing.conformance.odd_inputs import TEXTS, odd_sounds, tiny_pictures, without_inputs
 from studio_worker.testing.conformance.rule import BrokenRule, NotApplicable
 from studio_worker.testing.conformance.samples import Sample
@@ -26,7 +24,7 @@ _GARBAGE_BYTES = 64 * 1024
 async def takes_any_text(trial: Trial) -> str:
     """Whatever the text, there is a result or a BadInput."""
     refused = tried = 0
-    for first in _one_a_kind(await trial.good_runs()):
+    for first in _one_a_kind(await trial.delivered_runs()):
         for name, text in TEXTS.items():
             sample = _with_text(trial, first.sample, text)
             if sample is None:
@@ -44,7 +42,7 @@ async def takes_any_text(trial: Trial) -> str:
 async def names_its_format(trial: Trial) -> str:
     """Whatever format is asked for, the result is called what it is, or the job refused."""
     made, tried = [], 0
-    for first in _one_a_kind(await trial.good_runs()):
+    for first in _one_a_kind(await trial.delivered_runs()):
         annotation = TASK_TYPES[first.sample.kind].model_fields.get("ext")
         for ext in get_args(annotation.annotation) if annotation is not None else ():
             tried += 1
@@ -120,12 +118,8 @@ def _check_result(ran: Ran, what: str) -> str:
     """The result's format by its bytes; nothing for a job that was refused."""
     if ran.output is None:
         return ""
-    result = ran.output.result
-    if not isinstance(result, (LlmResult, TranscriptResult)) and ran.data is not None:
-        # Its file has gone with the job's folder.
-        result = replace(result, data=ran.data)
     try:
-        return inspect(ran.plan.task, result, {}, ran.inputs).ext
+        return ran.inspect().ext
     except ResultRejected as problem:
         raise BrokenRule(
             f"the result {what} would not be delivered: {problem}; raise BadInput or UnsupportedTask instead"

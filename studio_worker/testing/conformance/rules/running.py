@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from studio_worker.engines.base import RESULT_TYPES, LlmResult, TranscriptResult
+from studio_worker.engines.base import RESULT_TYPES
 from studio_worker.errors import ResultRejected
-from studio_worker.jobs.checks import inspect
 from studio_worker.testing.conformance.rule import BrokenRule, NotApplicable, NotTried
 from studio_worker.testing.conformance.samples import FILE_NAME
 from studio_worker.testing.conformance.trial import Trial
@@ -52,12 +49,8 @@ async def result_can_be_used(trial: Trial) -> str:
     for ran in runs:
         if ran.output is None:
             raise BrokenRule(f"the worker does not take the result of the sample of {ran.sample.kind}: {ran.error}")
-        result = ran.output.result
-        if not isinstance(result, (LlmResult, TranscriptResult)) and ran.data is not None:
-            # Its file has gone with the job's folder.
-            result = replace(result, data=ran.data)
         try:
-            inspect(ran.plan.task, result, {}, ran.inputs)
+            ran.inspect()
         except ResultRejected as problem:
             raise BrokenRule(
                 f"the result of the sample of {ran.sample.kind} would not be delivered: {problem}"
