@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,31 +43,32 @@ def content_to_certify(distribution: str) -> InstalledContent:
 
 
 def certify(
-    report: Report, before: InstalledContent, *, now: datetime | None = None, wheel_sha256: str | None = None
+    reports: Sequence[Report], before: InstalledContent, *, now: datetime | None = None, wheel_sha256: str | None = None
 ) -> Certificate:
-    """The certificate of a report, also of one with failures, which it then says. For a thread.
+    """The certificate of a package, also of one with failures, which it then says. For a thread.
 
     Args:
-        report: what the kit found.
+        reports: what the kit found, one for each plugin of the package; at least one.
         before: `content_to_certify`, from before the kit ran.
         now: the time.
         wheel_sha256: of the wheel that the package was installed from, where the caller knows it; else what the
             installer noted down.
 
     Raises:
-        CannotCertify: the report is about no package or another one, or the package has changed meanwhile.
+        CannotCertify: a report is about no package or another one, or the package has changed meanwhile.
     """
-    if canonical(report.distribution) != canonical(before.distribution) or report.version != before.version:
-        about = f"{report.distribution} {report.version}".strip() or "an engine that is not installed"
-        raise CannotCertify(f"the report is about {about}, not about {before.distribution} {before.version}")
+    for report in reports:
+        if canonical(report.distribution) != canonical(before.distribution) or report.version != before.version:
+            about = f"{report.distribution} {report.version}".strip() or "an engine that is not installed"
+            raise CannotCertify(f"the report is about {about}, not about {before.distribution} {before.version}")
     after = content_to_certify(before.distribution)
     if after.sha256 != before.sha256:
         raise CannotCertify(f"{before.distribution} has changed while it was checked: check it again")
     return Certificate(
-        distribution=report.distribution,
-        version=report.version,
-        kit_version=report.kit_version,
-        api_version=report.api_version,
+        distribution=before.distribution,
+        version=before.version,
+        kit_version=reports[0].kit_version,
+        api_version=reports[0].api_version,
         content_sha256=after.sha256,
         wheel_sha256=wheel_sha256 or after.wheel_sha256,
         checked_at=(now or datetime.now(UTC)).replace(microsecond=0),
@@ -85,6 +87,7 @@ def certify(
                     for rule in engine.rules
                 ),
             )
+            for report in reports
             for engine in report.engines
         ),
     )
