@@ -109,7 +109,7 @@ class Worker:
         self._bus = EventBus()
         self._logs = LogShipper(self._clock, lambda: self._runtime.secrets() if self._runtime else ())
         self._lock = StateLock(config.state_path)
-        self._certificates = CertificateWatch(config.state_path)
+        self._certificates = CertificateWatch(config.certificates_path)
         self._machine = Machine("unknown-host", "unknown-user")
         self._descriptions: tuple[EngineDescription, ...] = ()
         self._routes = Routes.build(())

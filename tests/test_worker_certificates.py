@@ -8,7 +8,6 @@ import json
 import pytest
 
 from studio_worker import LlmTask, ModelSource, NoEngine, Worker
-from studio_worker.engines.certificates import certificates_folder
 from studio_worker.engines.installed_content import installed_content
 from studio_worker.private_file import write_atomically
 from studio_worker.testing.claims import llm_claim
@@ -44,7 +43,7 @@ def certify(tmp_path):
     """Writes a certificate about the package as it is now."""
 
     def write(**fields):
-        folder = certificates_folder(tmp_path / "state")
+        folder = tmp_path / "state" / "certificates"
         folder.mkdir(parents=True, exist_ok=True)
         rule = {"rule": "every-kind-runs", "outcome": "passed", "message": "it ran", "secs": 0.1}
         said = {"content_sha256": installed_content(PACKAGE).sha256, "engines": [{"name": "fox", "rules": [rule]}]}

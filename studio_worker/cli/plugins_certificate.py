@@ -44,8 +44,12 @@ class Certificates:
         self._target = target
         self._before: dict[str, InstalledContent] = {name: content_to_certify(name) for name in names}
 
-    def write(self, reports: Sequence[Report], state_dir: Path) -> None:
+    def write(self, reports: Sequence[Report], folder: Path) -> None:
         """Write the certificates, also of failures, and say where they are.
+
+        Args:
+            reports: what the kit found.
+            folder: where the worker looks.
 
         Raises:
             CannotCertify: a package has changed meanwhile, or a file cannot be written.
@@ -59,7 +63,7 @@ class Certificates:
             certificate = certify(own, before)
             path = self._target
             if path == KEEP:
-                path = keep_certificate(certificate, state_dir)
+                path = keep_certificate(certificate, folder)
             else:
                 write_certificate(certificate, path)
             output.note(f"{name} {before.version}: certificate written to {path}")

@@ -72,7 +72,7 @@ def check(
         for report in reports:
             _show(report)
     if certificates is not None:
-        certificates.write(reports, settings.state_path)
+        certificates.write(reports, settings.certificates_path)
     if not all(report.passed or not report.engines for report in reports):
         raise click.exceptions.Exit(1)
 

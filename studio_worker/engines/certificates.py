@@ -155,13 +155,8 @@ class BadCertificate(PluginError):
         self.distribution = distribution
 
 
-def certificates_folder(state_dir: Path) -> Path:
-    """Where a worker with this state folder looks."""
-    return state_dir / "certificates"
-
-
 def file_name(distribution: str, version: str) -> str:
-    """What the certificate of a package is called in that folder."""
+    """What the certificate of a package is called in the folder."""
     return f"{canonical(distribution)}-{re.sub(r'[^A-Za-z0-9.+_-]', '_', version)}.json"
 
 

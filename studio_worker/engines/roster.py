@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studio_worker.engines.certificates import certificates_folder
 from studio_worker.engines.certification import refuse_uncertified, with_certificates
 from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.entry_points import list_plugins
@@ -27,7 +26,7 @@ async def installed_engines(
         PluginError: with `strict`, where a plugin is broken.
     """
     found = await discover(list_plugins(), config.plugins, disabled=config.disabled_engines, strict=strict, cache=cache)
-    return await asyncio.to_thread(with_certificates, found, certificates_folder(config.state_path))
+    return await asyncio.to_thread(with_certificates, found, config.certificates_path)
 
 
 def in_force(engines: Iterable[EngineDescription], config: Config) -> tuple[EngineDescription, ...]:
@@ -40,11 +39,11 @@ class CertificateWatch:
     """Notices that certificates have come or gone; one look at a folder each time.
 
     Args:
-        state_dir: the worker's state folder.
+        folder: that folder; it may not be there.
     """
 
-    def __init__(self, state_dir: Path) -> None:
-        self._folder = certificates_folder(state_dir)
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._mark = self._look()
 
     def has_changed(self) -> bool:

@@ -14,7 +14,6 @@ from studio_worker.engines.certificates import (
     CertifiedEngine,
     CertifiedRule,
     canonical,
-    certificates_folder,
     file_name,
 )
 from studio_worker.engines.installed_content import InstalledContent, NoContent, installed_content
@@ -93,8 +92,8 @@ def certify(
     )
 
 
-def keep_certificate(certificate: Certificate, state_dir: Path) -> Path:
-    """Put a certificate where a worker with this state folder finds it, in place of the package's former one.
+def keep_certificate(certificate: Certificate, folder: Path) -> Path:
+    """Put a certificate into a worker's folder of them (`Config.certificates_path`), in place of the package's last.
 
     Returns:
         the file.
@@ -102,7 +101,6 @@ def keep_certificate(certificate: Certificate, state_dir: Path) -> Path:
     Raises:
         CannotCertify: the folder cannot be written.
     """
-    folder = certificates_folder(state_dir)
     try:
         make_private_folder(folder)
     except OSError as error:

@@ -10,7 +10,6 @@ from studio_worker.engines.certificates import (
     BadCertificate,
     Certificate,
     canonical,
-    certificates_folder,
     file_name,
     newest_first,
     read_certificate,
@@ -131,7 +130,7 @@ def test_whatever_json_says_it_is_refused_in_words_or_read(tmp_path_factory, val
 
 
 def test_a_folder_that_is_not_there_holds_no_certificates(tmp_path):
-    assert read_folder(certificates_folder(tmp_path)) == ()
+    assert read_folder(tmp_path / "certificates") == ()
 
 
 def test_a_folder_gives_its_certificates_and_what_is_wrong_with_others(write, tmp_path):

@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 import pytest
 
-from studio_worker.engines.certificates import Standing, certificates_folder
+from studio_worker.engines.certificates import Standing
 from studio_worker.engines.certification import needs_certificate, refuse_uncertified, with_certificates
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.installed_content import installed_content
@@ -47,7 +47,7 @@ def keep(tmp_path, module):
 
     def write(name="fox-1.0.json", content=None, **fields):
         fields = {"content_sha256": installed_content("fox").sha256} | fields
-        put(certificates_folder(tmp_path), name, certificate(**fields) if content is None else content)
+        put(tmp_path / "certificates", name, certificate(**fields) if content is None else content)
 
     return write
 
@@ -57,7 +57,7 @@ def standing(tmp_path):
     """The standing of an engine of the package."""
 
     def look(described=FOX):
-        (found,) = with_certificates([described], certificates_folder(tmp_path))
+        (found,) = with_certificates([described], tmp_path / "certificates")
         return found.certificate
 
     return look
@@ -140,7 +140,7 @@ def test_a_later_failure_on_the_same_content_takes_the_place_of_a_pass(keep, sta
 def test_a_package_without_a_certificate_is_not_hashed(keep, tmp_path, monkeypatch):
     keep(distribution="vixen", name="vixen-1.0.json")
     monkeypatch.setattr("studio_worker.engines.certification.installed_content", None)
-    (found,) = with_certificates([FOX], certificates_folder(tmp_path))
+    (found,) = with_certificates([FOX], tmp_path / "certificates")
     assert found.certificate is None
 
 
@@ -151,7 +151,7 @@ def test_a_package_is_hashed_once_for_all_its_engines(keep, tmp_path, monkeypatc
         "studio_worker.engines.certification.installed_content",
         lambda name: hashed.append(name) or installed_content(name),
     )
-    with_certificates([FOX, FOX], certificates_folder(tmp_path))
+    with_certificates([FOX, FOX], tmp_path / "certificates")
     assert hashed == ["fox"]
 
 
@@ -198,7 +198,7 @@ def test_a_certificate_that_does_not_hold_is_told_by_its_word_and_remedy(tmp_pat
 
 def test_a_valid_certificate_lets_an_engine_be_used(keep, tmp_path):
     keep()
-    certified = with_certificates([FOX], certificates_folder(tmp_path))
+    certified = with_certificates([FOX], tmp_path / "certificates")
     assert refuse_uncertified(certified) == certified
 
 

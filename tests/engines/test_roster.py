@@ -3,7 +3,6 @@ import os
 import pytest
 
 from studio_worker.config import Config
-from studio_worker.engines.certificates import certificates_folder
 from studio_worker.engines.installed_content import installed_content
 from studio_worker.engines.roster import CertificateWatch, in_force, installed_engines
 
@@ -26,7 +25,7 @@ def fox(shop, tmp_path):
     module = shop.folder / f"{shop.engine('fox')}.py"
     list_files(shop.folder / "fox-1.0.dist-info", module)
     said = certificate(content_sha256=installed_content("fox").sha256)
-    return put(certificates_folder(tmp_path / "state"), "fox-1.0.json", said)
+    return put(tmp_path / "state" / "certificates", "fox-1.0.json", said)
 
 
 async def found(config, name="fox"):
@@ -59,9 +58,9 @@ async def test_what_is_disabled_is_told_as_disabled_though_it_lacks_a_certificat
 
 
 def test_a_watch_notices_a_certificate_that_comes_and_one_that_goes(tmp_path):
-    watch = CertificateWatch(tmp_path)
+    watch = CertificateWatch(tmp_path / "certificates")
     assert not watch.has_changed()
-    path = put(certificates_folder(tmp_path), "fox.json", "{}")
+    path = put(tmp_path / "certificates", "fox.json", "{}")
     assert watch.has_changed()
     assert not watch.has_changed()
     os.utime(path.parent, ns=(1, 1))
