@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,13 +38,13 @@ def odd_sounds(sound: Path, folder: Path) -> Iterator[tuple[str, Path]]:
         yield name, path
 
 
-def tiny_pictures(sample: Sample, folder: Path) -> Iterator[tuple[str, dict[str, Path]]]:
-    """The sample's inputs as pictures of one pixel, in each of the forms that the worker hands on."""
+def tiny_pictures(roles: Collection[str], folder: Path) -> Iterator[tuple[str, dict[str, Path]]]:
+    """Inputs of these roles as pictures of one pixel, in each of the forms that the worker hands on."""
     from PIL import Image
 
-    for mode in ("L", "RGB", "RGBA") if sample.inputs else ():
+    for mode in ("L", "RGB", "RGBA") if roles else ():
         inputs = {}
-        for role in sample.inputs:
+        for role in roles:
             inputs[role] = folder / f"tiny-{mode}-{role}.png"
             Image.new("L" if role == "mask" else mode, (1, 1), 255 if role == "mask" else 0).save(inputs[role], "PNG")
         yield f"a picture of one pixel ({mode})", inputs

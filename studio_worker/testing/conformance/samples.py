@@ -1,7 +1,8 @@
 """Samples: jobs that an engine says it can do, so that the kit has something to run.
 
 A plugin ships them inside its package as ``conformance.jsonl``: a line a sample, `model`, `task` and `modelSource` as
-in a jobs file, and beside them `files` (role to paths of the model's files), `inputs` (role to path) and `seed`.
+in a jobs file, and beside them `files` (role to paths of the model's files), `inputs` (role to path) and `seed`. An
+input may be a ``data:`` URL of the task, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio_worker.errors import BadClaim, StudioWorkerError
+from studio_worker.fetch.data_urls import is_data_url
+from studio_worker.jobs.plan import wanted_inputs
 from studio_worker.private_file import reason
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import NotJson, loads
@@ -63,11 +66,16 @@ class Sample:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The files that a run needs and that are not there."""
+        """The files that a run needs and that are not there; of an input that lies nowhere, the task's field."""
         there = [*self.inputs.values(), *(path for paths in self.files.values() for path in paths)]
         lost = [str(path) for path in there if not path.is_file()]
         if self.source is not None and not self.files:
             lost += [file.filename for file in self.source.files]
+        lost += [
+            item.field
+            for item in wanted_inputs(self.task)
+            if item.role not in self.inputs and not is_data_url(item.url)
+        ]
         return tuple(lost)
 
 

@@ -23,6 +23,7 @@ from studio_worker.engines.host import EngineCall, EngineOutput, Host
 from studio_worker.engines.job_watch import Held
 from studio_worker.engines.router import Routes
 from studio_worker.errors import JobError
+from studio_worker.fetch.data_urls import decode, is_data_url
 from studio_worker.jobs.checks import inspect
 from studio_worker.jobs.input_pictures import settle_pictures
 from studio_worker.jobs.plan import LocalOrder, Plan, draw
@@ -320,6 +321,10 @@ def _copied_in(plan: Plan, sample: Sample, work_dir: Path) -> dict[str, Path]:
     for role, path in sample.inputs.items():
         inputs[role] = work_dir / f"input-{role}"
         shutil.copyfile(path, inputs[role])
+    for wanted in plan.inputs:
+        if wanted.role not in inputs and is_data_url(wanted.url):
+            inputs[wanted.role] = work_dir / f"input-{wanted.role}"
+            inputs[wanted.role].write_bytes(decode(wanted.url, limit_bytes=wanted.limit_bytes).data)
     return settle_pictures([wanted for wanted in plan.inputs if wanted.role in inputs], inputs)
 
 

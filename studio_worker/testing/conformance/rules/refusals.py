@@ -67,7 +67,7 @@ async def refuses_bad_input(trial: Trial) -> str:
     """Inputs that are odd, or are not there, give a result or a BadInput, and the next job runs."""
     tried = 0
     for first in _one_a_kind(await trial.good_runs()):
-        async for what, ran in _odd_runs(trial, first.sample):
+        async for what, ran in _odd_runs(trial, first):
             tried += 1
             _check_refusal(ran, what)
         if not tried:
@@ -141,18 +141,19 @@ def _with_text(trial: Trial, sample: Sample, text: str) -> Sample | None:
         return None
 
 
-async def _odd_runs(trial: Trial, sample: Sample) -> AsyncIterator[tuple[str, Ran]]:
-    """Runs of the sample with inputs that are odd, each with what is odd about it."""
+async def _odd_runs(trial: Trial, first: Ran) -> AsyncIterator[tuple[str, Ran]]:
+    """Runs of a sample with inputs that are odd, each with what is odd about it."""
+    sample = first.sample
     if sample.kind is TaskKind.AUDIO_TTS:
         for fields in ({"voice": "no such voice"}, {"language": "tlh"}):
             yield f"{fields}", await trial.bench.run(trial.variant(sample, **fields))
-    if "audio" in sample.inputs:
-        for what, path in odd_sounds(sample.inputs["audio"], trial.folder):
+    if "audio" in first.inputs:
+        for what, path in odd_sounds(first.inputs["audio"], trial.folder):
             yield what, await trial.bench.run(replace(sample, inputs={"audio": path}))
     if sample.kind in (TaskKind.IMAGE, TaskKind.VIDEO):
-        if sample.inputs:
+        if first.inputs:
             yield "a job without its inputs", await trial.bench.run(without_inputs(sample))
-        for what, inputs in tiny_pictures(sample, trial.folder):
+        for what, inputs in tiny_pictures(first.inputs, trial.folder):
             yield what, await trial.bench.run(replace(sample, inputs=inputs))
 
 
