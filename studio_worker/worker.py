@@ -15,14 +15,13 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.ending import first_error, hand_on
 from studio_worker.engines.base import Engine
-from studio_worker.engines.description import EngineDescription, disable
+from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import DeviceProvider
-from studio_worker.engines.entry_points import list_plugins
 from studio_worker.engines.host import Host
-from studio_worker.engines.plugins import discover
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
+from studio_worker.engines.roster import CertificateWatch, in_force, installed_engines
 from studio_worker.engines.router import Routes
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
@@ -110,6 +109,7 @@ class Worker:
         self._bus = EventBus()
         self._logs = LogShipper(self._clock, lambda: self._runtime.secrets() if self._runtime else ())
         self._lock = StateLock(config.state_path)
+        self._certificates = CertificateWatch(config.certificates_path)
         self._machine = Machine("unknown-host", "unknown-user")
         self._descriptions: tuple[EngineDescription, ...] = ()
         self._routes = Routes.build(())
@@ -245,8 +245,8 @@ class Worker:
 
     @property
     def engines(self) -> tuple[EngineDescription, ...]:
-        """Every engine that was found, those that cannot run or are disabled included."""
-        return disable(self._descriptions, self._config.disabled_engines)
+        """Every engine that was found, those that cannot run, are disabled or lack a certificate included."""
+        return in_force(self._descriptions, self._config)
 
     @property
     def _task(self) -> asyncio.Task[None]:
@@ -268,7 +268,7 @@ class Worker:
         await self._finder.look()
         if (problem := self._finder.missing(self._config.devices)) is not None:
             raise ConfigError(problem)
-        found = await self._describe(self._config)
+        found = await installed_engines(self._config)
         self._host = Host(
             found,
             given=self._given,
@@ -294,9 +294,6 @@ class Worker:
         """See what is left of the devices, and serve or refuse those who wait for their memory."""
         await self._finder.look()
         self._residency.refresh()
-
-    async def _describe(self, config: Config) -> tuple[EngineDescription, ...]:
-        return await discover(list_plugins(), config.plugins, disabled=config.disabled_engines)
 
     def _draw_routes(self) -> Routes:
         self._routes_until = self._quarantine.next_release()
@@ -357,6 +354,8 @@ class Worker:
         if self._source is not None and (config := self._source.refresh()) is not self._seen_config:
             self._seen_config = config
             self._take_settings(config)
+        if self._config.require_certified_engines and self._certificates.has_changed() and self._runtime is not None:
+            self._runtime.spawn(self._describe_anew(self._config), name="describe")
         if self._routes_until is not None and self._clock.monotonic() >= self._routes_until:
             self._routes = self._draw_routes()
 
@@ -377,9 +376,9 @@ class Worker:
             self._runtime.spawn(self._describe_anew(config), name="describe")
 
     async def _describe_anew(self, config: Config) -> None:
-        """Engines that were disabled at the start have never been looked at."""
+        """Engines that were disabled at the start have never been looked at; certificates may have come or gone."""
         given = tuple(each for each in self._descriptions if not each.plugin)
-        self._descriptions = (*await self._describe(config), *given)
+        self._descriptions = (*await installed_engines(config), *given)
         self._routes = self._draw_routes()
 
     async def _stop_now(self) -> None:

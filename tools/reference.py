@@ -25,7 +25,6 @@ NOT_USED_YET = {
     "auto_update_feed",
     "auto_update_prerelease",
     "stream_port",
-    "require_certified_engines",
 }
 """Settings that an older worker's file may hold, or that a later release will read."""
 

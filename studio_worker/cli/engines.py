@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from studio_worker.config import Config
     from studio_worker.engines.description import EngineDescription
 
-COLUMNS = ("name", "kinds", "sources", "status", "distribution", "version", "reason", "remedy")
+COLUMNS = ("name", "kinds", "sources", "status", "distribution", "version", "certificate", "reason", "remedy")
 
 
 @click.group(
@@ -74,19 +74,20 @@ engines.add_command(try_)
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
     found = [
-        engine.to_json() | ({} if as_json else {"remedy": engine.remedy})
+        engine.to_json() if as_json else engine.to_json() | {"remedy": engine.remedy, "certificate": _word(engine)}
         for engine in described(invocation.settings().current, strict=strict)
     ]
     output.rows(found, as_json=as_json, columns=COLUMNS, empty="no engines are installed")
 
 
+def _word(engine: EngineDescription) -> str:
+    return engine.certificate.word if engine.certificate is not None else ""
+
+
 def described(settings: Config, *, strict: bool = False) -> tuple[EngineDescription, ...]:
     """The engines that are installed, as they were described now or not long ago."""
     from studio_worker.engines.description_cache import DescriptionCache
-    from studio_worker.engines.entry_points import list_plugins
-    from studio_worker.engines.plugins import discover
+    from studio_worker.engines.roster import in_force, installed_engines
 
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
-    return asyncio.run(
-        discover(list_plugins(), settings.plugins, disabled=settings.disabled_engines, strict=strict, cache=cache)
-    )
+    return in_force(asyncio.run(installed_engines(settings, strict=strict, cache=cache)), settings)

@@ -110,7 +110,8 @@ async def _follow(job: Job, shown: Display, on_text: Callable[[str], None] | Non
 
 def _own(settings: Config, home: Path) -> Config:
     """The operator's settings, but for what ties them to the operator's own studio and state."""
-    return settings.model_copy(update={"api_base_url": None, "state_dir": home, "config_path": None})
+    own = {"api_base_url": None, "state_dir": home, "config_path": None}
+    return settings.model_copy(update=own | {"certificates_dir": settings.certificates_path})
 
 
 class _Interruption:

@@ -12,6 +12,7 @@ import click
 
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
+from studio_worker.cli.plugins_certificate import KEEP, Certificates
 
 if TYPE_CHECKING:
     from studio_worker.engines.entry_points import PluginRef
@@ -35,9 +36,23 @@ COLUMNS = ("engine", "rule", "outcome", "secs", "message")
     metavar="FILE",
     help="Jobs that the engines can do, one JSON object a line; else those that the package ships.",
 )
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value=KEEP,
+    metavar="[FILE]",
+    help="Write down what was found, for `require_certified_engines`: to FILE, else to the state folder.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_invocation
-def check(invocation: Invocation, distributions: tuple[str, ...], samples: Path | None, as_json: bool) -> None:
+def check(
+    invocation: Invocation,
+    distributions: tuple[str, ...],
+    samples: Path | None,
+    certificate: Path | None,
+    as_json: bool,
+) -> None:
     """Try every rule for engines on the plugins of a package, or on all that are installed.
 
     The engines run their samples in processes of their own, as the worker would run them. Exit status 1: a rule fails,
@@ -47,14 +62,17 @@ def check(invocation: Invocation, distributions: tuple[str, ...], samples: Path 
 
     refs = chosen(distributions)
     given = read_samples(samples) if samples is not None else None
-    tables = invocation.settings(log_level="critical").current.plugins
+    settings = invocation.settings(log_level="critical").current
+    certificates = Certificates(refs, certificate) if certificate is not None else None
     with shown(quiet=as_json) as on_rule:
-        reports = asyncio.run(_checked(refs, given, tables, on_rule))
+        reports = asyncio.run(_checked(refs, given, settings.plugins, on_rule))
     if as_json:
         output.json_text([report.to_json() for report in reports])
     else:
         for report in reports:
             _show(report)
+    if certificates is not None:
+        certificates.write(reports, settings.certificates_path)
     if not all(report.passed or not report.engines for report in reports):
         raise click.exceptions.Exit(1)
 

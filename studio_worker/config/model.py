@@ -85,7 +85,9 @@ class Config(BaseModel):
     engine_preferences: Preferences = Field(
         default_factory=dict, description="Which engine serves a source id that two engines claim."
     )
-    require_certified_engines: Flag = Field(False, description="Use only engines with a certificate.")
+    require_certified_engines: Flag = Field(
+        False, description="Use only engines of packages that have a valid certificate of conformance."
+    )
     device: OptionalText = Field(
         None,
         description="Where models run: cpu, cuda:0 …, cuda for any GPU; none: the engine decides. "
@@ -109,6 +111,9 @@ class Config(BaseModel):
     plugins: PluginTables = Field(default_factory=dict, description="A table for each plugin.")
 
     config_path: Path | None = Field(None, exclude=True, description="The file that this was read from.")
+    certificates_dir: Path | None = Field(
+        None, exclude=True, description="The folder of certificates; none: the one in the state folder."
+    )
     _places: Places | None = PrivateAttr(None)
 
     @model_validator(mode="wrap")
@@ -192,6 +197,11 @@ class Config(BaseModel):
     def state_path(self) -> Path:
         """`state_dir` with ``~`` expanded, else the user's own state folder."""
         return self.places.state_dir if self.state_dir is None else self.places.expand(self.state_dir)
+
+    @property
+    def certificates_path(self) -> Path:
+        """The folder in which certificates of conformance are looked for."""
+        return self.state_path / "certificates" if self.certificates_dir is None else self.certificates_dir
 
 
 def setting_fields() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,6 +15,9 @@ from studio_worker.text import escape
 from studio_worker.version import API_VERSION
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.model_source import SourceId
+
+if TYPE_CHECKING:
+    from studio_worker.engines.certificates import Standing
 
 SYNTHETIC = "synthetic"
 """The source id, and the name, that belong to the built-in engine alone."""
@@ -48,6 +51,7 @@ class EngineDescription:
         remedy: what to do about it; escaped.
         position: which of its plugin's engines it is, from 0.
         hooks: the job hooks that its plugin implements.
+        certificate: what its package's certificate is worth; None where there is none.
     """
 
     name: str
@@ -66,6 +70,7 @@ class EngineDescription:
     remedy: str = ""
     position: int = 0
     hooks: tuple[str, ...] = ()
+    certificate: Standing | None = None
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -99,7 +104,7 @@ class EngineDescription:
             "isolation": self.isolation,
             "status": self.status,
             "reason": self.reason,
-            "certificate": None,
+            "certificate": None if self.certificate is None else self.certificate.to_json(),
         }
 
 

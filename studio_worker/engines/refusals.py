@@ -26,9 +26,9 @@ def refusal(
     """
     wanted = f"kind {kind.value}, model '{_shown(model)}'"
     if source_id is None:
-        return NoEngine(
-            f"no engine on this worker serves this job ({wanted}, no source): {_without_source(engines, kind)}"
-        )
+        listing = [each for each in engines if each.status != "available" and model in each.models.get(kind, ())]
+        why = "; ".join(map(_why_blocked, listing)) or _without_source(engines, kind)
+        return NoEngine(f"no engine on this worker serves this job ({wanted}, no source): {why}")
     blocked = [engine for engine in engines if engine.status != "available" and _would_serve(engine, kind, source_id)]
     if blocked:
         return NoEngine(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,25 @@ def hand_clock() -> HandClock:
     from studio_worker.testing.clocks import HandClock
 
     return HandClock()
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """``faulty("crash", "my_package:make", on_job=2)``: an engine that goes wrong in a process of its own.
+
+    What it returns is for ``Worker(engines=[…])``; without an engine the fault stands alone (`chaos.in_process`).
+    """
+    from studio_worker.testing import chaos
+
+    folder = tmp_path / "faulty-engines"
+
+    def make(fault: str, engine: str | None = None, **options: Any) -> str:
+        if not folder.exists():
+            folder.mkdir()
+            monkeypatch.syspath_prepend(folder)
+        return chaos.in_process(folder, fault, engine, **options)
+
+    return make
 
 
 async def _studio() -> AsyncIterator[Any]:

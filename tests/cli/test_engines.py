@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +75,7 @@ def test_the_table_says_why_an_engine_cannot_run(program: Call, fox: dict[str, s
         "STATUS",
         "DISTRIBUTION",
         "VERSION",
+        "CERTIFICATE",
         "REASON",
         "REMEDY",
     ]
@@ -111,3 +114,66 @@ def test_info_of_an_unknown_engine_names_the_known(program: Call, fox: dict[str,
     outcome = program("engines", "info", "nope", environ=fox)
     assert outcome.status == 2
     assert "fox" in outcome.err
+
+
+@pytest.fixture
+def certified(fox: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The fox with a certificate that says that its jobs were run."""
+    info = tmp_path / "site" / "studio_worker_fox-1.2.3.dist-info"
+    (info / "RECORD").write_text("studio_worker_fox.py,,\n")
+    source = (info.parent / "studio_worker_fox.py").read_bytes()
+    line = f"{hashlib.sha256(source).hexdigest()}  studio_worker_fox.py\n"
+    rule = {"rule": "every-kind-runs", "outcome": "passed", "message": "it ran", "secs": 1.0}
+    certificate = {
+        "schema": 1,
+        "distribution": "studio-worker-fox",
+        "version": "1.2.3",
+        "kit_version": "7",
+        "api_version": 1,
+        "content_sha256": hashlib.sha256(line.encode()).hexdigest(),
+        "checked_at": "2026-01-05T08:00:00Z",
+        "python": "3.12.1",
+        "platform": "Linux",
+        "engines": [{"name": "fox", "rules": [rule]}],
+    }
+    folder = tmp_path / "state" / "certificates"
+    folder.mkdir(parents=True)
+    (folder / "studio-worker-fox-1.2.3.json").write_text(json.dumps(certificate))
+    return fox | {"STUDIO_WORKER_STATE_DIR": str(tmp_path / "state")}
+
+
+def test_the_list_shows_a_certificate_with_what_it_is_worth(program: Call, certified: dict[str, str]) -> None:
+    said = named(program("engines", "--json", environ=certified).out, "fox")["certificate"]
+    assert (said["status"], said["reason"], said["kit_version"]) == ("valid", "", "7")
+    assert said["file"].endswith("studio-worker-fox-1.2.3.json")
+
+
+def test_the_table_has_a_word_for_it(program: Call, certified: dict[str, str]) -> None:
+    (line,) = [line for line in program("engines", environ=certified).out.splitlines() if line.startswith("fox ")]
+    assert line.split()[6] == "valid"
+
+
+def test_info_tells_of_the_certificate(program: Call, certified: dict[str, str]) -> None:
+    out = program("engines", "info", "fox", environ=certified).out
+    assert '"python":"3.12.1"' in out.replace(" ", "")
+
+
+def test_an_edited_package_shows_as_stale(program: Call, certified: dict[str, str], tmp_path: Path) -> None:
+    with (tmp_path / "site" / "studio_worker_fox.py").open("a") as source:
+        source.write("# another\n")
+    said = named(program("engines", "--json", environ=certified).out, "fox")["certificate"]
+    assert (said["status"], said["reason"]) == ("stale", "the files of the package are not those that were checked")
+
+
+def test_an_uncertified_engine_is_shown_with_the_remedy_where_certificates_are_required(
+    program: Call, installed: Call
+) -> None:
+    healthy = ENGINE.replace('return Unavailable("no fox here", "buy one")', "return Available()")
+    healthy = healthy.replace("Unavailable,", "Available,")
+    environ = installed("studio-worker-fox", source=healthy, entry_points=POINT)
+    required = environ | {"STUDIO_WORKER_REQUIRE_CERTIFIED_ENGINES": "true"}
+    assert named(program("engines", "--json", environ=environ).out, "fox")["status"] == "available"
+    found = json.loads(program("engines", "info", "fox", "--json", environ=required).out)
+    assert (found["status"], found["certificate"]) == ("unavailable", None)
+    assert found["remedy"] == "studio-worker plugins check studio-worker-fox --certificate"
+    assert named(program("engines", "--json", environ=required).out, "synthetic")["status"] == "available"

@@ -230,6 +230,15 @@ def test_an_engine_that_is_unavailable_is_named_with_reason_and_remedy(describe)
     )
 
 
+def test_a_job_without_a_source_hears_of_the_unavailable_engine_that_lists_its_model(describe):
+    lame = describe("lama", models={IMAGE: ("big-lama",)}, status="unavailable", reason="it is lame", remedy="mend it")
+    assert refused(Routes.build([lame]), IMAGE, "big-lama", None) == (
+        "no engine on this worker serves this job (kind image, model 'big-lama', no source): engine 'lama' "
+        "(studio-worker-lama 1.0) is unavailable because it is lame; remedy: mend it"
+    )
+    assert "lame" not in refused(Routes.build([lame]), IMAGE, "other", None)
+
+
 def test_an_engine_that_is_disabled_is_named_with_the_setting(describe):
     routes = Routes.build(disable([describe("lama", sources=("onnx",))], ["lama"]))
     message = refused(routes, IMAGE, "m", "onnx")

@@ -1,0 +1,69 @@
+"""The certificates of `studio-worker plugins check --certificate`: who gets one, and where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from studio_worker.cli import output
+
+if TYPE_CHECKING:
+    from studio_worker.engines.entry_points import PluginRef
+    from studio_worker.engines.installed_content import InstalledContent
+    from studio_worker.testing.conformance.report import Report
+
+KEEP = Path()
+"""``--certificate`` without a file: in the state folder, where the worker looks."""
+
+
+class Certificates:
+    """One certificate a package, made of what the kit finds between the start and `write`.
+
+    Args:
+        refs: the plugins that are checked. The built-in one is part of the worker and gets no certificate.
+        target: the file for the one package, or `KEEP`.
+
+    Raises:
+        click.BadParameter: one file is not enough, or is no ``.json``.
+        CannotCertify: the files of a package cannot be told from others.
+    """
+
+    def __init__(self, refs: Sequence[PluginRef], target: Path) -> None:
+        from studio_worker.testing.certifying import content_to_certify
+
+        names = list(dict.fromkeys(ref.distribution for ref in refs if not ref.is_builtin))
+        if target != KEEP and target.suffix != ".json":
+            raise click.BadParameter(f"{target} does not end in .json; DIST comes first", param_hint="--certificate")
+        if target != KEEP and len(names) != 1:
+            raise click.BadParameter(
+                f"one FILE is for one package, and {len(names)} are checked: name one", param_hint="--certificate"
+            )
+        self._target = target
+        self._before: dict[str, InstalledContent] = {name: content_to_certify(name) for name in names}
+
+    def write(self, reports: Sequence[Report], folder: Path) -> None:
+        """Write the certificates, also of failures, and say where they are.
+
+        Args:
+            reports: what the kit found.
+            folder: where the worker looks.
+
+        Raises:
+            CannotCertify: a package has changed meanwhile, or a file cannot be written.
+        """
+        from studio_worker.testing.certifying import certify, keep_certificate, write_certificate
+
+        for name, before in self._before.items():
+            own = [report for report in reports if report.distribution == name]
+            if not any(report.engines for report in own):
+                continue
+            certificate = certify(own, before)
+            path = self._target
+            if path == KEEP:
+                path = keep_certificate(certificate, folder)
+            else:
+                write_certificate(certificate, path)
+            output.note(f"{name} {before.version}: certificate written to {path}")

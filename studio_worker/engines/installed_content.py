@@ -1,0 +1,127 @@
+"""What an installed package consists of, as one hash over its files themselves, whatever a list says of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from studio_worker.private_file import reason
+from studio_worker.wire.strict_json import NotJson, loads
+
+BY_INSTALLERS = frozenset(
+    {
+        "RECORD",
+        "RECORD.jws",
+        "RECORD.p7s",
+        "INSTALLER",
+        "REQUESTED",
+        "direct_url.json",
+        "provenance_url.json",
+        "uv_cache.json",
+        "uv_build.json",
+    }
+)
+"""Files of a ``.dist-info`` that no wheel brings, or that differ from machine to machine."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class NoContent(ValueError):
+    """The files of a package cannot be told from others; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledContent:
+    """A package as it lies here.
+
+    Attributes:
+        distribution: its name.
+        version: its version.
+        sha256: of its files: the SHA-256 over a line for each, by path (``<sha256>  <path>``), as `sha256sum` prints.
+        wheel_sha256: of the archive that it was installed from, where the installer noted it down (PEP 610).
+    """
+
+    distribution: str
+    version: str
+    sha256: str
+    wheel_sha256: str | None
+
+
+def installed_content(distribution: str) -> InstalledContent:
+    """The package as it lies here; reads every file of it, so it belongs in a thread.
+
+    The same wheel gives the same hash on every machine: byte code, start scripts and what installers write down are
+    left out.
+
+    Raises:
+        NoContent: it is not installed, is worked in (an editable install), has no list of its files, or one of them is
+            not there.
+    """
+    try:
+        package = metadata.distribution(distribution)
+        files, noted = package.files, _noted(package)
+    except metadata.PackageNotFoundError:
+        raise NoContent(f"{distribution} is not installed") from None
+    except (OSError, ValueError) as error:
+        raise NoContent(f"what {distribution} consists of cannot be read: {reason(error)}") from None
+    if _part(noted, "dir_info").get("editable") is True:
+        raise NoContent(f"{distribution} is installed as editable, so that its files may change: install a wheel of it")
+    if not files:
+        raise NoContent(f"{distribution} has no list of its files (RECORD): install a wheel of it")
+    whole = hashlib.sha256()
+    for path in sorted(str(path.as_posix()) for path in files if not _is_left_out(path)):
+        whole.update(f"{_hash(Path(str(package.locate_file(path))), path)}  {path}\n".encode())
+    return InstalledContent(distribution, package.version, whole.hexdigest(), _archive_sha256(noted))
+
+
+def wheel_sha256(path: Path) -> str:
+    """The SHA-256 of a wheel.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash(file: Path, path: str) -> str:
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise NoContent(f"{path} is no regular file")
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise NoContent(f"{path} cannot be read: {reason(error)}") from None
+
+
+def _is_left_out(path: metadata.PackagePath) -> bool:
+    folder = path.parts[-2] if len(path.parts) > 1 else ""
+    return (
+        path.suffix == ".pyc"
+        or (folder.endswith(".dist-info") and path.name in BY_INSTALLERS)
+        or (path.parts[0] == ".." and folder in ("bin", "Scripts"))
+    )
+
+
+def _noted(package: metadata.Distribution) -> dict[str, Any]:
+    text = package.read_text("direct_url.json")
+    try:
+        found = loads(text) if text is not None else {}
+    except NotJson:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _part(noted: dict[str, Any], key: str) -> dict[str, Any]:
+    found = noted.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _archive_sha256(noted: dict[str, Any]) -> str | None:
+    found = _part(_part(noted, "archive_info"), "hashes").get("sha256")
+    return found if isinstance(found, str) and _SHA256.fullmatch(found) else None

@@ -1,0 +1,58 @@
+"""The installed engines and which of them the operator lets be used: one way for the worker and for every command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studio_worker.engines.certification import refuse_uncertified, with_certificates
+from studio_worker.engines.description import EngineDescription, disable
+from studio_worker.engines.entry_points import list_plugins
+from studio_worker.engines.plugins import discover
+
+if TYPE_CHECKING:
+    from studio_worker.config import Config
+    from studio_worker.engines.description_cache import DescriptionCache
+
+
+async def installed_engines(
+    config: Config, *, strict: bool = False, cache: DescriptionCache | None = None
+) -> tuple[EngineDescription, ...]:
+    """Every engine of the installed plugins, with its certificate; `in_force` says which may be used.
+
+    Raises:
+        PluginError: with `strict`, where a plugin is broken.
+    """
+    found = await discover(list_plugins(), config.plugins, disabled=config.disabled_engines, strict=strict, cache=cache)
+    return await asyncio.to_thread(with_certificates, found, config.certificates_path)
+
+
+def in_force(engines: Iterable[EngineDescription], config: Config) -> tuple[EngineDescription, ...]:
+    """The same engines, with those out of use that the operator disabled, or that lack a certificate they need."""
+    allowed = disable(engines, config.disabled_engines)
+    return refuse_uncertified(allowed) if config.require_certified_engines else allowed
+
+
+class CertificateWatch:
+    """Notices that certificates have come or gone; one look at a folder each time.
+
+    Args:
+        folder: that folder; it may not be there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._mark = self._look()
+
+    def has_changed(self) -> bool:
+        """Whether the folder is another than at the last call."""
+        before, self._mark = self._mark, self._look()
+        return self._mark != before
+
+    def _look(self) -> int | None:
+        try:
+            return self._folder.stat().st_mtime_ns
+        except OSError:
+            return None

@@ -1,0 +1,69 @@
+import os
+
+import pytest
+
+from studio_worker.config import Config
+from studio_worker.engines.installed_content import installed_content
+from studio_worker.engines.roster import CertificateWatch, in_force, installed_engines
+
+from .packages import certificate, list_files, put
+
+NOT_HERE = ("llama", "onnx", "piper", "sdcpp", "whisper")
+
+
+@pytest.fixture
+def config(tmp_path):
+    def make(**fields):
+        return Config(api_base_url=None, state_dir=tmp_path / "state", **{"disabled_engines": NOT_HERE} | fields)
+
+    return make
+
+
+@pytest.fixture
+def fox(shop, tmp_path):
+    """An installed and certified engine ``fox``."""
+    module = shop.folder / f"{shop.engine('fox')}.py"
+    list_files(shop.folder / "fox-1.0.dist-info", module)
+    said = certificate(content_sha256=installed_content("fox").sha256)
+    return put(tmp_path / "state" / "certificates", "fox-1.0.json", said)
+
+
+async def found(config, name="fox"):
+    (engine,) = [engine for engine in in_force(await installed_engines(config), config) if engine.name == name]
+    return engine
+
+
+async def test_installed_engines_come_with_their_certificates(fox, config):
+    assert (await found(config())).certificate.word == "valid"
+
+
+async def test_a_certified_engine_is_in_force_where_that_is_required(fox, config):
+    assert (await found(config(require_certified_engines=True))).status == "available"
+
+
+async def test_an_uncertified_engine_is_out_of_use_only_where_that_is_required(fox, config):
+    fox.unlink()
+    assert (await found(config())).status == "available"
+    assert (await found(config(require_certified_engines=True))).status == "unavailable"
+
+
+async def test_the_built_in_engine_stays(config):
+    assert (await found(config(require_certified_engines=True), "synthetic")).status == "available"
+
+
+async def test_what_is_disabled_is_told_as_disabled_though_it_lacks_a_certificate(fox, config):
+    fox.unlink()
+    strict = config(require_certified_engines=True, disabled_engines=(*NOT_HERE, "fox"))
+    assert (await found(strict)).status == "disabled"
+
+
+def test_a_watch_notices_a_certificate_that_comes_and_one_that_goes(tmp_path):
+    watch = CertificateWatch(tmp_path / "certificates")
+    assert not watch.has_changed()
+    path = put(tmp_path / "certificates", "fox.json", "{}")
+    assert watch.has_changed()
+    assert not watch.has_changed()
+    os.utime(path.parent, ns=(1, 1))
+    assert watch.has_changed()
+    path.unlink()
+    assert watch.has_changed()
