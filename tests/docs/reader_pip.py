@@ -17,7 +17,7 @@ from pathlib import Path
 from reader_site import install
 
 OFFLINE = ("--no-index", "--no-build-isolation", "--disable-pip-version-check", "--quiet")
-FOLDER = re.compile(r"(\.[^\[\]]*)(?:\[([\w,]+)\])?")
+FOLDER = re.compile(r"([./][^\[\]]*)(?:\[([\w,]+)\])?")
 
 
 def is_ours(argument: str, site: Path) -> bool:

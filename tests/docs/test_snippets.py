@@ -83,7 +83,7 @@ def test_a_block_of_a_page_is_one_that_is_tested_or_says_why_not(page):
         ("```python\nasser\n```\n", "NameError"),
         ("```sh\necho one\n```\n\n```text\ntwo\n```\n", "'two' is not in"),
         ("```console\n$ echo one\ntwo\n```\n", "'two' is not in"),
-        ('```python title="plugins/../conftest.py"\nother\n```\n', "another file in the repository"),
+        ('```python title="docs/examples/demo_models.py"\nother\n```\n', "another file in the repository"),
         ("<!-- exits 3 -->\n```sh\nexit 4\n```\n", "status 4"),
     ],
 )
