@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from sysconfig import get_path
 
-OURS = re.compile(r".*studio_worker.*|.*\.pth|__pycache__")
+OURS = re.compile(r".*studio_worker.*|.*\.pth")
 
 
 def link_packages(site: Path) -> None:
@@ -20,8 +20,9 @@ def link_packages(site: Path) -> None:
 def install(project: Path, site: Path) -> None:
     """As an editable install leaves a package of this repository: its name, its entry points, a path to its sources."""
     table = tomllib.loads((project / "pyproject.toml").read_text())["project"]
-    version_file = next(project.glob("**/version.py"), None)
-    version = table.get("version") or re.search(r'__version__.*= "(.+)"', version_file.read_text())[1]
+    version = table.get("version")
+    if version is None:
+        version = re.search(r'__version__.*= "(.+)"', (project / "studio_worker" / "version.py").read_text())[1]
     name = table["name"].replace("-", "_")
     info = site / f"{name}-{version}.dist-info"
     info.mkdir(exist_ok=True)

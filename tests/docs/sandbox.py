@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +18,8 @@ from reader_site import install, link_packages
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECS = 100.0
-CLONED = ("pyproject.toml", "README.md", "LICENSE", "Makefile", "docs", "plugins", "studio_worker")
+CLONED = ("pyproject.toml", "README.md", "LICENSE", "Makefile", "studio_worker", "docs/*", "plugins/*")
+"""What is linked into the clone, so that a page that makes files there leaves the repository alone."""
 DOWNLOADED = ("tiny.gguf", "model-v2.gguf")
 EMPTY_GGUF = b"GGUF" + (3).to_bytes(4, "little") + bytes(16)
 SERVES = re.compile(r"^(?:\w+=\S+ )*studio-worker (?:-\S+ (?:\w+ )?)*(?:run|studio|demo .*--serve)\b")
@@ -129,11 +129,11 @@ class Sandbox:
             made.mkdir()
         for name in DOWNLOADED:
             (self.home / "Downloads" / name).write_bytes(EMPTY_GGUF + name.encode())
-        for name in CLONED:
-            if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-            else:
-                shutil.copy(ROOT / name, clone / name)
+        for pattern in CLONED:
+            for path in ROOT.glob(pattern):
+                link = clone / path.relative_to(ROOT)
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(path)
         make_environment(folder / "venv")
         self._state.write_text("")
         self._where.write_text(str(clone))

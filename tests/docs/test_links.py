@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
-from markdown.extensions.toc import slugify
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|<a [^>]*href=\"([^\"]+)\"")
 CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+
+
+def slug(title: str) -> str:
+    """The anchor of a heading, as Python-Markdown makes it, and GitHub for headings like ours."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower())
 
 
 @cache
@@ -19,16 +26,21 @@ def anchors(path: Path) -> frozenset[str]:
     text = re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     plain = [re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", title) for title in titles]
-    return frozenset(slugify(title, "-") for title in plain)
+    return frozenset(slug(title) for title in plain)
+
+
+def links(path: Path) -> Iterator[str]:
+    """The links of a page that lead to a file of ours."""
+    text = CODE.sub("", path.read_text(encoding="utf-8"))
+    for link in (one or other for one, other in LINK.findall(text)):
+        if not re.match(r"[a-z]+:", link):
+            yield link
 
 
 def broken(path: Path) -> list[str]:
-    text = CODE.sub("", path.read_text(encoding="utf-8"))
     found = []
-    for link in (one or other for one, other in LINK.findall(text)):
+    for link in links(path):
         target, _, anchor = link.partition("#")
-        if re.match(r"[a-z]+:", link):
-            continue
         there = path if not target else (path.parent / target).resolve()
         if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
             found.append(link)
@@ -47,10 +59,19 @@ def test_a_page_of_the_site_links_to_nothing_outside_of_it(page, root):
     docs = root / "docs"
     if docs not in page.path.parents:
         return
-    for one, other in LINK.findall(CODE.sub("", page.text)):
-        link = (one or other).partition("#")[0]
-        if link and not re.match(r"[a-z]+:", link):
-            assert (page.path.parent / link).resolve().is_relative_to(docs), f"{link} is not on the site"
+    for link in links(page.path):
+        assert (page.path.parent / link).resolve().is_relative_to(docs), f"{link} is not on the site"
+
+
+def test_every_page_can_be_reached_from_the_first_one(root):
+    docs = root / "docs"
+    seen, ahead = set(), [docs / "index.md"]
+    while ahead:
+        page = ahead.pop()
+        if page.suffix == ".md" and page not in seen:
+            seen.add(page)
+            ahead += [(page.parent / link.partition("#")[0]).resolve() for link in links(page) if link[0] != "#"]
+    assert set(docs.glob("**/*.md")) - seen == set()
 
 
 @pytest.mark.parametrize("link", ["gone.md", "here.md#gone", "#gone"])
