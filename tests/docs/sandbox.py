@@ -27,10 +27,13 @@ READY = ("a worker joins by", "The studio said welcome", "waiting for approval",
 STUDIO_COMMAND = re.compile(r"studio-worker studio(?!.*--port)(?= |$)", re.MULTILINE)
 STUDIO = re.compile(r"https://studio\.example(?:\.org)?/?")
 
-PIP = '#!/bin/sh\nexec {python} {reader_pip} {python} "$@"\n'
-MAKE_ENVIRONMENT = """\
+PIP = '#!/bin/sh\nexec {outer} {reader_pip} {python} "$@"\n'
+PYTHON = """\
 #!/bin/sh
-[ "$1 $2" = "-m venv" ] && exec {outer} {here} "$3"
+case "$1 $2" in
+"-m venv") exec {outer} {here} "$3" ;;
+"-m pip") shift 2; exec {outer} {reader_pip} {python} "$@" ;;
+esac
 exec {python} "$@"
 """
 MODULE = '#!/bin/sh\nexec {python} -m {module} "$@"\n'
@@ -59,15 +62,22 @@ def make_environment(folder: Path) -> None:
     bins = folder / "bin"
     python = bins / "python.real"
     python.symlink_to(Path(sys.executable).resolve())
+    paths = {
+        "python": python,
+        "outer": sys.executable,
+        "here": Path(__file__),
+        "reader_pip": Path(__file__).with_name("reader_pip.py"),
+    }
     scripts = {
-        "pip": PIP.format(python=python, reader_pip=Path(__file__).with_name("reader_pip.py")),
-        "python": MAKE_ENVIRONMENT.format(python=python, outer=sys.executable, here=Path(__file__)),
-        "studio-worker": MODULE.format(python=python, module="studio_worker"),
-        "pytest": MODULE.format(python=python, module="pytest -p no:cacheprovider"),
+        "pip": PIP.format(**paths),
+        "python": PYTHON.format(**paths),
+        "python3": PYTHON.format(**paths),
+        "studio-worker": MODULE.format(**paths, module="studio_worker"),
+        "pytest": MODULE.format(**paths, module="pytest -p no:cacheprovider"),
     }
     for link in [each for each in bins.glob("python*") if each != python]:
         link.unlink()
-    for name, text in {**scripts, "python3": scripts["python"]}.items():
+    for name, text in scripts.items():
         (bins / name).write_text(text)
         (bins / name).chmod(0o755)
 
@@ -145,6 +155,7 @@ class Sandbox:
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "COLUMNS": "160",
+            "PIP_NO_INDEX": "1",
             "STUDIO_WORKER_LOCAL_API_PORT": "0",
             "STUDIO_WORKER_REGISTER_POLL_SECS": "0.2",
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from .data_blocks import CHECKS
@@ -107,6 +109,12 @@ def test_a_block_that_does_not_hold_would_be_found(sandbox, block, problem):
 def test_data_that_is_not_sound_would_be_found(tmp_path, language, text):
     with pytest.raises(Exception, match=r"."):
         CHECKS[language](text, tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
+def test_a_unit_with_a_key_that_systemd_does_not_know_would_be_found(tmp_path):
+    with pytest.raises(AssertionError, match="RestartSecs"):
+        CHECKS["ini"]("[Service]\nExecStart=/bin/true\nRestartSecs=10\n", tmp_path)
 
 
 def test_a_comment_above_a_block_is_its_excuse():
