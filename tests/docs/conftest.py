@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from .fences import Fence, fences
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -26,10 +27,14 @@ class Page:
     def text(self) -> str:
         return self.path.read_text(encoding="utf-8")
 
+    @property
+    def fences(self) -> list[Fence]:
+        """Its fenced blocks, in order."""
+        return fences(self.text)
+
     def blocks(self, language: str) -> list[str]:
-        """The fenced blocks of a language, in order, without their indent."""
-        found = re.finditer(rf"^( *)```{language}\n(.*?)^ *```$", self.text, re.MULTILINE | re.DOTALL)
-        return [re.sub(rf"^{match[1]}", "", match[2], flags=re.MULTILINE) for match in found]
+        """The text of the fenced blocks of a language, in order."""
+        return [fence.text for fence in self.fences if fence.language == language]
 
     def __str__(self) -> str:
         return str(self.path.relative_to(ROOT))
@@ -38,12 +43,6 @@ class Page:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "page" in metafunc.fixturenames:
         metafunc.parametrize("page", [Page(path) for path in PAGES], ids=str)
-
-
-@pytest.fixture
-def tutorial() -> Page:
-    """The first page that a newcomer follows."""
-    return Page(ROOT / "docs" / "tutorial" / "first-worker.md")
 
 
 @pytest.fixture
