@@ -103,6 +103,41 @@ class LlmResult:
 
     json: dict[str, Any]
 
+    @classmethod
+    def of(
+        cls,
+        text: str,
+        *,
+        model: str,
+        prompt_tokens: int,
+        completion_tokens: int,
+        finish_reason: Literal["stop", "length"] = "stop",
+        reasoning: str = "",
+    ) -> LlmResult:
+        """A completion of one answer.
+
+        Args:
+            text: the answer.
+            model: the model id, as a rule the job's.
+            prompt_tokens: tokens of the conversation.
+            completion_tokens: tokens of the answer, its reasoning included.
+            finish_reason: ``length`` where `max_tokens` cut it.
+            reasoning: the model's thinking, apart from the answer.
+        """
+        message = {"role": "assistant", "content": text} | ({"reasoning_content": reasoning} if reasoning else {})
+        return cls(
+            {
+                "object": "chat.completion",
+                "model": model,
+                "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+                "usage": {
+                    "prompt_tokens": prompt_tokens,
+                    "completion_tokens": completion_tokens,
+                    "total_tokens": prompt_tokens + completion_tokens,
+                },
+            }
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TranscriptResult:

@@ -1,0 +1,1 @@
+"""What this machine has made: written down by job hooks, shown by `studio-worker tally`."""
