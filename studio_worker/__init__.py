@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         VideoResult,
     )
     from studio_worker.engines.hookspecs import hookimpl
+    from studio_worker.engines.installed import InstalledEngines
     from studio_worker.errors import (
         AlreadyRunning,
         AuthFailed,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         UnsupportedTask,
         WorkerDeleted,
     )
+    from studio_worker.event_bus import EventReader
     from studio_worker.events import (
         Event,
         JobAccepted,
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
         RegistrationChanged,
         SessionLost,
         SessionOpened,
+        WorkerEvent,
     )
     from studio_worker.local_job import Job
     from studio_worker.models.files import LoadOptions, ModelFiles
@@ -96,6 +99,7 @@ _HOMES = {
         "VideoResult",
     ),
     "studio_worker.engines.hookspecs": ("hookimpl",),
+    "studio_worker.engines.installed": ("InstalledEngines",),
     "studio_worker.errors": (
         "AlreadyRunning",
         "AuthFailed",
@@ -121,6 +125,7 @@ _HOMES = {
         "UnsupportedTask",
         "WorkerDeleted",
     ),
+    "studio_worker.event_bus": ("EventReader",),
     "studio_worker.events": (
         "Event",
         "JobAccepted",
@@ -130,6 +135,7 @@ _HOMES = {
         "RegistrationChanged",
         "SessionLost",
         "SessionOpened",
+        "WorkerEvent",
     ),
     "studio_worker.models.files": ("LoadOptions", "ModelFiles"),
     "studio_worker.local_job": ("Job",),
@@ -159,10 +165,12 @@ __all__ = [
     "EngineJob",
     "Estimate",
     "Event",
+    "EventReader",
     "FetchFailed",
     "FetchRefused",
     "ImageResult",
     "ImageTask",
+    "InstalledEngines",
     "Job",
     "JobAccepted",
     "JobCancelled",
@@ -202,6 +210,7 @@ __all__ = [
     "VideoTask",
     "Worker",
     "WorkerDeleted",
+    "WorkerEvent",
     "__version__",
     "hookimpl",
 ]
