@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from studio_worker.models.files import LoadOptions, ModelFiles
     from studio_worker.wire.kinds import TaskKind
     from studio_worker.wire.model_source import ModelSource
-    from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, TtsTask, VideoTask
+    from studio_worker.wire.tasks import ImageTask, LlmTask, Message, SttTask, TtsTask, VideoTask
     from studio_worker.worker import Worker
 
 _HOMES = {
@@ -141,7 +141,7 @@ _HOMES = {
     "studio_worker.local_job": ("Job",),
     "studio_worker.wire.kinds": ("TaskKind",),
     "studio_worker.wire.model_source": ("ModelSource",),
-    "studio_worker.wire.tasks": ("ImageTask", "LlmTask", "SttTask", "TtsTask", "VideoTask"),
+    "studio_worker.wire.tasks": ("ImageTask", "LlmTask", "Message", "SttTask", "TtsTask", "VideoTask"),
     "studio_worker.worker": ("Worker",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -182,6 +182,7 @@ __all__ = [
     "LlmResult",
     "LlmTask",
     "LoadOptions",
+    "Message",
     "ModelFiles",
     "ModelSource",
     "ModelUnavailable",

@@ -1,4 +1,4 @@
-"""The event loop of a process that is ours alone: uvloop's where it is installed (the extra ``speed``), or Python's own."""
+"""The event loop of a process that is ours alone: uvloop's where it is installed (extra ``speed``), else Python's."""
 
 from __future__ import annotations
 
