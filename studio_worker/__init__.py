@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         VideoResult,
     )
     from studio_worker.engines.hookspecs import hookimpl
-    from studio_worker.engines.installed import InstalledEngines
+    from studio_worker.engines.installed_engines import InstalledEngines
     from studio_worker.errors import (
         AlreadyRunning,
         AuthFailed,
@@ -99,7 +99,7 @@ _HOMES = {
         "VideoResult",
     ),
     "studio_worker.engines.hookspecs": ("hookimpl",),
-    "studio_worker.engines.installed": ("InstalledEngines",),
+    "studio_worker.engines.installed_engines": ("InstalledEngines",),
     "studio_worker.errors": (
         "AlreadyRunning",
         "AuthFailed",

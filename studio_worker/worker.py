@@ -19,7 +19,7 @@ from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import DeviceProvider
 from studio_worker.engines.host import Host
-from studio_worker.engines.installed import InstalledEngines
+from studio_worker.engines.installed_engines import InstalledEngines
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from studio_worker.engines.installed import InstalledEngines
+from studio_worker.engines.installed_engines import InstalledEngines
 
 
 @pytest.fixture
