@@ -51,6 +51,7 @@ def brought(name: str, *extras: str) -> dict[str, str]:
     ("package", "extras"),
     [
         ("studio-worker", ()),
+        ("studio-worker", ("speed",)),
         ("studio-worker", ("video",)),
         ("studio-worker-llama", ()),
         ("studio-worker-sdcpp", ()),

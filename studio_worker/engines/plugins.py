@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,27 +47,44 @@ async def discover(
     Raises:
         PluginError: with `strict`, naming every broken plugin with distribution, version and reason.
     """
+    wanted = [ref for ref in plugins if not is_disabled(ref, disabled)]
+    described = dict(zip(wanted, await describe_each(wanted, tables, timeout_secs, cache), strict=True))
+    found = [described.get(ref) or (entry_of(ref),) for ref in plugins]
+    engines = disable((engine for each in found for engine in each), disabled)
+    report_broken(engines, strict=strict)
+    return engines
+
+
+def is_disabled(ref: PluginRef, disabled: Collection[str]) -> bool:
+    """Whether the whole plugin is disabled, by its name or its distribution's: then it is not run at all."""
+    return not {ref.name, ref.distribution}.isdisjoint(disabled)
+
+
+async def describe_each(
+    plugins: Sequence[PluginRef],
+    tables: Mapping[str, Mapping[str, Any]],
+    timeout_secs: float = TIMEOUT_SECS,
+    cache: DescriptionCache | None = None,
+) -> list[tuple[EngineDescription, ...]]:
+    """The engines of each plugin, in the plugins' order; the arguments are those of `discover`."""
     cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def one(ref: PluginRef) -> tuple[EngineDescription, ...]:
-        if {ref.name, ref.distribution} & set(disabled):
-            return (_owner(ref),)
         async with cores:
             return await _describe(ref, tables.get(ref.name, {}), timeout_secs, cache)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(ref)) for ref in plugins]
-    engines = disable((engine for task in tasks for engine in task.result()), disabled)
+    found = [task.result() for task in tasks]
     if cache is not None:
         await asyncio.to_thread(cache.save)
-    _report_broken([engine for engine in engines if engine.status == "broken"], strict=strict)
-    return engines
+    return found
 
 
 async def _describe(
     ref: PluginRef, table: Mapping[str, Any], timeout_secs: float, cache: DescriptionCache | None
 ) -> tuple[EngineDescription, ...]:
-    owner = _owner(ref)
+    owner = entry_of(ref)
     try:
         if ref.is_builtin:
             answer = _describe_builtin()
@@ -106,7 +123,8 @@ def _describe_builtin() -> dict[str, Any]:
     return {"engines": [report_of(SyntheticEngine())], "hooks": []}
 
 
-def _owner(ref: PluginRef) -> EngineDescription:
+def entry_of(ref: PluginRef) -> EngineDescription:
+    """A plugin as one entry, before anything is known of its engines."""
     return EngineDescription(
         name=escape(ref.name, limit=64),
         distribution=ref.distribution,
@@ -116,15 +134,17 @@ def _owner(ref: PluginRef) -> EngineDescription:
     )
 
 
-def _report_broken(engines: Sequence[EngineDescription], *, strict: bool) -> None:
-    if strict and engines:
+def report_broken(engines: Iterable[EngineDescription], *, strict: bool = False) -> None:
+    """Warn of each engine that cannot be used; with `strict` raise a `PluginError` that names them all."""
+    broken_ones = [engine for engine in engines if engine.status == "broken"]
+    if strict and broken_ones:
         raise PluginError(
             "; ".join(
                 f"plugin {engine.plugin!r} of {engine.distribution} {engine.version} cannot be used: {engine.reason}"
-                for engine in engines
+                for engine in broken_ones
             )
         )
-    for engine in engines:
+    for engine in broken_ones:
         logger.bind(
             event="engine.plugin",
             plugin=engine.plugin,
