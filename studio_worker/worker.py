@@ -18,9 +18,8 @@ from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import DeviceProvider
-from studio_worker.engines.entry_points import list_plugins
 from studio_worker.engines.host import Host
-from studio_worker.engines.plugins import discover
+from studio_worker.engines.installed import installed_engines
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
@@ -268,7 +267,7 @@ class Worker:
         await self._finder.look()
         if (problem := self._finder.missing(self._config.devices)) is not None:
             raise ConfigError(problem)
-        found = await self._describe(self._config)
+        found = await installed_engines(self._config)
         self._host = Host(
             found,
             given=self._given,
@@ -294,9 +293,6 @@ class Worker:
         """See what is left of the devices, and serve or refuse those who wait for their memory."""
         await self._finder.look()
         self._residency.refresh()
-
-    async def _describe(self, config: Config) -> tuple[EngineDescription, ...]:
-        return await discover(list_plugins(), config.plugins, disabled=config.disabled_engines)
 
     def _draw_routes(self) -> Routes:
         self._routes_until = self._quarantine.next_release()
@@ -379,7 +375,7 @@ class Worker:
     async def _describe_anew(self, config: Config) -> None:
         """Engines that were disabled at the start have never been looked at."""
         given = tuple(each for each in self._descriptions if not each.plugin)
-        self._descriptions = (*await self._describe(config), *given)
+        self._descriptions = (*await installed_engines(config), *given)
         self._routes = self._draw_routes()
 
     async def _stop_now(self) -> None:

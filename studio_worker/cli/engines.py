@@ -60,6 +60,8 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "models": {kind.value: list(models) for kind, models in engine.models.items()},
         "remedy": engine.remedy,
         "plugin": engine.plugin,
+        "environment": engine.environment or None,
+        "interpreter": engine.python or None,
         "concurrency": engine.concurrency,
         "deterministic": engine.deterministic,
     }
@@ -69,20 +71,20 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
 
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
+    engines = described(invocation.settings().current, strict=strict)
     found = [
-        engine.to_json() | ({} if as_json else {"remedy": engine.remedy})
-        for engine in described(invocation.settings().current, strict=strict)
+        engine.to_json() | ({} if as_json else {"environment": engine.environment, "remedy": engine.remedy})
+        for engine in engines
     ]
-    output.rows(found, as_json=as_json, columns=COLUMNS, empty="no engines are installed")
+    apart = ("environment",) if any(engine.environment for engine in engines) else ()
+    columns = (*COLUMNS[:-2], *apart, *COLUMNS[-2:])
+    output.rows(found, as_json=as_json, columns=columns, empty="no engines are installed")
 
 
 def described(settings: Config, *, strict: bool = False) -> tuple[EngineDescription, ...]:
     """The engines that are installed, as they were described now or not long ago."""
     from studio_worker.engines.description_cache import DescriptionCache
-    from studio_worker.engines.entry_points import list_plugins
-    from studio_worker.engines.plugins import discover
+    from studio_worker.engines.installed import installed_engines
 
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
-    return asyncio.run(
-        discover(list_plugins(), settings.plugins, disabled=settings.disabled_engines, strict=strict, cache=cache)
-    )
+    return asyncio.run(installed_engines(settings, strict=strict, cache=cache))

@@ -48,6 +48,8 @@ class EngineDescription:
         remedy: what to do about it; escaped.
         position: which of its plugin's engines it is, from 0.
         hooks: the job hooks that its plugin implements.
+        environment: the environment of its own that it runs from, by the operator's name; empty: the worker's.
+        python: that environment's interpreter.
     """
 
     name: str
@@ -66,11 +68,13 @@ class EngineDescription:
     remedy: str = ""
     position: int = 0
     hooks: tuple[str, ...] = ()
+    environment: str = ""
+    python: str = ""
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> tuple[str, str, str, int]:
         """What tells it from every other engine of this worker."""
-        return (self.distribution, self.plugin, self.position)
+        return (self.distribution, self.plugin, self.environment, self.position)
 
     @property
     def kinds(self) -> tuple[TaskKind, ...]:
@@ -84,9 +88,11 @@ class EngineDescription:
 
     @property
     def label(self) -> str:
-        """The engine with its package, for sentences."""
+        """The engine with its package, and the environment where it has its own, for sentences."""
         package = f"{self.distribution} {self.version}".strip()
-        return f"{self.name!r} ({package})" if package else f"{self.name!r}"
+        origin = [package, f"environment {self.environment!r}" if self.environment else ""]
+        more = ", ".join(filter(None, origin))
+        return f"{self.name!r} ({more})" if more else f"{self.name!r}"
 
     def to_json(self) -> dict[str, Any]:
         """One entry of ``engines list --json``."""
@@ -138,10 +144,10 @@ def broken(owner: EngineDescription, reason: str) -> EngineDescription:
 
 
 def disable(descriptions: Iterable[EngineDescription], names: Collection[str]) -> tuple[EngineDescription, ...]:
-    """The same engines, with those disabled that the operator names by engine, plugin or distribution."""
+    """The same engines, with those disabled that the operator names by engine, plugin, distribution or environment."""
     return tuple(
         replace(engine, status="disabled", reason="disabled_engines names it", remedy="")
-        if {engine.name, engine.plugin, engine.distribution} & set(names) - {""}
+        if {engine.name, engine.plugin, engine.distribution, engine.environment} & set(names) - {""}
         else engine
         for engine in descriptions
     )
@@ -158,6 +164,12 @@ def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDesc
     sources = _sources(name, report.get("sources"))
     if not is_builtin and SYNTHETIC in (name, *sources):
         raise BadReport(f"engine {name!r} claims 'synthetic', which belongs to the built-in engine")
+    isolation = _isolation(name, report.get("isolation"))
+    if owner.environment and isolation != "process":
+        raise BadReport(
+            f"engine {name!r} asks for isolation {isolation!r}, which is inside the worker, and from an environment of "
+            "its own an engine runs in a process: install it beside the worker, or have it say isolation = 'process'"
+        )
     concurrency = report.get("concurrency")
     if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= MAX_CONCURRENCY:
         raise BadReport(f"engine {name!r} needs a concurrency from 1 to {MAX_CONCURRENCY}")
@@ -166,7 +178,7 @@ def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDesc
         owner,
         name=name,
         sources=sources,
-        isolation=_isolation(name, report.get("isolation")),
+        isolation=isolation,
         concurrency=concurrency,
         deterministic=report.get("deterministic") is True,
         models=_models(name, report.get("models")),

@@ -7,7 +7,6 @@ or on its event loop.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +15,14 @@ from typing import Any
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.engines.base import CancelFlag, Engine, Estimate, JobInfo, Outcome
 from studio_worker.engines.child_folders import ChildFolders
-from studio_worker.engines.child_process import import_path, plain
+from studio_worker.engines.child_process import plain
 from studio_worker.engines.chunks import ChunkRelay
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_runner import DeviceRunner
 from studio_worker.engines.devices import Devices
 from studio_worker.engines.engine_call import EngineCall
 from studio_worker.engines.given import take_given
+from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.job_hooks import JobHooks
 from studio_worker.engines.left_behind import LeftBehindWork
 from studio_worker.engines.loading import PluginShelf
@@ -248,6 +248,7 @@ class Host:
     def _new_runner(self, description: EngineDescription) -> Runner:
         given = self._given.get(description.key)
         if description.isolation == "process":
+            interpreter = Interpreter(description.python)
             opening = Open(
                 value=description.entry_point if given is None else given.factory or "",
                 table=plain(self._tables.get(description.plugin, {})),
@@ -256,8 +257,8 @@ class Host:
                 concurrency=description.concurrency,
                 device=None,
                 is_factory=given is not None,
-                path=import_path(),
-                pythonpath=os.environ.get("PYTHONPATH"),
+                path=interpreter.import_path,
+                pythonpath=interpreter.pythonpath,
             )
             runner: Runner = DeviceRunner(
                 lambda device: ProcessRunner(description, opening, self._left.add, self._processes, device),

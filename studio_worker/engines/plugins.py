@@ -12,6 +12,7 @@ from studio_worker.engines import describing
 from studio_worker.engines.description import EngineDescription, broken, disable, read_reports
 from studio_worker.engines.description_cache import DescriptionCache
 from studio_worker.engines.entry_points import PluginRef
+from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.loading import JOB_HOOKS
 from studio_worker.engines.self_report import report_of, said
 from studio_worker.errors import PluginError
@@ -30,6 +31,7 @@ async def discover(
     strict: bool = False,
     timeout_secs: float = TIMEOUT_SECS,
     cache: DescriptionCache | None = None,
+    known: Sequence[EngineDescription] = (),
 ) -> tuple[EngineDescription, ...]:
     """What every plugin's engines are, each plugin asked in a child, as many side by side as there are cores.
 
@@ -43,6 +45,7 @@ async def discover(
         strict: raise instead of leaving a broken plugin out.
         timeout_secs: for each plugin.
         cache: for commands that only list: what is unchanged since is taken from there.
+        known: what need not be asked, such as an environment without an interpreter; it comes last.
 
     Raises:
         PluginError: with `strict`, naming every broken plugin with distribution, version and reason.
@@ -50,14 +53,14 @@ async def discover(
     cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def one(ref: PluginRef) -> tuple[EngineDescription, ...]:
-        if {ref.name, ref.distribution} & set(disabled):
+        if {ref.name, ref.distribution, ref.environment} & set(disabled) - {""}:
             return (_owner(ref),)
         async with cores:
             return await _describe(ref, tables.get(ref.name, {}), timeout_secs, cache)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(ref)) for ref in plugins]
-    engines = disable((engine for task in tasks for engine in task.result()), disabled)
+    engines = disable((*(engine for task in tasks for engine in task.result()), *known), disabled)
     if cache is not None:
         await asyncio.to_thread(cache.save)
     _report_broken([engine for engine in engines if engine.status == "broken"], strict=strict)
@@ -74,7 +77,7 @@ async def _describe(
         else:
             key = None if cache is None else await asyncio.to_thread(cache.key, ref, table)
             answer = (cache.get(key) if cache and key else None) or await describing.describe(
-                ref.value, table, timeout_secs=timeout_secs
+                ref.value, table, timeout_secs=timeout_secs, interpreter=Interpreter(ref.python)
             )
             if cache and key:
                 cache.put(key, answer)
@@ -91,6 +94,14 @@ def _read(answer: Mapping[str, Any], owner: EngineDescription, *, is_builtin: bo
     if not isinstance(said_hooks, list) or not isinstance(reports, list):
         raise PluginError("its description is not what the worker understands")
     hooks = tuple(hook for hook in JOB_HOOKS if hook in said_hooks)
+    if hooks and owner.environment:
+        # They run in the worker, which imports nothing of another environment.
+        logger.bind(event="engine.hook", plugin=owner.plugin, environment=owner.environment).warning(
+            "The job hooks of a plugin in an environment of its own are not called"
+        )
+        if not reports:
+            return (replace(owner, status="unavailable", reason="its job hooks need the worker's own environment"),)
+        hooks = ()
     owner = replace(owner, hooks=hooks)
     if reports:
         return read_reports(reports, owner, is_builtin=is_builtin)
@@ -113,22 +124,28 @@ def _owner(ref: PluginRef) -> EngineDescription:
         version=ref.version,
         plugin=ref.name,
         entry_point=ref.value,
+        environment=ref.environment,
+        python=ref.python,
     )
 
 
 def _report_broken(engines: Sequence[EngineDescription], *, strict: bool) -> None:
     if strict and engines:
-        raise PluginError(
-            "; ".join(
-                f"plugin {engine.plugin!r} of {engine.distribution} {engine.version} cannot be used: {engine.reason}"
-                for engine in engines
-            )
-        )
+        raise PluginError("; ".join(f"{_named(engine)} cannot be used: {engine.reason}" for engine in engines))
     for engine in engines:
         logger.bind(
             event="engine.plugin",
             plugin=engine.plugin,
             distribution=engine.distribution,
             version=engine.version,
+            environment=engine.environment,
             reason=engine.reason,
         ).warning("A plugin cannot be used and is left out")
+
+
+def _named(engine: EngineDescription) -> str:
+    """The plugin, or the environment that could not be asked for any."""
+    if not engine.distribution:
+        return f"the environment {engine.environment!r}"
+    where = f" in the environment {engine.environment!r}" if engine.environment else ""
+    return f"plugin {engine.plugin!r} of {engine.distribution} {engine.version}{where}"
