@@ -62,14 +62,18 @@ class OwnEnvironments:
         home = self.folder / name
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True, timeout=60)
         if has_worker:
-            self.link(home, "studio_worker", Path(studio_worker.__file__).parent)
-            for module in NEEDED:
-                spec = find_spec(module)
-                assert spec is not None
-                assert spec.origin is not None
-                origin = Path(spec.origin)
-                self.link(home, module, origin.parent if spec.submodule_search_locations else origin)
+            self.link_worker(home)
         return home
+
+    def link_worker(self, home: Path) -> None:
+        """Let the environment see this package and what its children import."""
+        self.link(home, "studio_worker", Path(studio_worker.__file__).parent)
+        for module in NEEDED:
+            spec = find_spec(module)
+            assert spec is not None
+            assert spec.origin is not None
+            origin = Path(spec.origin)
+            self.link(home, module, origin.parent if spec.submodule_search_locations else origin)
 
     @staticmethod
     def site(home: Path) -> Path:

@@ -84,7 +84,7 @@ def interpreter_of(path: Path) -> Path:
 
 def install_command(python: str) -> str:
     """The command that brings the worker's own release into an environment."""
-    return f"{python} -m pip install studio-worker=={__version__}"
+    return f"pip --python {python} install studio-worker=={__version__}"
 
 
 async def look_into(name: str, path: Path, *, timeout_secs: float = TIMEOUT_SECS) -> Environment:

@@ -152,7 +152,7 @@ async def test_an_environment_without_studio_worker_is_told_how_to_get_it(enviro
     home = environments.make("bare", has_worker=False)
     problem = await refused(home)
     assert problem.reason == "studio-worker is not installed in it"
-    assert problem.remedy == f"{home}/bin/python -m pip install studio-worker=={__version__}"
+    assert problem.remedy == f"pip --python {home}/bin/python install studio-worker=={__version__}"
 
 
 def with_version(environments, text: str) -> Path:
