@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         VideoResult,
     )
     from studio_worker.engines.hookspecs import hookimpl
+    from studio_worker.engines.needs import Needs
     from studio_worker.errors import (
         AlreadyRunning,
         AuthFailed,
@@ -96,6 +97,7 @@ _HOMES = {
         "VideoResult",
     ),
     "studio_worker.engines.hookspecs": ("hookimpl",),
+    "studio_worker.engines.needs": ("Needs",),
     "studio_worker.errors": (
         "AlreadyRunning",
         "AuthFailed",
@@ -177,6 +179,7 @@ __all__ = [
     "ModelFiles",
     "ModelSource",
     "ModelUnavailable",
+    "Needs",
     "NoEngine",
     "OutOfMemory",
     "Outcome",

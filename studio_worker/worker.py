@@ -23,6 +23,7 @@ from studio_worker.engines.installed import installed_engines
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
+from studio_worker.engines.surroundings import Surroundings, meet
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
 from studio_worker.jobs.admission import Admission
@@ -245,7 +246,8 @@ class Worker:
     @property
     def engines(self) -> tuple[EngineDescription, ...]:
         """Every engine that was found, those that cannot run or are disabled included."""
-        return disable(self._descriptions, self._config.disabled_engines)
+        around = Surroundings.of(self._machine, self._finder.devices)
+        return disable(meet(self._descriptions, around), self._config.disabled_engines)
 
     @property
     def _task(self) -> asyncio.Task[None]:
@@ -292,6 +294,7 @@ class Worker:
     async def _look_at_devices(self) -> None:
         """See what is left of the devices, and serve or refuse those who wait for their memory."""
         await self._finder.look()
+        self._routes = self._draw_routes()
         self._residency.refresh()
 
     def _draw_routes(self) -> Routes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -64,6 +65,7 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "interpreter": engine.python or None,
         "concurrency": engine.concurrency,
         "deterministic": engine.deterministic,
+        "needs": None if engine.needs is None else asdict(engine.needs),
     }
     output.record(engine.to_json() | more, as_json=as_json)
     for other in others:
@@ -87,4 +89,11 @@ def described(settings: Config, *, strict: bool = False) -> tuple[EngineDescript
     from studio_worker.engines.installed import installed_engines
 
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
-    return asyncio.run(installed_engines(settings, strict=strict, cache=cache))
+    from studio_worker.engines.surroundings import look_around, meet
+
+    async def ask() -> tuple[EngineDescription, ...]:
+        found = await installed_engines(settings, strict=strict, cache=cache)
+        # The look at drivers takes longer than all else, and most engines need nothing in particular.
+        return meet(found, await look_around()) if any(engine.needs for engine in found) else found
+
+    return asyncio.run(ask())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from studio_worker.engines.base import Isolation
+from studio_worker.engines.needs import GpuVendor, Needs
 from studio_worker.engines.self_report import MAX_ENGINES, MAX_MODELS
 from studio_worker.text import escape
 from studio_worker.version import API_VERSION
@@ -50,6 +51,7 @@ class EngineDescription:
         hooks: the job hooks that its plugin implements.
         environment: the environment of its own that it runs from, by the operator's name; empty: the worker's.
         python: that environment's interpreter.
+        needs: what the machine must have for it.
     """
 
     name: str
@@ -70,6 +72,7 @@ class EngineDescription:
     hooks: tuple[str, ...] = ()
     environment: str = ""
     python: str = ""
+    needs: Needs | None = None
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -185,6 +188,7 @@ def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDesc
         status=status,
         reason=reason,
         remedy=remedy,
+        needs=_needs(name, report.get("needs")),
     )
 
 
@@ -215,6 +219,22 @@ def _isolation(name: str, isolation: Any) -> Isolation:
             return cast("Isolation", isolation)
         case _:
             raise BadReport(f"engine {name!r} has isolation {isolation!r}; 'process', 'thread' or 'loop' is needed")
+
+
+def _needs(name: str, needs: Any) -> Needs | None:
+    """What it needs; an older release in an environment of its own says nothing of that."""
+    if needs is None:
+        return None
+    words = needs if isinstance(needs, dict) else {}
+    gpu, platforms = words.get("gpu"), words.get("platforms")
+    if gpu not in (None, *get_args(GpuVendor)):
+        raise BadReport(f"engine {name!r} needs the GPU {gpu!r}; {', '.join(get_args(GpuVendor))} or None is needed")
+    sizes = [words.get(key) for key in ("vram_bytes", "ram_bytes")]
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes):
+        raise BadReport(f"engine {name!r} needs a number of bytes that is no number of bytes")
+    if not isinstance(platforms, list) or not all(isinstance(each, str) and each.isalnum() for each in platforms):
+        raise BadReport(f"engine {name!r} needs platforms as `sys.platform` calls them, in a tuple")
+    return Needs(gpu=gpu, vram_bytes=sizes[0] or 0, ram_bytes=sizes[1] or 0, platforms=tuple(platforms))
 
 
 def _models(name: str, models: Any) -> Mapping[TaskKind, tuple[str, ...]]:
