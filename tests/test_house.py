@@ -24,10 +24,13 @@ FLOORS = (
     ("session",),
     ("worker",),
     ("local_api", "studio"),
-    ("cli", "testing"),
+    ("testing",),
+    ("cli",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 MAX_LINES = 400
+PUBLIC_DOORS = (PACKAGE, PACKAGE / "testing")
+"""Packages whose names load their modules on first use."""
 
 
 def module_of(path: Path) -> str:
@@ -105,7 +108,7 @@ def test_the_studio_knows_nothing_of_the_workers_rooms():
 
 def test_a_package_file_only_hands_names_on():
     for path in PACKAGE.rglob("__init__.py"):
-        if path.parent != PACKAGE:
+        if path.parent not in PUBLIC_DOORS:
             kinds = {type(node) for node in ast.parse(path.read_text(encoding="utf-8")).body}
             assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}, path
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "config": Entry("config", "config", "Show and change the settings."),
     "set-threshold": Entry("threshold", "set_threshold", "Set how much video memory a job may ask for."),
     "engines": Entry("engines", "engines", "Show the engines that are installed."),
+    "plugins": Entry("plugins", "plugins", "Show, install, make and check plugins."),
     "models": Entry("models", "models", "Show, pull, add, verify and remove model files."),
     "jobs": Entry("jobs", "jobs", "Show, add, cancel and retry the jobs of a studio."),
 }

@@ -23,7 +23,6 @@ class Later:
     reason: str
 
 
-INSTALL = Later("needs the command `plugins install`")
 SEVERAL = Later("needs a studio of several processes on one database")
 
 NETWORK = "session/test_faults_of_the_network.py::test_"
@@ -52,6 +51,8 @@ TABLE = CLAIMS + "a_claim_that_breaks_the_contract_ends_its_job_by_field_and_the
 FORGING = "faults/test_forging.py::test_nothing_that_a_studio_says_forges_a_line_or_drives_a_terminal"
 UPLOADS = "studio/test_uploads.py::test_"
 PLUGINS = "engines/test_bad_plugins.py::test_"
+INSTALL = "cli/test_plugins_install.py::test_"
+REQUIREMENT = "cli/test_plugins_requirement.py::test_"
 DEATHS = "engines/test_process_deaths.py::test_"
 ENDING = "engines/test_process_cancelling.py::test_"
 RESULTS = "engines/test_process_results.py::test_"
@@ -657,7 +658,17 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         OUTPUT + "a_flood_of_reports_arrives_as_a_few",
         OUTPUT + "reports_that_are_none_are_made_sane",
     ),
-    "B-124": INSTALL,
+    "B-124": (
+        INSTALL + "words_that_are_no_package_reach_no_installer",
+        INSTALL + "files_beside_the_user_are_neither_run_nor_installed",
+        INSTALL + "nothing_is_changed_where_somebody_does_not_agree",
+        INSTALL + "where_nobody_can_answer_nothing_is_begun_without_yes",
+        REQUIREMENT + "what_is_no_name_is_refused",
+        REQUIREMENT + "an_address_is_refused_with_what_to_do_instead",
+        REQUIREMENT + "a_path_that_holds_no_package_is_refused",
+        REQUIREMENT + "nothing_in_a_path_reads_as_extras_or_a_marker",
+        REQUIREMENT + "whatever_is_taken_as_a_name_is_one_word_that_no_installer_takes_for_an_option",
+    ),
     "B-125": (FORGING, "cli/test_output.py::test_text_from_outside_cannot_drive_the_terminal"),
     "B-126": (FORGING, "test_log.py::test_braces_in_a_message_are_literal"),
     "B-127": (

@@ -1,0 +1,134 @@
+"""The plugins of this environment, one an entry point, as `plugins list` shows them; none is imported here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from studio_worker.cli.lazy import GROUP
+from studio_worker.cli.plugins_origin import origin_of
+from studio_worker.cli.plugins_requirement import normalised
+from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.entry_points import list_plugins
+from studio_worker.text import escape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledPlugin:
+    """A plugin of this environment.
+
+    Attributes:
+        name: its entry point's name; empty for a package that brings commands alone.
+        distribution: the package.
+        version: the package's version.
+        entry_point: where its hooks are, ``package.module``.
+        engines: what it brings; a plugin that could not be described is one engine of status ``broken``.
+        hooks: the job hooks that it implements.
+        commands: the commands that its package adds.
+        origin: where it was installed from.
+        reason: why it, or one of its engines, cannot be used.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    entry_point: str
+    engines: tuple[EngineDescription, ...]
+    hooks: tuple[str, ...]
+    commands: tuple[str, ...]
+    origin: str
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """One entry of ``plugins list --json``."""
+        return {
+            "name": self.name,
+            "distribution": self.distribution,
+            "version": self.version,
+            "entryPoint": self.entry_point,
+            "engines": [
+                {
+                    "name": engine.name,
+                    "kinds": [kind.value for kind in engine.kinds],
+                    "status": engine.status,
+                    "reason": engine.reason,
+                }
+                for engine in self.engines
+            ],
+            "hooks": list(self.hooks),
+            "commands": list(self.commands),
+            "from": self.origin,
+            "reason": self.reason,
+        }
+
+    def to_row(self) -> dict[str, Any]:
+        """The same for a table."""
+        return self.to_json() | {"engines": [f"{engine.name} ({engine.status})" for engine in self.engines]}
+
+
+def installed_plugins(engines: Iterable[EngineDescription]) -> tuple[InstalledPlugin, ...]:
+    """Every plugin, by distribution and name; packages that bring commands alone last.
+
+    Args:
+        engines: how the engines of this environment were described.
+    """
+    commands = _commands()
+    of_plugin: dict[tuple[str, str], list[EngineDescription]] = {}
+    for engine in engines:
+        of_plugin.setdefault((engine.distribution, engine.plugin), []).append(engine)
+    found = [_plugin(known, commands.pop(package, ())) for (package, _), known in of_plugin.items()]
+    return (*found, *(_commands_alone(package, names) for package, names in commands.items()))
+
+
+def packages_of_plugins() -> dict[str, tuple[str, ...]]:
+    """The packages that bring plugins or commands, by the name that indexes know; each with its plugins' names."""
+    found: dict[str, tuple[str, ...]] = {normalised(package): () for package in _commands()}
+    for plugin in list_plugins():
+        package = normalised(plugin.distribution)
+        found[package] = (*found.get(package, ()), plugin.name)
+    return dict(sorted(found.items()))
+
+
+def _plugin(engines: Sequence[EngineDescription], commands: tuple[str, ...]) -> InstalledPlugin:
+    first = engines[0]
+    return InstalledPlugin(
+        name=first.plugin,
+        distribution=first.distribution,
+        version=first.version,
+        entry_point=escape(first.entry_point, limit=200),
+        # A plugin that brings no engine, or was not looked at, is described by one entry that serves nothing.
+        engines=tuple(engine for engine in engines if engine.kinds or engine.status == "broken"),
+        hooks=first.hooks,
+        commands=commands,
+        origin=origin_of(first.distribution),
+        reason="; ".join(dict.fromkeys(engine.reason for engine in engines if engine.reason)),
+    )
+
+
+def _commands() -> dict[str, tuple[str, ...]]:
+    """The commands of installed packages, by distribution."""
+    found: dict[str, tuple[str, ...]] = {}
+    for point in sorted(metadata.entry_points(group=GROUP)):
+        package = "unknown" if point.dist is None else escape(point.dist.name, limit=200)
+        found[package] = (*found.get(package, ()), escape(point.name, limit=64))
+    return found
+
+
+def _commands_alone(package: str, names: tuple[str, ...]) -> InstalledPlugin:
+    try:
+        version = escape(metadata.version(package), limit=64)
+    except (metadata.PackageNotFoundError, ValueError):
+        version = "unknown"
+    return InstalledPlugin(
+        name="",
+        distribution=package,
+        version=version,
+        entry_point="",
+        engines=(),
+        hooks=(),
+        commands=names,
+        origin=origin_of(package),
+        reason="",
+    )
