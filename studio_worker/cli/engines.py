@@ -65,6 +65,7 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "interpreter": engine.python or None,
         "concurrency": engine.concurrency,
         "deterministic": engine.deterministic,
+        "deprecated": list(engine.deprecated),
         "needs": None if engine.needs is None else asdict(engine.needs),
     }
     output.record(engine.to_json() | more, as_json=as_json)

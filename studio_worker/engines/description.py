@@ -52,6 +52,7 @@ class EngineDescription:
         environment: the environment of its own that it runs from, by the operator's name; empty: the worker's.
         python: that environment's interpreter.
         needs: what the machine must have for it.
+        deprecated: what it uses of the plugin API that is on its way out, a sentence each.
     """
 
     name: str
@@ -73,6 +74,7 @@ class EngineDescription:
     environment: str = ""
     python: str = ""
     needs: Needs | None = None
+    deprecated: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -113,7 +115,16 @@ class EngineDescription:
 
 
 class BadReport(ValueError):
-    """An engine's report breaks a rule; the message is the rule, for people."""
+    """An engine's report breaks a rule; the message is the rule, for people.
+
+    Args:
+        rule: the sentence.
+        remedy: what to do about it, where that is more than mending the engine.
+    """
+
+    def __init__(self, rule: str, remedy: str = "") -> None:
+        super().__init__(rule)
+        self.remedy = remedy
 
 
 def read_reports(
@@ -136,14 +147,21 @@ def read_reports(
             if any(engine.name == other.name for other in found):
                 raise BadReport(f"two engines of this plugin are called {engine.name!r}")
         except BadReport as problem:
-            engine = broken(here, str(problem))
+            engine = broken(here, str(problem), problem.remedy)
         found.append(engine)
     return tuple(found)
 
 
-def broken(owner: EngineDescription, reason: str) -> EngineDescription:
+def broken(owner: EngineDescription, reason: str, remedy: str = "") -> EngineDescription:
     """`owner` as an engine that cannot be used because of a fault of its own."""
-    return replace(owner, status="broken", reason=escape(reason, limit=500), sources=(), models=MappingProxyType({}))
+    return replace(
+        owner,
+        status="broken",
+        reason=escape(reason, limit=500),
+        remedy=escape(remedy, limit=500),
+        sources=(),
+        models=MappingProxyType({}),
+    )
 
 
 def disable(descriptions: Iterable[EngineDescription], names: Collection[str]) -> tuple[EngineDescription, ...]:
@@ -160,9 +178,10 @@ def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDesc
     if not isinstance(report, dict):
         raise BadReport("its description is not an object")
     name = _name(report.get("name"))
-    if report.get("api_version") != API_VERSION:
+    if (asked := report.get("api_version")) != API_VERSION:
         raise BadReport(
-            f"engine {name!r} is written for plugin API {report.get('api_version')!r}, this worker serves {API_VERSION}"
+            f"engine {name!r} is written for plugin API {asked!r}, this worker serves {API_VERSION}",
+            _how_to_agree(asked, owner),
         )
     sources = _sources(name, report.get("sources"))
     if not is_builtin and SYNTHETIC in (name, *sources):
@@ -189,7 +208,18 @@ def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDesc
         reason=reason,
         remedy=remedy,
         needs=_needs(name, report.get("needs")),
+        deprecated=_deprecated(report.get("deprecated")),
     )
+
+
+def _how_to_agree(asked: Any, owner: EngineDescription) -> str:
+    """Which of the two is to be updated."""
+    if isinstance(asked, int) and asked > API_VERSION:
+        return "update the worker: pip install --upgrade studio-worker"
+    if not owner.distribution:
+        return f"write it for plugin API {API_VERSION}"
+    where = f" --python {owner.python}" if owner.python else ""
+    return f"update the plugin: pip{where} install --upgrade {owner.distribution}"
 
 
 def _name(name: Any) -> str:
@@ -235,6 +265,11 @@ def _needs(name: str, needs: Any) -> Needs | None:
     if not isinstance(platforms, list) or not all(isinstance(each, str) and each.isalnum() for each in platforms):
         raise BadReport(f"engine {name!r} needs platforms as `sys.platform` calls them, in a tuple")
     return Needs(gpu=gpu, vram_bytes=sizes[0] or 0, ram_bytes=sizes[1] or 0, platforms=tuple(platforms))
+
+
+def _deprecated(said: Any) -> tuple[str, ...]:
+    sentences = said[:MAX_ENGINES] if isinstance(said, list) else []
+    return tuple(escape(each, limit=300) for each in sentences if isinstance(each, str))
 
 
 def _models(name: str, models: Any) -> Mapping[TaskKind, tuple[str, ...]]:

@@ -64,6 +64,7 @@ async def discover(
     if cache is not None:
         await asyncio.to_thread(cache.save)
     _report_broken([engine for engine in engines if engine.status == "broken"], strict=strict)
+    _report_deprecated(engines)
     return engines
 
 
@@ -149,3 +150,15 @@ def _named(engine: EngineDescription) -> str:
         return f"the environment {engine.environment!r}"
     where = f" in the environment {engine.environment!r}" if engine.environment else ""
     return f"plugin {engine.plugin!r} of {engine.distribution} {engine.version}{where}"
+
+
+def _report_deprecated(engines: Sequence[EngineDescription]) -> None:
+    """One warning a plugin: what of it will not work with a later plugin API."""
+    plugins: dict[tuple[str, str], dict[str, None]] = {}
+    for engine in engines:
+        if engine.deprecated and engine.status != "disabled":
+            plugins.setdefault((engine.distribution, engine.plugin), {}).update(dict.fromkeys(engine.deprecated))
+    for (distribution, plugin), sentences in plugins.items():
+        logger.bind(
+            event="engine.deprecated", plugin=plugin, distribution=distribution, reason="; ".join(sentences)
+        ).warning("A plugin uses what a later plugin API will not have")

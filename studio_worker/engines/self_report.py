@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from studio_worker.engines.base import Available, Engine, Unavailable
+from studio_worker.engines.deprecations import used_by
 from studio_worker.engines.needs import Needs
 
 MAX_ENGINES = 64
@@ -48,6 +49,7 @@ def report_of(engine: object) -> Report:
         "models": models,
         "unavailable": _unavailable(engine),
         "needs": _needs(engine.needs),
+        "deprecated": used_by(engine),
     }
 
 
