@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -66,11 +66,25 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "concurrency": engine.concurrency,
         "deterministic": engine.deterministic,
         "deprecated": list(engine.deprecated),
+        "speed": _speed_of(invocation, engine.name),
         "needs": None if engine.needs is None else asdict(engine.needs),
     }
     output.record(engine.to_json() | more, as_json=as_json)
     for other in others:
         output.note(f"another engine has this name: {other.label}")
+
+
+def _speed_of(invocation: Invocation, engine: str) -> list[dict[str, Any]]:
+    """What the worker that runs here has measured of its jobs; nothing where none runs."""
+    from studio_worker.errors import StudioWorkerError
+    from studio_worker.local_api.client import DaemonClient
+
+    try:
+        measured = DaemonClient(invocation.discovery_file).status().get("speeds")
+    except StudioWorkerError:
+        return []
+    found = [each for each in measured if isinstance(each, dict)] if isinstance(measured, list) else []
+    return [each for each in found if each.get("engine") == engine]
 
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:

@@ -33,6 +33,7 @@ from studio_worker.engines.process_runner import DeathCallback, EngineKey, GoneC
 from studio_worker.engines.progress import ProgressRelay
 from studio_worker.engines.router import Route
 from studio_worker.engines.runner import EngineHolder, Runner, ThreadRunner
+from studio_worker.engines.speeds import Speeds
 from studio_worker.engines.thread_share import thread_share, usable_cores
 from studio_worker.errors import EngineError, JobCancelled, JobError
 from studio_worker.log import logger
@@ -115,6 +116,7 @@ class Host:
         )
         self._runners: dict[EngineKey, Runner] = {}
         self._hooks = JobHooks(self._shelf, self.descriptions)
+        self.speeds = Speeds()
         self._running: set[_Running] = set()
         self._left = LeftBehindWork()
         self._is_closed = False
@@ -284,6 +286,7 @@ class Host:
             "elapsed_ms": round(elapsed_secs * 1000, 1),
         }
         if is_done:
+            self.speeds.took(call.route.engine.name, call.route.kind, call.route.model, elapsed_secs)
             logger.debug("An engine has done its job", **said)
         elif error is not None and not isinstance(error, JobCancelled):
             logger.bind(**said, reason=str(error), retryable=error.retryable).warning("An engine failed its job")
