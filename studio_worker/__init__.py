@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         VideoResult,
     )
     from studio_worker.engines.hookspecs import hookimpl
+    from studio_worker.engines.installed import InstalledEngines
     from studio_worker.engines.needs import Needs
     from studio_worker.errors import (
         AlreadyRunning,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         UnsupportedTask,
         WorkerDeleted,
     )
+    from studio_worker.event_bus import EventReader
     from studio_worker.events import (
         Event,
         JobAccepted,
@@ -67,12 +69,13 @@ if TYPE_CHECKING:
         RegistrationChanged,
         SessionLost,
         SessionOpened,
+        WorkerEvent,
     )
     from studio_worker.local_job import Job
     from studio_worker.models.files import LoadOptions, ModelFiles
     from studio_worker.wire.kinds import TaskKind
     from studio_worker.wire.model_source import ModelSource
-    from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, TtsTask, VideoTask
+    from studio_worker.wire.tasks import ImageTask, LlmTask, Message, SttTask, TtsTask, VideoTask
     from studio_worker.worker import Worker
 
 _HOMES = {
@@ -97,6 +100,7 @@ _HOMES = {
         "VideoResult",
     ),
     "studio_worker.engines.hookspecs": ("hookimpl",),
+    "studio_worker.engines.installed": ("InstalledEngines",),
     "studio_worker.engines.needs": ("Needs",),
     "studio_worker.errors": (
         "AlreadyRunning",
@@ -123,6 +127,7 @@ _HOMES = {
         "UnsupportedTask",
         "WorkerDeleted",
     ),
+    "studio_worker.event_bus": ("EventReader",),
     "studio_worker.events": (
         "Event",
         "JobAccepted",
@@ -132,12 +137,13 @@ _HOMES = {
         "RegistrationChanged",
         "SessionLost",
         "SessionOpened",
+        "WorkerEvent",
     ),
     "studio_worker.models.files": ("LoadOptions", "ModelFiles"),
     "studio_worker.local_job": ("Job",),
     "studio_worker.wire.kinds": ("TaskKind",),
     "studio_worker.wire.model_source": ("ModelSource",),
-    "studio_worker.wire.tasks": ("ImageTask", "LlmTask", "SttTask", "TtsTask", "VideoTask"),
+    "studio_worker.wire.tasks": ("ImageTask", "LlmTask", "Message", "SttTask", "TtsTask", "VideoTask"),
     "studio_worker.worker": ("Worker",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -161,10 +167,12 @@ __all__ = [
     "EngineJob",
     "Estimate",
     "Event",
+    "EventReader",
     "FetchFailed",
     "FetchRefused",
     "ImageResult",
     "ImageTask",
+    "InstalledEngines",
     "Job",
     "JobAccepted",
     "JobCancelled",
@@ -176,6 +184,7 @@ __all__ = [
     "LlmResult",
     "LlmTask",
     "LoadOptions",
+    "Message",
     "ModelFiles",
     "ModelSource",
     "ModelUnavailable",
@@ -205,6 +214,7 @@ __all__ = [
     "VideoTask",
     "Worker",
     "WorkerDeleted",
+    "WorkerEvent",
     "__version__",
     "hookimpl",
 ]

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Self
 from weakref import ref
 
-from studio_worker.events import Event, JobProgress
+from studio_worker.events import JobProgress, WorkerEvent
 
 MAX_WAITING = 1_024
 """Events that wait for one reader; beyond it the oldest go."""
@@ -20,7 +20,7 @@ class EventBus:
         self._readers: set[ref[EventReader]] = set()
         self._closed = False
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: WorkerEvent) -> None:
         """Hand an event to every reader; never blocks, never raises."""
         if self._readers:
             for reader in self._living():
@@ -46,19 +46,28 @@ class EventBus:
 
 
 class EventReader:
-    """An async iterator over events, in order; of a job's waiting progress only the latest is kept."""
+    """An async iterator over events, in order; of a job's waiting progress only the latest is kept.
+
+    A reader that does not keep up holds nobody up: of what waits for it the oldest go, and `missed` counts them. It
+    ends once the worker has ended and it has read the rest.
+
+    Attributes:
+        missed: events that went because this reader was slow; progress in place of earlier progress is not counted.
+    """
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[object, Event] = OrderedDict()
+        self.missed = 0
+        self._waiting: OrderedDict[object, WorkerEvent] = OrderedDict()
         self._wake = asyncio.Event()
         self._ended = False
 
-    def put(self, event: Event) -> None:
+    def put(self, event: WorkerEvent) -> None:
         """Add an event; beyond `MAX_WAITING` the oldest goes."""
         key: object = ("progress", event.job_id) if isinstance(event, JobProgress) else object()
         self._waiting[key] = event
         if len(self._waiting) > MAX_WAITING:
             self._waiting.popitem(last=False)
+            self.missed += 1
         self._wake.set()
 
     def end(self) -> None:
@@ -69,7 +78,7 @@ class EventReader:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> WorkerEvent:
         while not self._waiting:
             if self._ended:
                 raise StopAsyncIteration

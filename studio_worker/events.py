@@ -1,9 +1,12 @@
-"""What happens in a worker, as frozen values that an embedder or a listener may read. Imports nothing heavy."""
+"""What happens in a worker, as frozen values that an embedder or a listener may read. Imports nothing heavy.
+
+`WorkerEvent` is any one of them: a ``match`` over it that ends in ``assert_never`` is held complete by type checkers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from studio_worker.wire.kinds import TaskKind
 
@@ -80,9 +83,15 @@ class JobFailed(Event):
     seconds: float
 
 
+WorkerEvent: TypeAlias = (
+    RegistrationChanged | SessionOpened | SessionLost | JobAccepted | JobProgress | JobDelivered | JobFailed
+)
+"""Any event; `Event` is their common base."""
+
+
 class EventSink(Protocol):
     """Takes events; never blocks, never raises."""
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: WorkerEvent) -> None:
         """Take one event."""
         ...

@@ -70,7 +70,9 @@ class Runtime:
         rng: Random,
         timings: Timings | None = None,
         ledger: Path | None = None,
+        http: aiohttp.ClientSession | None = None,
     ) -> None:
+        self._http = http
         self._timings = timings or Timings()
         self._ledger = ledger
         self._config = config
@@ -208,7 +210,9 @@ class Runtime:
     async def _open(self) -> None:
         config = self._config()
         urls = config.urls if config.api_base_url is not None else None
-        http = await self._stack.enter_async_context(open_http(urls) if urls else aiohttp.ClientSession())
+        http = self._http
+        if http is None:
+            http = await self._stack.enter_async_context(open_http(urls) if urls else aiohttp.ClientSession())
         await self._host.start()
         self._stack.push_async_callback(self._host.aclose)
         fetcher = Fetcher(self._guard, user_agent=USER_AGENT)

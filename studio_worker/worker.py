@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from studio_worker.advert import capabilities
 from studio_worker.clock import Clock, SystemClock
@@ -18,14 +18,16 @@ from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import DeviceProvider
+from studio_worker.engines.environments import list_environments
 from studio_worker.engines.host import Host
-from studio_worker.engines.installed import installed_engines
+from studio_worker.engines.installed import InstalledEngines
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.router import Routes
 from studio_worker.engines.surroundings import Surroundings, meet
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
+from studio_worker.followed_config import FollowedConfig, in_force
 from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.plan import LocalOrder
 from studio_worker.local_job import Job
@@ -43,19 +45,14 @@ from studio_worker.wire.capabilities import Capabilities
 from studio_worker.wire.model_source import ModelSource
 from studio_worker.wire.tasks import Task
 
+if TYPE_CHECKING:
+    import aiohttp
+
 PROBE_SECS = 5.0
 """How long the look at the machine may take; a driver that hangs must not hold up the start."""
 
 ABANDON_SECS = 10.0
 """How long cancelled jobs may take to be reported before the worker ends without them."""
-
-
-class FollowedConfig(Protocol):
-    """Settings that may change while the worker runs."""
-
-    def refresh(self) -> Config:
-        """The settings of this moment; cheap."""
-        ...
 
 
 class Worker:
@@ -76,6 +73,10 @@ class Worker:
         ledger: the file that remembers hashes and uses of model files; workers may share one. By default it lies in
             the state folder.
         devices: where the devices are known from, for tests.
+        installed: the engines of installed plugins; workers that are given the same object ask the plugins once.
+        http: a session of the embedder's for all that goes to the studio (registration, WebSocket, uploads): its
+            connector, proxies, headers, tracing and middlewares serve as they are. It is never closed here. By default
+            the worker has one of its own. Addresses that a job names are always asked by the guarded client.
 
     A worker object starts once; what ends it (`run` names the errors) is raised by `run`, else at the end of the block.
 
@@ -98,9 +99,13 @@ class Worker:
         timings: Timings | None = None,
         ledger: Path | None = None,
         devices: DeviceProvider | None = None,
+        installed: InstalledEngines | None = None,
+        http: aiohttp.ClientSession | None = None,
     ) -> None:
         self._config = config
         self._ledger = ledger
+        self._installed = installed or InstalledEngines()
+        self._http = http
         self._timings = timings
         self._source = config_source
         self._given = engines
@@ -269,7 +274,7 @@ class Worker:
         await self._finder.look()
         if (problem := self._finder.missing(self._config.devices)) is not None:
             raise ConfigError(problem)
-        found = await installed_engines(self._config)
+        found = await self._described()
         self._host = Host(
             found,
             given=self._given,
@@ -328,6 +333,7 @@ class Worker:
                 rng=self._rng,
                 timings=self._timings,
                 ledger=self._ledger,
+                http=self._http,
             ) as runtime:
                 self._runtime = runtime
                 ready.set_result(None)
@@ -360,25 +366,20 @@ class Worker:
             self._routes = self._draw_routes()
 
     def _take_settings(self, config: Config) -> None:
-        # Token, lock and spool belong to the studio and the folder of the start: a half change would send the token
-        # of one studio to another.
-        kept = {name: getattr(self._config, name) for name in ("api_base_url", "state_dir")}
-        if any(getattr(config, name) != value for name, value in kept.items()):
-            logger.bind(event="worker.config").warning("Another api_base_url or state_dir needs a restart")
-            config = config.model_copy(update=kept)
-        if (problem := self._finder.missing(config.devices)) is not None:
-            logger.bind(event="worker.config", reason=problem).warning("The devices in force stay as they were")
-            config = config.model_copy(update={"device": self._config.device, "plugins": self._config.plugins})
-        before, self._config = self._config, config
-        logger.bind(event="worker.config").info("The settings have changed and are in force")
+        before = self._config
+        self._config = in_force(before, config, self._finder.missing)
         self._routes = self._draw_routes()
         if set(before.disabled_engines) - set(config.disabled_engines) and self._runtime is not None:
-            self._runtime.spawn(self._describe_anew(config), name="describe")
+            self._runtime.spawn(self._describe_anew(), name="describe")
 
-    async def _describe_anew(self, config: Config) -> None:
+    async def _described(self) -> tuple[EngineDescription, ...]:
+        places = await asyncio.to_thread(list_environments, self._config)
+        return await self._installed.described(self._config.plugins, self._config.disabled_engines, places)
+
+    async def _describe_anew(self) -> None:
         """Engines that were disabled at the start have never been looked at."""
         given = tuple(each for each in self._descriptions if not each.plugin)
-        self._descriptions = (*await installed_engines(config), *given)
+        self._descriptions = (*await self._described(), *given)
         self._routes = self._draw_routes()
 
     async def _stop_now(self) -> None:

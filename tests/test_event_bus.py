@@ -41,7 +41,25 @@ async def test_a_reader_that_never_reads_is_bounded():
         bus.emit(JobAccepted(str(number)))
     events = await collected(bus, reader)
     assert len(events) == MAX_WAITING
+    assert events[0] == JobAccepted("50")
     assert events[-1] == JobAccepted(str(MAX_WAITING + 49))
+
+
+async def test_a_slow_reader_knows_how_many_it_has_missed_and_a_quick_one_that_it_has_none():
+    bus = EventBus()
+    slow, quick = bus.events(), bus.events()
+    for number in range(MAX_WAITING + 50):
+        bus.emit(JobAccepted(str(number)))
+        await anext(quick)
+    assert (slow.missed, quick.missed) == (50, 0)
+
+
+async def test_progress_in_place_of_earlier_progress_is_not_missed():
+    bus = EventBus()
+    reader = bus.events()
+    for step in range(MAX_WAITING + 50):
+        bus.emit(JobProgress("a", step, 2_000))
+    assert (len(await collected(bus, reader)), reader.missed) == (1, 0)
 
 
 async def test_a_dropped_reader_is_forgotten():

@@ -101,7 +101,7 @@ def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
 def described(settings: Config, *, strict: bool = False) -> tuple[EngineDescription, ...]:
     """The engines that are installed, as they were described now or not long ago."""
     from studio_worker.engines.description_cache import DescriptionCache
-    from studio_worker.engines.installed import installed_engines
+    from studio_worker.engines.whereabouts import installed_engines
 
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
     from studio_worker.engines.surroundings import look_around, meet

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import click
 
 from studio_worker.cli import output
+from studio_worker.cli.event_loop import run_to_end
 from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.signals import SignalLadder, end_at_once, end_on_signals
 from studio_worker.local_api.control import DaemonControl
@@ -64,7 +65,7 @@ def run_worker(invocation: Invocation) -> None:
     prepare_folders(settings)
     end_on_signals()
     worker = Worker(settings, config_source=source, announce=output.note)
-    asyncio.run(serve(worker, port=settings.local_api_port, discovery=invocation.discovery_file))
+    run_to_end(serve(worker, port=settings.local_api_port, discovery=invocation.discovery_file))
 
 
 async def serve(worker: RunnableWorker, *, port: int, discovery: Path, end: Callable[[], None] = end_at_once) -> None:

@@ -1,114 +1,80 @@
-"""The engines of this machine: those beside the worker and those of environments of their own, all of them described.
-
-The one way to them, for a running worker and for the commands that only ask.
-"""
+"""What the installed plugins say of themselves, asked once for all workers of a process."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
-from studio_worker.config import Config
-from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.description_cache import DescriptionCache
-from studio_worker.engines.entry_points import PluginRef, list_plugins
-from studio_worker.engines.environments import UnusableEnvironment, install_command, list_environments, look_into
-from studio_worker.engines.plugins import TIMEOUT_SECS, discover
-from studio_worker.text import escape
+from studio_worker.engines.child_process import plain
+from studio_worker.engines.description import EngineDescription, disable
+from studio_worker.engines.entry_points import PluginRef
+from studio_worker.engines.plugins import describe_each, entry_of, is_disabled, report_broken, report_deprecated
+from studio_worker.engines.whereabouts import Whereabouts, find_plugins
+
+_Key: TypeAlias = tuple[PluginRef, str]
+_Places: TypeAlias = tuple[tuple[str, Path, bool], ...]
 
 
-async def installed_engines(
-    config: Config,
-    *,
-    strict: bool = False,
-    timeout_secs: float = TIMEOUT_SECS,
-    cache: DescriptionCache | None = None,
-) -> tuple[EngineDescription, ...]:
-    """Every engine that is installed, described by a child of the interpreter that it would run on.
+class InstalledEngines:
+    """The engines of installed plugins, for one worker or for all workers of one event loop.
 
-    A distribution that an environment of its own brings is used from there; beside the worker it is shown, not run.
+    A worker has each plugin described in a process of its own, which takes a second or so of a core. Workers that are
+    given the same object share what was found: ``installed = InstalledEngines()``, then
+    ``Worker(config, installed=installed)`` for each. Asking is all that they share: models, processes and settings are
+    each worker's own, and a plugin whose table differs between two workers is asked for each of the tables.
+
+    What was found stays until the object is gone: a plugin that is installed later is seen by a new one. Not for
+    several event loops at once.
 
     Args:
-        config: the settings, which name environments, tables and what is disabled.
-        strict: raise where a plugin or an environment is broken.
-        timeout_secs: for each question to an interpreter.
-        cache: for commands that only list.
-
-    Raises:
-        PluginError: with `strict`, naming everything that is broken.
+        only: the plugins that are looked at, by the names of their entry points (``"synthetic"`` is the built-in one);
+            None: all. An empty tuple is for those who give a worker engines of their own and want no others.
     """
-    places = await asyncio.to_thread(list_environments, config)
-    refs, known = await _look_into_all(places, config.disabled_engines, timeout_secs)
-    kept, shadowed = _without_doubles(list_plugins(), refs)
-    return await discover(
-        (*kept, *refs),
-        config.plugins,
-        disabled=config.disabled_engines,
-        strict=strict,
-        timeout_secs=timeout_secs,
-        cache=cache,
-        known=(*shadowed, *known),
-    )
+
+    def __init__(self, *, only: Collection[str] | None = None) -> None:
+        self._only = None if only is None else frozenset(only)
+        self._turn = asyncio.Lock()
+        self._places: dict[_Places, Whereabouts] = {}
+        self._found: dict[_Key, tuple[EngineDescription, ...]] = {}
+
+    async def described(
+        self,
+        tables: Mapping[str, Mapping[str, Any]],
+        disabled: Collection[str] = (),
+        environments: Mapping[str, Path] = MappingProxyType({}),
+    ) -> tuple[EngineDescription, ...]:
+        """What `plugins.discover` gives; a plugin that was asked before is not asked again.
+
+        Args:
+            tables: plugin name to the operator's ``[plugins.<name>]`` table.
+            disabled: names of engines, plugins, distributions or environments that are not to be used.
+            environments: where the environments of their own lie, by name.
+        """
+        async with self._turn:
+            place = await self._look(environments, disabled)
+            plugins = [ref for ref in place.plugins if self._only is None or ref.name in self._only]
+            entries = [entry for entry in place.entries if self._only is None or entry.plugin in self._only]
+            keys = {ref: (ref, _written(tables.get(ref.name, {}))) for ref in plugins}
+            new = [ref for ref, key in keys.items() if key not in self._found and not is_disabled(ref, disabled)]
+            for ref, engines in zip(new, await describe_each(new, tables), strict=True):
+                self._found[keys[ref]] = engines
+                report_broken(disable(engines, disabled))
+                report_deprecated(disable(engines, disabled))
+            known = [self._found.get(key) or (entry_of(ref),) for ref, key in keys.items()]
+        return disable((*(engine for engines in known for engine in engines), *entries), disabled)
+
+    async def _look(self, environments: Mapping[str, Path], disabled: Collection[str]) -> Whereabouts:
+        """Where the plugins are; who has looked at the same places before does not look again."""
+        key = tuple((name, path, name in disabled) for name, path in sorted(environments.items()))
+        if key not in self._places:
+            self._places[key] = await find_plugins(environments, disabled)
+            report_broken(self._places[key].entries)
+        return self._places[key]
 
 
-async def _look_into_all(
-    places: Mapping[str, Path], disabled: Iterable[str], timeout_secs: float
-) -> tuple[list[PluginRef], list[EngineDescription]]:
-    """The plugins of all environments, and an entry for each environment that brings none."""
-    refs: list[PluginRef] = []
-    known: list[EngineDescription] = []
-
-    async def one(name: str, path: Path) -> None:
-        shown = escape(name, limit=64)
-        entry = EngineDescription(name=shown, plugin=name, environment=name)
-        if name in set(disabled):
-            known.append(entry)
-            return
-        try:
-            found = await look_into(name, path, timeout_secs=timeout_secs)
-        except UnusableEnvironment as problem:
-            reason, remedy = escape(problem.reason, limit=500), escape(problem.remedy, limit=500)
-            known.append(replace(entry, status="broken", reason=reason, remedy=remedy))
-            return
-        refs.extend(found.plugins)
-        if not found.plugins:
-            remedy = f"{install_command(found.python)} and the plugin"
-            known.append(
-                replace(entry, status="unavailable", reason="no plugin is installed in it", remedy=escape(remedy))
-            )
-
-    async with asyncio.TaskGroup() as group:
-        for name, path in places.items():
-            group.create_task(one(name, path))
-    return sorted(refs, key=lambda ref: (ref.environment, ref.distribution, ref.name)), known
-
-
-def _without_doubles(
-    beside: Sequence[PluginRef], apart: Sequence[PluginRef]
-) -> tuple[list[PluginRef], list[EngineDescription]]:
-    """The worker's own plugins that no environment brings, and entries for the others."""
-    homes = {_normal(ref.distribution): ref.environment for ref in apart}
-    kept = [ref for ref in beside if _normal(ref.distribution) not in homes]
-    shadowed = [
-        EngineDescription(
-            name=escape(ref.name, limit=64),
-            distribution=ref.distribution,
-            version=ref.version,
-            plugin=ref.name,
-            entry_point=ref.value,
-            status="unavailable",
-            reason=f"the environment {homes[_normal(ref.distribution)]!r} brings it too and is used",
-            remedy="uninstall one of the two",
-        )
-        for ref in beside
-        if _normal(ref.distribution) in homes
-    ]
-    return kept, shadowed
-
-
-def _normal(distribution: str) -> str:
-    """A distribution's name as package indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+def _written(table: Mapping[str, Any]) -> str:
+    return json.dumps(plain(table), sort_keys=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,28 +50,45 @@ async def discover(
     Raises:
         PluginError: with `strict`, naming every broken plugin with distribution, version and reason.
     """
+    wanted = [ref for ref in plugins if not is_disabled(ref, disabled)]
+    described = dict(zip(wanted, await describe_each(wanted, tables, timeout_secs, cache), strict=True))
+    found = [described.get(ref) or (entry_of(ref),) for ref in plugins]
+    engines = disable((*(engine for each in found for engine in each), *known), disabled)
+    report_broken(engines, strict=strict)
+    report_deprecated(engines)
+    return engines
+
+
+def is_disabled(ref: PluginRef, disabled: Collection[str]) -> bool:
+    """Whether the whole plugin is disabled, by its own, its distribution's or its environment's name: it is not run."""
+    return bool({ref.name, ref.distribution, ref.environment} & set(disabled) - {""})
+
+
+async def describe_each(
+    plugins: Sequence[PluginRef],
+    tables: Mapping[str, Mapping[str, Any]],
+    timeout_secs: float = TIMEOUT_SECS,
+    cache: DescriptionCache | None = None,
+) -> list[tuple[EngineDescription, ...]]:
+    """The engines of each plugin, in the plugins' order; the arguments are those of `discover`."""
     cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def one(ref: PluginRef) -> tuple[EngineDescription, ...]:
-        if {ref.name, ref.distribution, ref.environment} & set(disabled) - {""}:
-            return (_owner(ref),)
         async with cores:
             return await _describe(ref, tables.get(ref.name, {}), timeout_secs, cache)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(ref)) for ref in plugins]
-    engines = disable((*(engine for task in tasks for engine in task.result()), *known), disabled)
+    found = [task.result() for task in tasks]
     if cache is not None:
         await asyncio.to_thread(cache.save)
-    _report_broken([engine for engine in engines if engine.status == "broken"], strict=strict)
-    _report_deprecated(engines)
-    return engines
+    return found
 
 
 async def _describe(
     ref: PluginRef, table: Mapping[str, Any], timeout_secs: float, cache: DescriptionCache | None
 ) -> tuple[EngineDescription, ...]:
-    owner = _owner(ref)
+    owner = entry_of(ref)
     try:
         if ref.is_builtin:
             answer = _describe_builtin()
@@ -118,7 +135,8 @@ def _describe_builtin() -> dict[str, Any]:
     return {"engines": [report_of(SyntheticEngine())], "hooks": []}
 
 
-def _owner(ref: PluginRef) -> EngineDescription:
+def entry_of(ref: PluginRef) -> EngineDescription:
+    """A plugin as one entry, before anything is known of its engines."""
     return EngineDescription(
         name=escape(ref.name, limit=64),
         distribution=ref.distribution,
@@ -130,10 +148,12 @@ def _owner(ref: PluginRef) -> EngineDescription:
     )
 
 
-def _report_broken(engines: Sequence[EngineDescription], *, strict: bool) -> None:
-    if strict and engines:
-        raise PluginError("; ".join(f"{_named(engine)} cannot be used: {engine.reason}" for engine in engines))
-    for engine in engines:
+def report_broken(engines: Iterable[EngineDescription], *, strict: bool = False) -> None:
+    """Warn of each engine that cannot be used; with `strict` raise a `PluginError` that names them all."""
+    broken_ones = [engine for engine in engines if engine.status == "broken"]
+    if strict and broken_ones:
+        raise PluginError("; ".join(f"{_named(engine)} cannot be used: {engine.reason}" for engine in broken_ones))
+    for engine in broken_ones:
         logger.bind(
             event="engine.plugin",
             plugin=engine.plugin,
@@ -152,7 +172,7 @@ def _named(engine: EngineDescription) -> str:
     return f"plugin {engine.plugin!r} of {engine.distribution} {engine.version}{where}"
 
 
-def _report_deprecated(engines: Sequence[EngineDescription]) -> None:
+def report_deprecated(engines: Iterable[EngineDescription]) -> None:
     """One warning a plugin: what of it will not work with a later plugin API."""
     plugins: dict[tuple[str, str], dict[str, None]] = {}
     for engine in engines:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from studio_worker.clock import Clock
 from studio_worker.errors import JobError
-from studio_worker.events import Event, EventSink, JobAccepted, JobDelivered, JobFailed
+from studio_worker.events import EventSink, JobAccepted, JobDelivered, JobFailed, WorkerEvent
 from studio_worker.jobs.links import MAX_ERROR
 from studio_worker.jobs.plan import Plan
 from studio_worker.jobs.results import Kept
@@ -67,7 +67,7 @@ class Chronicle:
         seconds = self._clock.monotonic() - kept.entry.accepted_at
         self._tell_soon(lambda: self._delivered(kept, how, seconds))
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: WorkerEvent) -> None:
         """Hand on an event of a job that somebody else has seen, in its turn: an `EventSink`."""
         self.tell()
         self._events.emit(event)

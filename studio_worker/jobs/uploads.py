@@ -81,6 +81,8 @@ class Uploader:
         credentials = self._credentials()
         if credentials is None:
             return Answer(status=401, text="this worker has no token")
+        if self._http.closed:
+            return Answer(status=None, text="the worker's HTTP session was closed by its owner")
         worker_id, token = credentials
         body = form_of(kept, meanwhile)
         limits = self._timings
@@ -92,6 +94,7 @@ class Uploader:
                         data=body,
                         headers={"Authorization": f"Bearer {token}"},
                         allow_redirects=False,
+                        raise_for_status=False,
                         timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_secs),
                     ) as response:
                         watch.end()

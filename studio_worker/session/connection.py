@@ -12,7 +12,7 @@ from aiohttp import ClientWebSocketResponse, ClientWSTimeout, WSMsgType
 
 from studio_worker.errors import LinkClosed, StudioUnreachable
 from studio_worker.session.ending import SessionEnded
-from studio_worker.session.studio_http import StudioSocket, describe_trouble
+from studio_worker.session.studio_http import RedirectRefused, StudioSocket, check_open, describe_trouble, redirect_of
 from studio_worker.text import escape
 from studio_worker.wire.frames import MAX_FRAME_BYTES, SUBPROTOCOL, CloseCode, Sendable
 
@@ -60,7 +60,7 @@ class Connection:
         """Connect and upgrade.
 
         Args:
-            http: the client, from `studio_http.open_http`, which follows no redirect.
+            http: the client, from `studio_http.open_http` or the embedder's own.
             url: the session's ``ws://`` or ``wss://`` URL.
             token: the worker's bearer token.
             upgrade_secs: for all of it together.
@@ -70,6 +70,7 @@ class Connection:
             UpgradeFailed: no connection, no upgrade, or one without our subprotocol. A 401 counts as close 4001.
         """
         try:
+            check_open(http)
             async with asyncio.timeout(upgrade_secs):
                 websocket = await http.ws_connect(
                     url,
@@ -80,14 +81,19 @@ class Connection:
                     max_msg_size=MAX_FRAME_BYTES + 1,
                     timeout=ClientWSTimeout(ws_close=close_secs),
                 )
-        except aiohttp.WSServerHandshakeError as error:
-            code = CloseCode.AUTH_FAILED if error.status == 401 else None
+        except aiohttp.ClientResponseError as error:
+            # A client with `raise_for_status` says it by the plain class.
+            is_studios = not isinstance(error, aiohttp.ClientHttpProxyError)
+            code = CloseCode.AUTH_FAILED if error.status == 401 and is_studios else None
             raise UpgradeFailed(SessionEnded(describe_trouble(error, url), code)) from None
         except TimeoutError:
             raise UpgradeFailed(SessionEnded(f"no upgrade by {_host(url)} within {upgrade_secs:g} s")) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpgradeFailed(SessionEnded(describe_trouble(error, url))) from None
         connection = cls(websocket, close_secs=close_secs)
+        if (target := redirect_of(websocket)) is not None:
+            await connection.close(CloseCode.PROTOCOL_VIOLATION, "redirect")
+            raise UpgradeFailed(SessionEnded(describe_trouble(RedirectRefused(target), url)))
         if websocket.protocol != SUBPROTOCOL:
             await connection.close(CloseCode.PROTOCOL_VIOLATION, "subprotocol")
             got = websocket.answered_protocol if isinstance(websocket, StudioSocket) else websocket.protocol

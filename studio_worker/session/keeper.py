@@ -40,7 +40,7 @@ class SessionKeeper:
     Args:
         urls: the studio's routes.
         credentials: who the worker is; approved when `run` starts.
-        http: the client, from `studio_http.open_http`.
+        http: the client, from `studio_http.open_http` or the embedder's own.
         desk: takes offers and cancellations.
         delivery: takes acknowledgements, and is told of each welcome.
         capabilities: what the worker says of itself, asked for each heartbeat.

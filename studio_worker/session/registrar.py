@@ -43,7 +43,7 @@ class Registrar:
         urls: the studio's routes.
         store: where credentials are kept; its blocking calls run in a thread.
         capabilities: what the worker says of itself, asked anew for each request.
-        http: the client, from `studio_http.open_http`.
+        http: the client, from `studio_http.open_http` or the embedder's own.
         clock: waits and dates.
         rng: spreads the polls, so that a fleet that started together does not ask together.
         poll_secs: from poll to poll.

@@ -1,4 +1,7 @@
-"""HTTP to a studio: no redirect is followed, no body is read without a bound, no trouble goes unnamed."""
+"""HTTP to a studio: no redirect is followed, no body is read without a bound, no trouble goes unnamed.
+
+The client is `open_http`'s, or an embedder's own, whose habits (errors for statuses, redirects) must not matter.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,16 @@ class RedirectRefused(aiohttp.ClientError):
     def __init__(self, target: str) -> None:
         super().__init__(f"redirects to {target}")
         self.target = target
+
+
+class SessionClosed(aiohttp.ClientError):
+    """An embedder has closed the HTTP session that its worker uses."""
+
+
+def check_open(http: aiohttp.ClientSession) -> None:
+    """Raise `SessionClosed` where aiohttp would raise a RuntimeError, which is no trouble of the network's."""
+    if http.closed:
+        raise SessionClosed("the worker's HTTP session was closed by its owner")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,12 @@ def environment_proxy(origin: str) -> URL | None:
     return proxy
 
 
+def redirect_of(websocket: aiohttp.ClientWebSocketResponse[bool]) -> str | None:
+    """Where a studio sent the upgrade to, as a client does that is not `open_http`'s; None where it came straight."""
+    history = websocket._response.history  # noqa: SLF001 - aiohttp follows redirects of upgrades and tells nobody
+    return escape(history[0].headers.get("Location", ""), limit=200) if history else None
+
+
 async def _refuse_redirect(
     session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
 ) -> None:
@@ -123,7 +142,7 @@ async def ask(
     """Ask a studio something small.
 
     Args:
-        http: the client, from `open_http`.
+        http: the client, from `open_http` or the embedder's own.
         method: ``GET`` or ``POST``.
         url: the route.
         json: the body's value, where there is one.
@@ -139,8 +158,9 @@ async def ask(
     data = None if json is None else strict_json.dumps(json).encode()
     timeout = aiohttp.ClientTimeout(total=timeout_secs)
     try:
+        check_open(http)
         async with http.request(
-            method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
+            method, url, data=data, headers=headers, allow_redirects=False, raise_for_status=False, timeout=timeout
         ) as response:
             body = await _bounded(response)
             if 300 <= response.status < 400:
@@ -195,6 +215,8 @@ def describe_trouble(error: BaseException, url: str) -> str:
             return f"the name of {host} cannot be resolved ({_cause(error)})"
         case aiohttp.ClientConnectorError():
             return f"{host} cannot be reached ({_cause(error)})"
+        case SessionClosed():
+            return f"{host} cannot be asked: {error}"
         case aiohttp.WSServerHandshakeError() if error.status != 101:
             kind = error.headers.get("Content-Type", "no content") if error.headers else "no content"
             return f"{host} answered the upgrade with {error.status} and {escape(kind, limit=60)}, expected 101"

@@ -114,11 +114,15 @@ def studio_worker_engines(config):
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder on the worker's path with a third party's plugin in it, as pip would have put it there."""
+    """A folder on the worker's path with a third party's plugin in it, as pip would have put it there.
+
+    The worker there finds no uvloop, as one that was installed without the extra `speed`.
+    """
     folder = tmp_path / "site"
     info = folder / "studio_worker_acme-1.2.3.dist-info"
     info.mkdir(parents=True)
     (folder / "studio_worker_acme.py").write_text(THIRD_PARTY)
+    (folder / "uvloop.py").write_text("raise ImportError('not installed')\n")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: studio-worker-acme\nVersion: 1.2.3\n")
     (info / "entry_points.txt").write_text("[studio_worker]\nacme = studio_worker_acme\n")
     return folder

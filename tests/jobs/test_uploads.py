@@ -377,3 +377,23 @@ async def test_a_cancelled_upload_ends_and_leaves_no_connection_open(server, kep
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_client_that_its_owner_has_closed_is_no_answer_so_that_the_result_stays(server, kept_file, file):
+    http = aiohttp.ClientSession()
+    await http.close()
+    found = Uploader(http, lambda: StudioUrls.parse(server.url), lambda: ("w-1", "t-1"))
+    answer = await found.upload(kept_file(file))
+    assert (answer.status, "closed by its owner" in answer.text) == (None, True)
+    assert server.uploads == []
+
+
+async def test_a_client_that_raises_for_statuses_brings_the_studios_answer_all_the_same(server, kept_file, file):
+    async def answer(request):
+        return web.json_response({"reason": "done"}, status=409)
+
+    server.answer = answer
+    async with aiohttp.ClientSession(raise_for_status=True) as http:
+        found = Uploader(http, lambda: StudioUrls.parse(server.url), lambda: ("w-1", "t-1"))
+        said = await found.upload(kept_file(file))
+    assert (said.status, said.reason) == (409, "done")
