@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from studio_worker.engines.hookspecs import hookimpl
     from studio_worker.engines.installed_engines import InstalledEngines
+    from studio_worker.engines.needs import Needs
     from studio_worker.errors import (
         AlreadyRunning,
         AuthFailed,
@@ -100,6 +101,7 @@ _HOMES = {
     ),
     "studio_worker.engines.hookspecs": ("hookimpl",),
     "studio_worker.engines.installed_engines": ("InstalledEngines",),
+    "studio_worker.engines.needs": ("Needs",),
     "studio_worker.errors": (
         "AlreadyRunning",
         "AuthFailed",
@@ -186,6 +188,7 @@ __all__ = [
     "ModelFiles",
     "ModelSource",
     "ModelUnavailable",
+    "Needs",
     "NoEngine",
     "OutOfMemory",
     "Outcome",

@@ -19,11 +19,19 @@ UNIFIED_SHARE = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Facts that go into the capabilities. `gpus_gb` has one entry a GPU, in GiB."""
+    """Facts about a machine.
+
+    Attributes:
+        name: its name on the network.
+        username: whose worker it is.
+        gpus_gb: the memory of each GPU, in GiB.
+        vendor: whose GPUs these are: ``nvidia``, ``amd``, ``apple``, ``none``; ``unknown`` where nobody has looked.
+    """
 
     name: str
     username: str
     gpus_gb: tuple[float, ...] = ()
+    vendor: str = "unknown"
 
     @property
     def vram_total_gb(self) -> float:
@@ -37,7 +45,9 @@ def probe() -> Machine:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):
         user = "unknown-user"
-    return Machine(platform.node() or "unknown-host", user, _nvidia() or _amd() or _apple())
+    looks = (("nvidia", _nvidia), ("amd", _amd), ("apple", _apple))
+    vendor, gpus = next(((vendor, found) for vendor, look in looks if (found := look())), ("none", ()))
+    return Machine(platform.node() or "unknown-host", user, gpus, vendor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from studio_worker.config import Config
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine, Quarantined
 from studio_worker.engines.router import Routes
+from studio_worker.engines.speeds import Speed
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
@@ -145,6 +146,11 @@ class Runtime:
     def quarantined(self) -> tuple[Quarantined, ...]:
         """The engines that are left alone for a while, with the models on which they keep dying."""
         return self._quarantine.pairs
+
+    @property
+    def speeds(self) -> tuple[Speed, ...]:
+        """How long jobs take, by engine and model, since the start."""
+        return self._host.speeds.read()
 
     def readiness(self) -> Readiness:
         """Whether an offer would come and be taken; what an operator has asked for is told first.

@@ -49,6 +49,7 @@ def snapshot(
     return out | {
         "readiness": runtime.readiness().to_json(),
         "quarantined": [_pair(pair) for pair in runtime.quarantined],
+        "speeds": [speed.to_json() for speed in runtime.speeds],
         "paused": runtime.jobs.desk.is_paused,
         "draining": runtime.jobs.desk.is_closed,
         "busy": bool(jobs),

@@ -24,6 +24,7 @@ from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.roster import CertificateWatch, in_force
 from studio_worker.engines.router import Routes
+from studio_worker.engines.surroundings import Surroundings
 from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
 from studio_worker.followed_config import FollowedConfig, followed
@@ -251,7 +252,7 @@ class Worker:
     @property
     def engines(self) -> tuple[EngineDescription, ...]:
         """Every engine that was found, those that cannot run, are disabled or lack a certificate included."""
-        return in_force(self._descriptions, self._config)
+        return in_force(self._descriptions, self._config, Surroundings.of(self._machine, self._finder.devices))
 
     @property
     def _task(self) -> asyncio.Task[None]:
@@ -298,6 +299,7 @@ class Worker:
     async def _look_at_devices(self) -> None:
         """See what is left of the devices, and serve or refuse those who wait for their memory."""
         await self._finder.look()
+        self._routes = self._draw_routes()
         self._residency.refresh()
 
     def _draw_routes(self) -> Routes:

@@ -23,6 +23,8 @@ from studio_worker.engines.base import Engine, EngineCapabilities, EngineJob, Ll
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.tasks import Task, parse_task
 
+from .own_environments import OwnEnvironments
+
 T = TypeVar("T")
 PATIENCE_SECS = 20.0
 NOT_HERE = ("llama", "onnx", "piper", "sdcpp", "whisper")
@@ -301,3 +303,8 @@ def lama_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from lama_graph import lama
 
     return lama(tmp_path_factory.mktemp("lama") / "lama.onnx", out_scale=255.0)
+
+
+@pytest.fixture
+def environments(tmp_path: Path) -> OwnEnvironments:
+    return OwnEnvironments(tmp_path / "environments-of-their-own")

@@ -93,3 +93,12 @@ async def test_a_worker_that_has_ended_is_shown_as_draining_and_idle(settings):
     seen = worker.status()
     assert (seen["draining"], seen["busy"]) == (True, False)
     assert json.loads(json.dumps(seen)) == seen
+
+
+async def test_how_long_jobs_take_is_shown(settings, gate, words):
+    gate.opened.set()
+    async with Worker(settings(), engines=[gate]) as worker:
+        for _ in range(2):
+            await worker.submit(words(), model="gate-llm")
+        (speed,) = worker.status()["speeds"]
+    assert (speed["engine"], speed["kind"], speed["model"], speed["jobs"]) == ("gate", "llm", "gate-llm", 2)

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from studio_worker import Worker
-from studio_worker.errors import ConfigError, EngineError, JobCancelled, OutOfMemory
+from studio_worker import Engine, EngineCapabilities, Needs, TaskKind, Worker
+from studio_worker.errors import ConfigError, EngineError, JobCancelled, NoEngine, OutOfMemory
+from studio_worker.machine import GIB
 from studio_worker.testing.devices import FakeDevices
 from studio_worker.wire.model_source import parse_model_source
 
@@ -248,3 +249,33 @@ async def test_a_pinned_model_keeps_its_process_until_it_is_pinned_no_more(setti
         await ask(worker, "hello", model="org/mine")
         source.config = source.config.model_copy(update={"pinned_models": ()})
         await ask(worker, "hello", model="org/other")
+
+
+class Hungry(Engine):
+    name = "hungry"
+    isolation = "loop"
+    needs = Needs(gpu="nvidia", vram_bytes=8 * GIB)
+
+    def capabilities(self):
+        return EngineCapabilities({TaskKind.LLM: ["hungry:*"]})
+
+    async def run(self, job):
+        raise NotImplementedError
+
+
+async def test_an_engine_whose_gpu_is_not_here_is_shown_and_refused_with_the_reason(settings, words):
+    async with Worker(settings(), engines=[Hungry()], devices=FakeDevices()) as worker:
+        assert "hungry" not in worker.routes.sources_per_kind[TaskKind.LLM]
+        with pytest.raises(NoEngine, match="unavailable because it needs an NVIDIA GPU, and this machine has none"):
+            await worker.submit(words(), model="m", source=parse_model_source({"engine": "hungry"}))
+
+
+async def test_an_engine_whose_gpu_disappears_is_served_no_more(settings):
+    devices = FakeDevices(gpus_gib=(8,))
+    async with Worker(settings(), engines=[Hungry()], devices=devices) as worker:
+        assert "hungry" in worker.routes.sources_per_kind[TaskKind.LLM]
+        devices.lose("cuda:0")
+        await worker._look_at_devices()
+        assert "hungry" not in worker.routes.sources_per_kind[TaskKind.LLM]
+        (engine,) = [engine for engine in worker.engines if engine.name == "hungry"]
+        assert engine.status == "unavailable"

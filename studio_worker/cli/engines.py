@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -61,8 +62,13 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "models": {kind.value: list(models) for kind, models in engine.models.items()},
         "remedy": engine.remedy,
         "plugin": engine.plugin,
+        "environment": engine.environment or None,
+        "interpreter": engine.python or None,
         "concurrency": engine.concurrency,
         "deterministic": engine.deterministic,
+        "deprecated": list(engine.deprecated),
+        "speed": _speed_of(invocation, engine.name),
+        "needs": None if engine.needs is None else asdict(engine.needs),
     }
     output.record(engine.to_json() | more, as_json=as_json)
     for other in others:
@@ -72,22 +78,44 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
 engines.add_command(try_)
 
 
+def _speed_of(invocation: Invocation, engine: str) -> list[dict[str, Any]]:
+    """What the worker that runs here has measured of its jobs; nothing where none runs."""
+    from studio_worker.errors import StudioWorkerError
+    from studio_worker.local_api.client import DaemonClient
+
+    try:
+        measured = DaemonClient(invocation.discovery_file).status().get("speeds")
+    except StudioWorkerError:
+        return []
+    found = [each for each in measured if isinstance(each, dict)] if isinstance(measured, list) else []
+    return [each for each in found if each.get("engine") == engine]
+
+
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
-    found = [
-        engine.to_json() if as_json else engine.to_json() | {"remedy": engine.remedy, "certificate": _word(engine)}
-        for engine in described(invocation.settings().current, strict=strict)
-    ]
-    output.rows(found, as_json=as_json, columns=COLUMNS, empty="no engines are installed")
+    engines = described(invocation.settings().current, strict=strict)
+    found = [engine.to_json() if as_json else _for_people(engine) for engine in engines]
+    apart = ("environment",) if any(engine.environment for engine in engines) else ()
+    columns = (*COLUMNS[:-2], *apart, *COLUMNS[-2:])
+    output.rows(found, as_json=as_json, columns=columns, empty="no engines are installed")
 
 
-def _word(engine: EngineDescription) -> str:
-    return engine.certificate.word if engine.certificate is not None else ""
+def _for_people(engine: EngineDescription) -> dict[str, Any]:
+    word = engine.certificate.word if engine.certificate is not None else ""
+    return engine.to_json() | {"environment": engine.environment, "remedy": engine.remedy, "certificate": word}
 
 
 def described(settings: Config, *, strict: bool = False) -> tuple[EngineDescription, ...]:
     """The engines that are installed, as they were described now or not long ago."""
     from studio_worker.engines.description_cache import DescriptionCache
     from studio_worker.engines.roster import in_force, installed_engines
+    from studio_worker.engines.surroundings import Surroundings, look_around
 
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
-    return in_force(asyncio.run(installed_engines(settings, strict=strict, cache=cache)), settings)
+
+    async def ask() -> tuple[EngineDescription, ...]:
+        found = await installed_engines(settings, strict=strict, cache=cache)
+        # The look at drivers takes longer than all else, and most engines need nothing in particular.
+        around = await look_around() if any(engine.needs for engine in found) else Surroundings.unknown()
+        return in_force(found, settings, around)
+
+    return asyncio.run(ask())

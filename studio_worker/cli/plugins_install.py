@@ -30,6 +30,7 @@ _NOISE = "Requirement already satisfied"
 
 _yes = click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can answer.")
 _dry_run = click.option("--dry-run", is_flag=True, help="Say what would be changed, and change nothing.")
+_apart = click.option("--own-environment", is_flag=True, help="Meant is an environment that this plugin has to itself.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print what was changed as one JSON object.")
 
 
@@ -40,18 +41,28 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print what was 
 )
 @click.argument("requirements", nargs=-1, required=True, metavar="REQUIREMENT...")
 @click.option("--upgrade", is_flag=True, help="Take the newest version that fits, also where one is installed.")
+@_apart
 @_dry_run
 @_yes
 @_as_json
 @pass_invocation
 def install(
-    invocation: Invocation, requirements: tuple[str, ...], upgrade: bool, dry_run: bool, yes: bool, as_json: bool
+    invocation: Invocation,
+    requirements: tuple[str, ...],
+    upgrade: bool,
+    own_environment: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Install plugins into the environment that this program runs in, by its pip, or by uv where it has none.
 
     REQUIREMENT is a package's name, with or without versions (`NAME>=1,<2`), or the path of a .whl file or of a
     project's folder; addresses are refused. What would be changed is shown and asked about first. To know that, the
     installer may have to build a package that comes without a wheel, which runs that package's own build.
+
+    With --own-environment one plugin gets an environment to itself, below the worker's state folder, with a
+    studio-worker of its own to talk to this one: for plugins whose requirements exclude each other.
     """
     from studio_worker.cli.plugins_environment import check_changeable
     from studio_worker.cli.plugins_installer import find_installer
@@ -61,6 +72,11 @@ def install(
     if any(requirement.name == ITSELF for requirement in wanted):
         raise click.BadParameter("studio-worker is this program itself, and no plugin", param_hint="REQUIREMENT")
     _check_answerable(yes=yes or dry_run)
+    if own_environment:
+        from studio_worker.cli.plugins_apart import install_apart
+
+        install_apart(invocation, wanted, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
     check_changeable()
     installer = find_installer()
     with _progress("resolving") as on_line:
@@ -83,22 +99,31 @@ def install(
     epilog="Example: studio-worker plugins uninstall studio-worker-whisper",
 )
 @click.argument("name")
+@_apart
 @_dry_run
 @_yes
 @_as_json
 @pass_invocation
-def uninstall(invocation: Invocation, name: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+def uninstall(
+    invocation: Invocation, name: str, own_environment: bool, dry_run: bool, yes: bool, as_json: bool
+) -> None:
     """Uninstall a plugin from the environment that this program runs in.
 
-    NAME is that of its package, or the plugin's own. What it needed stays: other packages may need it too.
+    NAME is that of its package, or the plugin's own. What it needed stays: other packages may need it too. With
+    --own-environment NAME is the environment's, which goes with all that is in it.
     """
     from studio_worker.cli.plugins_environment import check_changeable
     from studio_worker.cli.plugins_installer import Change, find_installer, installed_version
     from studio_worker.cli.plugins_process import InstallFailed
     from studio_worker.cli.plugins_requirement import read_name
 
-    package = _package_of(read_name(name))
     _check_answerable(yes=yes or dry_run)
+    if own_environment:
+        from studio_worker.cli.plugins_apart import uninstall_apart
+
+        uninstall_apart(invocation, name, dry_run=dry_run, yes=yes, as_json=as_json)
+        return
+    package = _package_of(read_name(name))
     check_changeable()
     installer = find_installer()
     change = Change(package, installed_version(package), None)

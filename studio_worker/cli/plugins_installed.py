@@ -75,10 +75,10 @@ def installed_plugins(engines: Iterable[EngineDescription]) -> tuple[InstalledPl
         engines: how the engines of this environment were described.
     """
     commands = _commands()
-    of_plugin: dict[tuple[str, str], list[EngineDescription]] = {}
+    of_plugin: dict[tuple[str, str, str], list[EngineDescription]] = {}
     for engine in engines:
-        of_plugin.setdefault((engine.distribution, engine.plugin), []).append(engine)
-    found = [_plugin(known, commands.pop(package, ())) for (package, _), known in of_plugin.items()]
+        of_plugin.setdefault((engine.distribution, engine.plugin, engine.environment), []).append(engine)
+    found = [_plugin(known, commands.pop(package, ())) for (package, *_), known in of_plugin.items()]
     return (*found, *(_commands_alone(package, names) for package, names in commands.items()))
 
 
@@ -102,7 +102,7 @@ def _plugin(engines: Sequence[EngineDescription], commands: tuple[str, ...]) -> 
         engines=tuple(engine for engine in engines if engine.kinds or engine.status == "broken"),
         hooks=first.hooks,
         commands=commands,
-        origin=origin_of(first.distribution),
+        origin=f"environment {first.environment}" if first.environment else origin_of(first.distribution),
         reason="; ".join(dict.fromkeys(engine.reason for engine in engines if engine.reason)),
     )
 

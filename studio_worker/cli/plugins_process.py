@@ -7,18 +7,20 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from signal import SIGINT
 from typing import Any
 
-from studio_worker.engines.child_process import environment
+from studio_worker.engines.interpreter import OWN
 from studio_worker.errors import StudioWorkerError
 from studio_worker.private_file import reason
 from studio_worker.text import escape
 
 KEPT_LINES = 40
 SHOWN_LINES = 3
+
+_PLAIN = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"}
 GRACE_SECS = 10.0
 """How long an installer may take to undo what it has begun."""
 
@@ -27,7 +29,9 @@ class InstallFailed(StudioWorkerError):
     """An installer could not do what it was asked for."""
 
 
-def run_installer(command: Sequence[str], what: str, on_line: Callable[[str], None]) -> None:
+def run_installer(
+    command: Sequence[str], what: str, on_line: Callable[[str], None], *, variables: Mapping[str, str] | None = None
+) -> None:
     """Run an installer to its end; blocks.
 
     It runs in an empty folder: a file that lies where the user stands can be taken neither for a module of the
@@ -37,6 +41,7 @@ def run_installer(command: Sequence[str], what: str, on_line: Callable[[str], No
         command: program and arguments.
         what: what it is to do, as the end of "… could not".
         on_line: takes each line that it writes, without its line end.
+        variables: its environment; the worker's, without secrets, by default.
 
     Raises:
         InstallFailed: it cannot be started, or ends with a status of its own; the sentence has its last lines.
@@ -51,7 +56,7 @@ def run_installer(command: Sequence[str], what: str, on_line: Callable[[str], No
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**environment(), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "NO_COLOR": "1"},
+                env={**(variables or OWN.environment()), **_PLAIN},
                 encoding="utf-8",
                 errors="replace",
                 **_own_group(),

@@ -38,6 +38,8 @@ def _for_people(answer: Mapping[str, Any]) -> Mapping[str, Any]:
         shown["engines"] = [_engine(each) for each in engines if isinstance(each, dict)]
     if isinstance(pairs := answer.get("quarantined"), list):
         shown["quarantined"] = [_pair(each) for each in pairs if isinstance(each, dict)]
+    if isinstance(speeds := answer.get("speeds"), list):
+        shown["speeds"] = [_speed(each) for each in speeds if isinstance(each, dict)]
     if isinstance(readiness := answer.get("readiness"), dict):
         code, detail = (str(readiness.get(key) or "") for key in ("code", "detail"))
         shown["readiness"] = f"{code}: {detail}" if detail else code
@@ -52,6 +54,11 @@ def _engine(engine: Mapping[str, Any]) -> str:
 def _pair(pair: Mapping[str, Any]) -> str:
     engine, model = (escape(str(pair.get(key)), limit=200) for key in ("engine", "model"))
     return f"{engine} on {model} (died {pair.get('deaths')} times, tried again in {pair.get('retryInSecs')} s)"
+
+
+def _speed(speed: Mapping[str, Any]) -> str:
+    engine, model = (escape(str(speed.get(key)), limit=200) for key in ("engine", "model"))
+    return f"{model} on {engine}: {speed.get('medianSecs')} s ({speed.get('jobs')} jobs)"
 
 
 def _at_rest(invocation: Invocation) -> Mapping[str, Any]:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
 _HEAD = "# Settings of studio-worker; `studio-worker config` shows all of them.\n"
-_TABLES = ("plugins", "engine_preferences")
+_FLAT = {"engine_preferences": "source id", "engine_environments": "name"}
+"""The tables of plain texts, each with what its keys are."""
+
+_TABLES = ("plugins", *_FLAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +42,11 @@ class Edit:
         """
         path = tuple(key.split("."))
         if path[0] not in _TABLES or not all(path):
-            raise BadSetting(key, "is no setting; the tables are plugins.<name>.<key> and engine_preferences.<source>")
-        if path[0] == "engine_preferences":
+            tables = ", ".join(f"{table}.<{what}>" for table, what in _FLAT.items())
+            raise BadSetting(key, f"is no setting; the tables are plugins.<name>.<key> and {tables}")
+        if path[0] in _FLAT:
             if len(path) != 2:
-                raise BadSetting(key, "must be engine_preferences.<source id>")
+                raise BadSetting(key, f"must be {path[0]}.<{_FLAT[path[0]]}>")
             return cls(path, text)
         if len(path) < 3:
             raise BadSetting(key, "must be plugins.<name>.<key>")

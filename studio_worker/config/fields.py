@@ -142,6 +142,11 @@ Names: TypeAlias = Annotated[
 Preferences: TypeAlias = Annotated[
     dict[str, str], Field(max_length=1_000), Allowed('a table of names ({ onnx = "lama" })')
 ]
+Environments: TypeAlias = Annotated[
+    dict[Annotated[str, AfterValidator(_printable)], Folder],
+    Field(max_length=100),
+    Allowed('a table of paths, each a virtual environment or an interpreter ({ lama = "~/environments/lama" })'),
+]
 Mirrors: TypeAlias = Annotated[
     dict[
         str,

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from studio_worker.config.fields import (
+    Environments,
     Flag,
     Folder,
     Gigabytes,
@@ -84,6 +85,9 @@ class Config(BaseModel):
     disabled_engines: Names = Field((), description="Engines that are not used.")
     engine_preferences: Preferences = Field(
         default_factory=dict, description="Which engine serves a source id that two engines claim."
+    )
+    engine_environments: Environments = Field(
+        default_factory=dict, description="Environments of their own that engines run from, by a name of yours."
     )
     require_certified_engines: Flag = Field(
         False, description="Use only engines of packages that have a valid certificate of conformance."

@@ -98,7 +98,8 @@ class ConfigSource:
         """Write one setting into the file, comments kept, the file replaced whole; a new one is made at mode 0600.
 
         Args:
-            key: a setting, or ``plugins.<name>.<key>`` and ``engine_preferences.<source id>`` in the tables.
+            key: a setting, or in the tables ``plugins.<name>.<key>``, ``engine_preferences.<source id>`` or
+                ``engine_environments.<name>``.
             text_value: the value as an environment variable would carry it; empty: the key is removed.
 
         Raises:

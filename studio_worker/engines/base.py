@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from studio_worker.engines.needs import Needs
 from studio_worker.errors import Cancelled
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.wire.kinds import TaskKind
@@ -304,6 +305,8 @@ class Engine(ABC):
         concurrency: how many jobs it can run at once.
         api_version: the plugin API that it was written for.
         deterministic: the same job with the same seed gives the same bytes.
+        needs: what the machine must have; None: nothing in particular. Where it is missing the engine is shown as
+            unavailable, with the remedy.
     """
 
     name: str = ""
@@ -312,6 +315,7 @@ class Engine(ABC):
     concurrency: int = 1
     api_version: int = 1
     deterministic: bool = False
+    needs: Needs | None = None
 
     @abstractmethod
     def capabilities(self) -> EngineCapabilities:

@@ -22,14 +22,15 @@ def with_certificates(engines: Sequence[EngineDescription], folder: Path) -> tup
     have none, and need none.
     """
     found = read_folder(folder)
-    content: dict[str, InstalledContent | NoContent] = {}
+    content: dict[tuple[str, tuple[str, ...]], InstalledContent | NoContent] = {}
     certified = []
     for engine in engines:
         own = sorted((each for each in found if each.is_about(engine.distribution)), key=newest_first)
         if own and needs_certificate(engine):
-            if engine.distribution not in content:
-                content[engine.distribution] = _content(engine.distribution)
-            engine = replace(engine, certificate=_best(own, engine.name, content[engine.distribution]))
+            where = (engine.distribution, engine.path)
+            if where not in content:
+                content[where] = _content(*where)
+            engine = replace(engine, certificate=_best(own, engine.name, content[where]))
         certified.append(engine)
     return tuple(certified)
 
@@ -92,9 +93,9 @@ def _best(own: Sequence[FoundCertificate], engine: str, content: InstalledConten
     return next((each for each in standings if each.word in ("valid", "failed")), standings[0])
 
 
-def _content(distribution: str) -> InstalledContent | NoContent:
+def _content(distribution: str, path: tuple[str, ...]) -> InstalledContent | NoContent:
     try:
-        return installed_content(distribution)
+        return installed_content(distribution, path)
     except NoContent as problem:
         return problem
 

@@ -17,11 +17,12 @@ import os
 import signal
 import sys
 import threading
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from studio_worker.engines.framing import MAX_ORDER_BYTES, pack, read_frame
 from studio_worker.engines.lifeline import hold
 from studio_worker.engines.messages import Describe, Described, Open, Refused, read_down, to_json
+from studio_worker.version import CHILD_PROTOCOL, __version__
 
 
 def main() -> None:
@@ -31,6 +32,9 @@ def main() -> None:
         hold(int(sys.argv.pop()))
     frame = read_frame(requests, limit=MAX_ORDER_BYTES)
     if frame is None:
+        return
+    if frame.get("protocol") != CHILD_PROTOCOL:
+        _refuse_the_worker(frame, requests, answers)
         return
     request = read_down(frame)
     if isinstance(request, Describe):
@@ -76,9 +80,24 @@ def leave() -> None:
     os._exit(0)
 
 
+def _refuse_the_worker(frame: dict[str, Any], requests: BinaryIO, answers: BinaryIO) -> None:
+    """This package is another release than the worker's, and nothing but this sentence would be understood."""
+    reason = (
+        f"studio-worker {__version__} of its environment speaks version {CHILD_PROTOCOL} of the engines' protocol, "
+        f"the worker version {frame.get('protocol')!r}: install the worker's release there"
+    )
+    answers.write(pack(to_json(Refused(reason))))
+    answers.flush()
+    _leave_with_the_worker(requests)
+
+
 def _restore_environment(request: Describe | Open) -> None:
-    """The worker's own import path, and the PYTHONPATH that it had, for what the plugin itself starts."""
-    sys.path[:] = request.path
+    """The worker's own import path, and the PYTHONPATH that it had, for what the plugin itself starts.
+
+    An environment of the engine's own keeps its path.
+    """
+    if request.path is not None:
+        sys.path[:] = request.path
     if request.pythonpath is None:
         os.environ.pop("PYTHONPATH", None)
     else:

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import signal
-import site
-import sys
-import sysconfig
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol, cast
 
-from studio_worker.config.loading import FOREIGN_VARIABLES, PREFIX
 from studio_worker.engines.framing import MAX_ORDER_BYTES, BrokenFrame, FrameReader, pack
+from studio_worker.engines.interpreter import OWN, Interpreter
 from studio_worker.engines.lifeline import Lifeline
 from studio_worker.engines.messages import Down, Up, read_up, to_json
 from studio_worker.engines.process_group import end_group
@@ -65,8 +60,8 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self._is_deaf = False
         self._is_over = False
 
-    async def start(self, variables: Mapping[str, str] | None = None) -> None:
-        """Start it, once; `variables` are added to its environment.
+    async def start(self, variables: Mapping[str, str] | None = None, interpreter: Interpreter = OWN) -> None:
+        """Start it, once, on `interpreter`; `variables` are added to its environment.
 
         Raises:
             OSError: no process could be started.
@@ -76,12 +71,11 @@ class ChildProcess(asyncio.SubprocessProtocol):
         try:
             await asyncio.get_running_loop().subprocess_exec(
                 lambda: self,
-                sys.executable,
-                "-P",
+                *interpreter.command,
                 "-m",
                 "studio_worker.engines.child",
                 *([] if fd is None else [str(fd)]),
-                env={**environment(), **(variables or {})},
+                env={**interpreter.environment(), **(variables or {})},
                 start_new_session=True,
                 pass_fds=() if fd is None else (fd,),
             )
@@ -217,27 +211,6 @@ class ChildProcess(asyncio.SubprocessProtocol):
     def _process(self) -> asyncio.SubprocessTransport:
         assert self._transport is not None, "the loop calls connection_made first"
         return self._transport
-
-
-def import_path() -> list[str]:
-    """The worker's `sys.path`, with the working folder by its name."""
-    return [str(Path(entry).absolute()) for entry in sys.path if isinstance(entry, str)]
-
-
-def environment() -> dict[str, str]:
-    """The worker's environment without the worker's own settings, by whichever variable: they may hold a token.
-
-    Where this package is not installed among the site packages (a checkout), the child finds it by PYTHONPATH,
-    which it takes back before it imports anything foreign.
-    """
-    own = FOREIGN_VARIABLES.values()
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX) and name not in own}
-    home = str(Path(__file__).absolute().parents[2])
-    installed = {*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")}
-    if home not in installed:
-        before = variables.get("PYTHONPATH")
-        variables["PYTHONPATH"] = os.pathsep.join([home, before] if before else [home])
-    return variables
 
 
 def plain(value: Any) -> Any:

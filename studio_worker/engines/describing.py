@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from typing import Any
 
-from studio_worker.engines.child_process import ChildProcess, import_path, plain
+from studio_worker.engines.child_process import ChildProcess, plain
+from studio_worker.engines.interpreter import OWN, Interpreter
 from studio_worker.engines.messages import Describe, Described, Refused, Up, to_json
 from studio_worker.errors import PluginError
 from studio_worker.text import escape
@@ -19,22 +19,25 @@ _KEPT_BYTES = 4_096
 _EXIT_SECS = 1.0
 
 
-async def describe(value: str, table: Mapping[str, Any], *, timeout_secs: float) -> dict[str, Any]:
+async def describe(
+    value: str, table: Mapping[str, Any], *, timeout_secs: float, interpreter: Interpreter = OWN
+) -> dict[str, Any]:
     """The child's ``described`` message for the entry point `value`; the child has ended when this returns.
 
     Args:
         value: the entry point's value.
         table: the plugin's own configuration.
         timeout_secs: from the start of the child to its answer.
+        interpreter: what the child runs on.
 
     Raises:
         PluginError: with the reason alone: what it raised, its exit status, the name of its signal, its silence.
         OSError: no process could be started.
     """
-    request = Describe(value, plain(table), import_path(), os.environ.get("PYTHONPATH"))
+    request = Describe(value, plain(table), interpreter.import_path, interpreter.pythonpath)
     answer = _Answer()
     child = ChildProcess(answer)
-    await child.start()
+    await child.start(interpreter=interpreter)
     try:
         async with asyncio.timeout(timeout_secs):
             child.send(request)

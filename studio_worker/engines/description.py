@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
 from studio_worker.engines.base import Isolation
+from studio_worker.engines.needs import GpuVendor, Needs
 from studio_worker.engines.self_report import MAX_ENGINES, MAX_MODELS
 from studio_worker.text import escape
 from studio_worker.version import API_VERSION
@@ -52,6 +53,11 @@ class EngineDescription:
         position: which of its plugin's engines it is, from 0.
         hooks: the job hooks that its plugin implements.
         certificate: what its package's certificate is worth; None where there is none.
+        environment: the environment of its own that it runs from, by the operator's name; empty: the worker's.
+        python: that environment's interpreter.
+        path: where that interpreter imports from.
+        needs: what the machine must have for it.
+        deprecated: what it uses of the plugin API that is on its way out, a sentence each.
     """
 
     name: str
@@ -71,11 +77,16 @@ class EngineDescription:
     position: int = 0
     hooks: tuple[str, ...] = ()
     certificate: Standing | None = None
+    environment: str = ""
+    python: str = ""
+    path: tuple[str, ...] = ()
+    needs: Needs | None = None
+    deprecated: tuple[str, ...] = ()
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> tuple[str, str, str, int]:
         """What tells it from every other engine of this worker."""
-        return (self.distribution, self.plugin, self.position)
+        return (self.distribution, self.plugin, self.environment, self.position)
 
     @property
     def kinds(self) -> tuple[TaskKind, ...]:
@@ -89,9 +100,11 @@ class EngineDescription:
 
     @property
     def label(self) -> str:
-        """The engine with its package, for sentences."""
+        """The engine with its package, and the environment where it has its own, for sentences."""
         package = f"{self.distribution} {self.version}".strip()
-        return f"{self.name!r} ({package})" if package else f"{self.name!r}"
+        origin = [package, f"environment {self.environment!r}" if self.environment else ""]
+        more = ", ".join(filter(None, origin))
+        return f"{self.name!r} ({more})" if more else f"{self.name!r}"
 
     def to_json(self) -> dict[str, Any]:
         """One entry of ``engines list --json``."""
@@ -109,7 +122,16 @@ class EngineDescription:
 
 
 class BadReport(ValueError):
-    """An engine's report breaks a rule; the message is the rule, for people."""
+    """An engine's report breaks a rule; the message is the rule, for people.
+
+    Args:
+        rule: the sentence.
+        remedy: what to do about it, where that is more than mending the engine.
+    """
+
+    def __init__(self, rule: str, remedy: str = "") -> None:
+        super().__init__(rule)
+        self.remedy = remedy
 
 
 def read_reports(
@@ -132,21 +154,28 @@ def read_reports(
             if any(engine.name == other.name for other in found):
                 raise BadReport(f"two engines of this plugin are called {engine.name!r}")
         except BadReport as problem:
-            engine = broken(here, str(problem))
+            engine = broken(here, str(problem), problem.remedy)
         found.append(engine)
     return tuple(found)
 
 
-def broken(owner: EngineDescription, reason: str) -> EngineDescription:
+def broken(owner: EngineDescription, reason: str, remedy: str = "") -> EngineDescription:
     """`owner` as an engine that cannot be used because of a fault of its own."""
-    return replace(owner, status="broken", reason=escape(reason, limit=500), sources=(), models=MappingProxyType({}))
+    return replace(
+        owner,
+        status="broken",
+        reason=escape(reason, limit=500),
+        remedy=escape(remedy, limit=500),
+        sources=(),
+        models=MappingProxyType({}),
+    )
 
 
 def disable(descriptions: Iterable[EngineDescription], names: Collection[str]) -> tuple[EngineDescription, ...]:
-    """The same engines, with those disabled that the operator names by engine, plugin or distribution."""
+    """The same engines, with those disabled that the operator names by engine, plugin, distribution or environment."""
     return tuple(
         replace(engine, status="disabled", reason="disabled_engines names it", remedy="")
-        if {engine.name, engine.plugin, engine.distribution} & set(names) - {""}
+        if {engine.name, engine.plugin, engine.distribution, engine.environment} & set(names) - {""}
         else engine
         for engine in descriptions
     )
@@ -156,13 +185,20 @@ def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDesc
     if not isinstance(report, dict):
         raise BadReport("its description is not an object")
     name = _name(report.get("name"))
-    if report.get("api_version") != API_VERSION:
+    if (asked := report.get("api_version")) != API_VERSION:
         raise BadReport(
-            f"engine {name!r} is written for plugin API {report.get('api_version')!r}, this worker serves {API_VERSION}"
+            f"engine {name!r} is written for plugin API {asked!r}, this worker serves {API_VERSION}",
+            _how_to_agree(asked, owner),
         )
     sources = _sources(name, report.get("sources"))
     if not is_builtin and SYNTHETIC in (name, *sources):
         raise BadReport(f"engine {name!r} claims 'synthetic', which belongs to the built-in engine")
+    isolation = _isolation(name, report.get("isolation"))
+    if owner.environment and isolation != "process":
+        raise BadReport(
+            f"engine {name!r} asks for isolation {isolation!r}, which is inside the worker, and from an environment of "
+            "its own an engine runs in a process: install it beside the worker, or have it say isolation = 'process'"
+        )
     concurrency = report.get("concurrency")
     if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= MAX_CONCURRENCY:
         raise BadReport(f"engine {name!r} needs a concurrency from 1 to {MAX_CONCURRENCY}")
@@ -171,14 +207,26 @@ def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDesc
         owner,
         name=name,
         sources=sources,
-        isolation=_isolation(name, report.get("isolation")),
+        isolation=isolation,
         concurrency=concurrency,
         deterministic=report.get("deterministic") is True,
         models=_models(name, report.get("models")),
         status=status,
         reason=reason,
         remedy=remedy,
+        needs=_needs(name, report.get("needs")),
+        deprecated=_deprecated(report.get("deprecated")),
     )
+
+
+def _how_to_agree(asked: Any, owner: EngineDescription) -> str:
+    """Which of the two is to be updated."""
+    if isinstance(asked, int) and asked > API_VERSION:
+        return "update the worker: pip install --upgrade studio-worker"
+    if not owner.distribution:
+        return f"write it for plugin API {API_VERSION}"
+    where = f" --python {owner.python}" if owner.python else ""
+    return f"update the plugin: pip{where} install --upgrade {owner.distribution}"
 
 
 def _name(name: Any) -> str:
@@ -208,6 +256,27 @@ def _isolation(name: str, isolation: Any) -> Isolation:
             return cast("Isolation", isolation)
         case _:
             raise BadReport(f"engine {name!r} has isolation {isolation!r}; 'process', 'thread' or 'loop' is needed")
+
+
+def _needs(name: str, needs: Any) -> Needs | None:
+    """What it needs; an older release in an environment of its own says nothing of that."""
+    if needs is None:
+        return None
+    words = needs if isinstance(needs, dict) else {}
+    gpu, platforms = words.get("gpu"), words.get("platforms")
+    if gpu not in (None, *get_args(GpuVendor)):
+        raise BadReport(f"engine {name!r} needs the GPU {gpu!r}; {', '.join(get_args(GpuVendor))} or None is needed")
+    sizes = [words.get(key) for key in ("vram_bytes", "ram_bytes")]
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes):
+        raise BadReport(f"engine {name!r} needs a number of bytes that is no number of bytes")
+    if not isinstance(platforms, list) or not all(isinstance(each, str) and each.isalnum() for each in platforms):
+        raise BadReport(f"engine {name!r} needs platforms as `sys.platform` calls them, in a tuple")
+    return Needs(gpu=gpu, vram_bytes=sizes[0] or 0, ram_bytes=sizes[1] or 0, platforms=tuple(platforms))
+
+
+def _deprecated(said: Any) -> tuple[str, ...]:
+    sentences = said[:MAX_ENGINES] if isinstance(said, list) else []
+    return tuple(escape(each, limit=300) for each in sentences if isinstance(each, str))
 
 
 def _models(name: str, models: Any) -> Mapping[TaskKind, tuple[str, ...]]:

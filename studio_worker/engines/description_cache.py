@@ -39,6 +39,7 @@ class DescriptionCache:
         """The key of a plugin as it is now; reads folders and the cache's file, imports nothing."""
         if self._found is None:
             self._found = self._read()
+        path = ref.path or tuple(sys.path)
         parts = [
             __version__,
             sys.version,
@@ -46,9 +47,10 @@ class DescriptionCache:
             ref.version,
             ref.name,
             ref.value,
+            ref.python,
             json.dumps(table, sort_keys=True, default=str),
-            str(_changed(_entry_file(ref.value))),
-            *(f"{entry}:{_changed(Path(entry))}" for entry in sys.path if entry.endswith(_INSTALLED_INTO)),
+            str(_changed(_entry_file(ref.value, path))),
+            *(f"{entry}:{_changed(Path(entry))}" for entry in path if entry.endswith(_INSTALLED_INTO)),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -86,11 +88,11 @@ class DescriptionCache:
         return found if isinstance(found, dict) else {}
 
 
-def _entry_file(value: str) -> Path | None:
+def _entry_file(value: str, path: tuple[str, ...]) -> Path | None:
     """The file of an entry point's module, found from its top package without importing that."""
     top, *below = value.partition(":")[0].strip().split(".")
     try:
-        spec = PathFinder.find_spec(top)
+        spec = PathFinder.find_spec(top, path)
     except (ImportError, ValueError):
         return None
     if spec is None:

@@ -15,6 +15,7 @@ from studio_worker.engines.child_end import ChildEnd, EndListener
 from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.child_process import ChildProcess
 from studio_worker.engines.engine_voice import EngineVoice
+from studio_worker.engines.interpreter import OWN, Interpreter
 from studio_worker.engines.job_wire import pack_job
 from studio_worker.engines.messages import (
     Cancel,
@@ -94,6 +95,7 @@ class EngineProcess:
         opening: Open,
         variables: Mapping[str, str],
         *,
+        interpreter: Interpreter = OWN,
         ends: EndListener,
         folders: ChildFolders,
         oom_kills: Callable[[], int | None],
@@ -104,6 +106,7 @@ class EngineProcess:
             name: the engine's name.
             opening: what it is to serve.
             variables: what its environment gets.
+            interpreter: what it runs on.
             ends: as above.
             folders: as above.
             oom_kills: how many processes the system has killed for their memory so far; asked in a thread.
@@ -116,7 +119,7 @@ class EngineProcess:
             folder = await asyncio.to_thread(folders.make)
             try:
                 own = dict.fromkeys(("TMPDIR", "TEMP", "TMP", MARK), str(folder))
-                await process._process.start({**variables, **own})
+                await process._process.start({**variables, **own}, interpreter)
             except BaseException:
                 await asyncio.to_thread(folders.remove, folder)
                 raise

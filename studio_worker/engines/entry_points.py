@@ -22,12 +22,18 @@ class PluginRef:
         value: ``package.module`` or ``package.module:object``.
         distribution: the package that brings it.
         version: that package's version.
+        environment: the environment of its own that it is installed in, by name; empty: the worker's.
+        python: that environment's interpreter.
+        path: where that interpreter imports from.
     """
 
     name: str
     value: str
     distribution: str
     version: str
+    environment: str = ""
+    python: str = ""
+    path: tuple[str, ...] = ()
 
     @property
     def is_builtin(self) -> bool:

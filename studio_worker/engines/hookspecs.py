@@ -1,4 +1,8 @@
-"""The hooks that a plugin may implement; each docstring is its reference."""
+"""The hooks that a plugin may implement; each docstring is its reference.
+
+An implementation names the arguments that it wants and no others, in any order. So a hook may be given more of them in
+a later release, and what was written before goes on.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ or on its event loop.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +15,14 @@ from typing import Any
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.engines.base import CancelFlag, Engine, Estimate, JobInfo, Outcome
 from studio_worker.engines.child_folders import ChildFolders
-from studio_worker.engines.child_process import import_path, plain
+from studio_worker.engines.child_process import plain
 from studio_worker.engines.chunks import ChunkRelay
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_runner import DeviceRunner
 from studio_worker.engines.devices import Devices
 from studio_worker.engines.engine_call import EngineCall
 from studio_worker.engines.given import take_given
+from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.job_hooks import JobHooks
 from studio_worker.engines.left_behind import LeftBehindWork
 from studio_worker.engines.loading import PluginShelf
@@ -33,6 +33,7 @@ from studio_worker.engines.process_runner import DeathCallback, EngineKey, GoneC
 from studio_worker.engines.progress import ProgressRelay
 from studio_worker.engines.router import Route
 from studio_worker.engines.runner import EngineHolder, Runner, ThreadRunner
+from studio_worker.engines.speeds import Speeds
 from studio_worker.engines.thread_share import thread_share, usable_cores
 from studio_worker.errors import EngineError, JobCancelled, JobError
 from studio_worker.log import logger
@@ -115,6 +116,7 @@ class Host:
         )
         self._runners: dict[EngineKey, Runner] = {}
         self._hooks = JobHooks(self._shelf, self.descriptions)
+        self.speeds = Speeds()
         self._running: set[_Running] = set()
         self._left = LeftBehindWork()
         self._is_closed = False
@@ -248,6 +250,7 @@ class Host:
     def _new_runner(self, description: EngineDescription) -> Runner:
         given = self._given.get(description.key)
         if description.isolation == "process":
+            interpreter = Interpreter(description.python)
             opening = Open(
                 value=description.entry_point if given is None else given.factory or "",
                 table=plain(self._tables.get(description.plugin, {})),
@@ -256,8 +259,8 @@ class Host:
                 concurrency=description.concurrency,
                 device=None,
                 is_factory=given is not None,
-                path=import_path(),
-                pythonpath=os.environ.get("PYTHONPATH"),
+                path=interpreter.import_path,
+                pythonpath=interpreter.pythonpath,
             )
             runner: Runner = DeviceRunner(
                 lambda device: ProcessRunner(description, opening, self._left.add, self._processes, device),
@@ -283,6 +286,7 @@ class Host:
             "elapsed_ms": round(elapsed_secs * 1000, 1),
         }
         if is_done:
+            self.speeds.took(call.route.engine.name, call.route.kind, call.route.model, elapsed_secs)
             logger.debug("An engine has done its job", **said)
         elif error is not None and not isinstance(error, JobCancelled):
             logger.bind(**said, reason=str(error), retryable=error.retryable).warning("An engine failed its job")

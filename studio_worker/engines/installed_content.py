@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -52,18 +53,22 @@ class InstalledContent:
     wheel_sha256: str | None
 
 
-def installed_content(distribution: str) -> InstalledContent:
+def installed_content(distribution: str, path: Sequence[str] = ()) -> InstalledContent:
     """The package as it lies here; reads every file of it, so it belongs in a thread.
 
     The same wheel gives the same hash on every machine: byte code, start scripts and what installers write down are
     left out.
+
+    Args:
+        distribution: its name.
+        path: where its interpreter imports from; empty: this one's.
 
     Raises:
         NoContent: it is not installed, is worked in (an editable install), has no list of its files, or one of them is
             not there.
     """
     try:
-        package = metadata.distribution(distribution)
+        package = _package(distribution, path)
         files, noted = package.files, _noted(package)
     except metadata.PackageNotFoundError:
         raise NoContent(f"{distribution} is not installed") from None
@@ -87,6 +92,15 @@ def wheel_sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _package(distribution: str, path: Sequence[str]) -> metadata.Distribution:
+    if not path:
+        return metadata.distribution(distribution)
+    found = next(iter(metadata.distributions(name=distribution, path=list(path))), None)
+    if found is None:
+        raise metadata.PackageNotFoundError(distribution)
+    return found
 
 
 def _hash(file: Path, path: str) -> str:

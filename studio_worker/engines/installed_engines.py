@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from studio_worker.engines.certification import with_certificates
 from studio_worker.engines.child_process import plain
 from studio_worker.engines.description import EngineDescription, disable
-from studio_worker.engines.entry_points import PluginRef, list_plugins
-from studio_worker.engines.plugins import describe_each, entry_of, is_disabled, report_broken
+from studio_worker.engines.entry_points import PluginRef
+from studio_worker.engines.environments import list_environments
+from studio_worker.engines.plugins import describe_each, entry_of, is_disabled, report_broken, report_deprecated
+from studio_worker.engines.whereabouts import Whereabouts, find_plugins
 
 if TYPE_CHECKING:
     from studio_worker.config import Config
 
 _Key: TypeAlias = tuple[PluginRef, str]
+_Places: TypeAlias = tuple[tuple[str, Path, bool], ...]
 
 
 class InstalledEngines:
@@ -38,26 +42,34 @@ class InstalledEngines:
     def __init__(self, *, only: Collection[str] | None = None) -> None:
         self._only = None if only is None else frozenset(only)
         self._turn = asyncio.Lock()
-        self._plugins: tuple[PluginRef, ...] | None = None
+        self._places: dict[_Places, Whereabouts] = {}
         self._found: dict[_Key, tuple[EngineDescription, ...]] = {}
 
     async def described(self, config: Config) -> tuple[EngineDescription, ...]:
         """What `roster.installed_engines` gives for these settings; a plugin that was asked is not asked again."""
         tables, disabled = config.plugins, config.disabled_engines
+        environments = await asyncio.to_thread(list_environments, config)
         async with self._turn:
-            if self._plugins is None:
-                self._plugins = await asyncio.to_thread(self._wanted)
-            keys = {ref: (ref, _written(tables.get(ref.name, {}))) for ref in self._plugins}
+            place = await self._look(environments, disabled)
+            plugins = [ref for ref in place.plugins if self._only is None or ref.name in self._only]
+            entries = [entry for entry in place.entries if self._only is None or entry.plugin in self._only]
+            keys = {ref: (ref, _written(tables.get(ref.name, {}))) for ref in plugins}
             new = [ref for ref, key in keys.items() if key not in self._found and not is_disabled(ref, disabled)]
             for ref, engines in zip(new, await describe_each(new, tables), strict=True):
                 self._found[keys[ref]] = engines
                 report_broken(disable(engines, disabled))
+                report_deprecated(disable(engines, disabled))
             known = [self._found.get(key) or (entry_of(ref),) for ref, key in keys.items()]
-        found = disable((engine for engines in known for engine in engines), disabled)
+        found = disable((*(engine for engines in known for engine in engines), *entries), disabled)
         return await asyncio.to_thread(with_certificates, found, config.certificates_path)
 
-    def _wanted(self) -> tuple[PluginRef, ...]:
-        return tuple(ref for ref in list_plugins() if self._only is None or ref.name in self._only)
+    async def _look(self, environments: Mapping[str, Path], disabled: Collection[str]) -> Whereabouts:
+        """Where the plugins are; who has looked at the same places before does not look again."""
+        key = tuple((name, path, name in disabled) for name, path in sorted(environments.items()))
+        if key not in self._places:
+            self._places[key] = await find_plugins(environments, disabled)
+            report_broken(self._places[key].entries)
+        return self._places[key]
 
 
 def _written(table: Mapping[str, Any]) -> str:

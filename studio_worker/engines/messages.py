@@ -4,6 +4,8 @@ Down: a child's first message is `Describe` or `Open`; after `Open` come `Run`, 
 Up: `Described` or `Refused`; after `Open` also `Ready`, and of runs `Started`, `Loaded`, `Progress`, `Chunk`, `Log` and
 one of `Done` and `Failed`; `Estimated` and `Unloaded` answer a question by its number. Bytes travel as base64.
 
+The first message carries the protocol's number; a child of another environment may have another, and refuses then.
+
 A message is a JSON object whose ``type`` is the class's name in small letters. Imports nothing heavy.
 """
 
@@ -13,16 +15,18 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 from studio_worker.engines.framing import BrokenFrame
+from studio_worker.version import CHILD_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """Down: import the entry point `value`, say what it brings. `path` and `pythonpath` are the worker's own."""
+    """Down: import the entry point `value`, say what it brings. The other fields are those of `Open`."""
 
     value: str
     table: dict[str, Any]
-    path: list[Any]
+    path: list[Any] | None
     pythonpath: str | None
+    protocol: int = CHILD_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,9 @@ class Open:
         concurrency: runs at once.
         device: the device that it was given, as the worker calls it; None where it was given none.
         is_factory: whether `value` is to be called.
-        path: the worker's `sys.path`.
+        path: the worker's `sys.path`; None: the child's own stands.
         pythonpath: the worker's PYTHONPATH.
+        protocol: what the worker speaks.
     """
 
     value: str
@@ -48,8 +53,9 @@ class Open:
     concurrency: int
     device: str | None
     is_factory: bool
-    path: list[Any]
+    path: list[Any] | None
     pythonpath: str | None
+    protocol: int = CHILD_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)

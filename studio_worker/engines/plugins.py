@@ -12,6 +12,7 @@ from studio_worker.engines import describing
 from studio_worker.engines.description import EngineDescription, broken, disable, read_reports
 from studio_worker.engines.description_cache import DescriptionCache
 from studio_worker.engines.entry_points import PluginRef
+from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.loading import JOB_HOOKS
 from studio_worker.engines.self_report import report_of, said
 from studio_worker.errors import PluginError
@@ -30,6 +31,7 @@ async def discover(
     strict: bool = False,
     timeout_secs: float = TIMEOUT_SECS,
     cache: DescriptionCache | None = None,
+    known: Sequence[EngineDescription] = (),
 ) -> tuple[EngineDescription, ...]:
     """What every plugin's engines are, each plugin asked in a child, as many side by side as there are cores.
 
@@ -43,6 +45,7 @@ async def discover(
         strict: raise instead of leaving a broken plugin out.
         timeout_secs: for each plugin.
         cache: for commands that only list: what is unchanged since is taken from there.
+        known: what need not be asked, such as an environment without an interpreter; it comes last.
 
     Raises:
         PluginError: with `strict`, naming every broken plugin with distribution, version and reason.
@@ -50,14 +53,15 @@ async def discover(
     wanted = [ref for ref in plugins if not is_disabled(ref, disabled)]
     described = dict(zip(wanted, await describe_each(wanted, tables, timeout_secs, cache), strict=True))
     found = [described.get(ref) or (entry_of(ref),) for ref in plugins]
-    engines = disable((engine for each in found for engine in each), disabled)
+    engines = disable((*(engine for each in found for engine in each), *known), disabled)
     report_broken(engines, strict=strict)
+    report_deprecated(engines)
     return engines
 
 
 def is_disabled(ref: PluginRef, disabled: Collection[str]) -> bool:
-    """Whether the whole plugin is disabled, by its name or its distribution's: then it is not run at all."""
-    return not {ref.name, ref.distribution}.isdisjoint(disabled)
+    """Whether the whole plugin is disabled, by its own, its distribution's or its environment's name: it is not run."""
+    return bool({ref.name, ref.distribution, ref.environment} & set(disabled) - {""})
 
 
 async def describe_each(
@@ -91,7 +95,7 @@ async def _describe(
         else:
             key = None if cache is None else await asyncio.to_thread(cache.key, ref, table)
             answer = (cache.get(key) if cache and key else None) or await describing.describe(
-                ref.value, table, timeout_secs=timeout_secs
+                ref.value, table, timeout_secs=timeout_secs, interpreter=Interpreter(ref.python)
             )
             if cache and key:
                 cache.put(key, answer)
@@ -108,6 +112,14 @@ def _read(answer: Mapping[str, Any], owner: EngineDescription, *, is_builtin: bo
     if not isinstance(said_hooks, list) or not isinstance(reports, list):
         raise PluginError("its description is not what the worker understands")
     hooks = tuple(hook for hook in JOB_HOOKS if hook in said_hooks)
+    if hooks and owner.environment:
+        # They run in the worker, which imports nothing of another environment.
+        logger.bind(event="engine.hook", plugin=owner.plugin, environment=owner.environment).warning(
+            "The job hooks of a plugin in an environment of its own are not called"
+        )
+        if not reports:
+            return (replace(owner, status="unavailable", reason="its job hooks need the worker's own environment"),)
+        hooks = ()
     owner = replace(owner, hooks=hooks)
     if reports:
         return read_reports(reports, owner, is_builtin=is_builtin)
@@ -131,6 +143,9 @@ def entry_of(ref: PluginRef) -> EngineDescription:
         version=ref.version,
         plugin=ref.name,
         entry_point=ref.value,
+        environment=ref.environment,
+        python=ref.python,
+        path=ref.path,
     )
 
 
@@ -138,17 +153,33 @@ def report_broken(engines: Iterable[EngineDescription], *, strict: bool = False)
     """Warn of each engine that cannot be used; with `strict` raise a `PluginError` that names them all."""
     broken_ones = [engine for engine in engines if engine.status == "broken"]
     if strict and broken_ones:
-        raise PluginError(
-            "; ".join(
-                f"plugin {engine.plugin!r} of {engine.distribution} {engine.version} cannot be used: {engine.reason}"
-                for engine in broken_ones
-            )
-        )
+        raise PluginError("; ".join(f"{_named(engine)} cannot be used: {engine.reason}" for engine in broken_ones))
     for engine in broken_ones:
         logger.bind(
             event="engine.plugin",
             plugin=engine.plugin,
             distribution=engine.distribution,
             version=engine.version,
+            environment=engine.environment,
             reason=engine.reason,
         ).warning("A plugin cannot be used and is left out")
+
+
+def _named(engine: EngineDescription) -> str:
+    """The plugin, or the environment that could not be asked for any."""
+    if not engine.distribution:
+        return f"the environment {engine.environment!r}"
+    where = f" in the environment {engine.environment!r}" if engine.environment else ""
+    return f"plugin {engine.plugin!r} of {engine.distribution} {engine.version}{where}"
+
+
+def report_deprecated(engines: Iterable[EngineDescription]) -> None:
+    """One warning a plugin: what of it will not work with a later plugin API."""
+    plugins: dict[tuple[str, str], dict[str, None]] = {}
+    for engine in engines:
+        if engine.deprecated and engine.status != "disabled":
+            plugins.setdefault((engine.distribution, engine.plugin), {}).update(dict.fromkeys(engine.deprecated))
+    for (distribution, plugin), sentences in plugins.items():
+        logger.bind(
+            event="engine.deprecated", plugin=plugin, distribution=distribution, reason="; ".join(sentences)
+        ).warning("A plugin uses what a later plugin API will not have")

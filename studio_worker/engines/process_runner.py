@@ -16,6 +16,7 @@ from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.devices import seen_as, variables
 from studio_worker.engines.engine_process import EngineProcess
 from studio_worker.engines.framing import BrokenFrame
+from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.job_wire import is_in_file, pack_model, unpack_result
 from studio_worker.engines.messages import Done, Estimated, Open
 from studio_worker.engines.oom_kills import oom_kills
@@ -29,7 +30,7 @@ from studio_worker.errors import EngineError
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
 
-EngineKey: TypeAlias = tuple[str, str, int]
+EngineKey: TypeAlias = tuple[str, str, str, int]
 DeathCallback: TypeAlias = Callable[[EngineKey, str | None, str], None]
 """Told of each death of a child: the engine's key, the model at work (None: no job ran), what happened."""
 
@@ -85,6 +86,7 @@ class ProcessRunner:
     ) -> None:
         self._key = description.key
         self._name = description.name
+        self._interpreter = Interpreter(description.python)
         self._opening = replace(opening, device=device)
         self._device = device
         self._restarts = Restarts(settings.clock)
@@ -229,6 +231,7 @@ class ProcessRunner:
                     self._name,
                     self._opening,
                     self._variables(),
+                    interpreter=self._interpreter,
                     ends=self,
                     folders=self._settings.folders,
                     oom_kills=self._settings.oom_kills,

@@ -56,7 +56,7 @@ def _would_serve(engine: EngineDescription, kind: TaskKind, source_id: str) -> b
         return source_id in engine.sources and kind in engine.models
     # A plugin that is broken or was never described has said nothing: its name is all there is to go by.
     return source_id in (engine.name, engine.plugin) or (
-        engine.distribution != "" and DISTRIBUTIONS.get(source_id) == engine.distribution
+        DISTRIBUTIONS.get(source_id) in {engine.distribution, engine.environment} - {""}
     )
 
 

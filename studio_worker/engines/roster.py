@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from studio_worker.engines.certification import refuse_uncertified, with_certificates
 from studio_worker.engines.description import EngineDescription, disable
-from studio_worker.engines.entry_points import list_plugins
-from studio_worker.engines.plugins import discover
+from studio_worker.engines.surroundings import Surroundings, meet
+from studio_worker.engines.whereabouts import found_engines
 
 if TYPE_CHECKING:
     from studio_worker.config import Config
@@ -22,16 +22,28 @@ async def installed_engines(
 ) -> tuple[EngineDescription, ...]:
     """Every engine of the installed plugins, with its certificate; `in_force` says which may be used.
 
+    Those in environments of their own are among them.
+
     Raises:
         PluginError: with `strict`, where a plugin is broken.
     """
-    found = await discover(list_plugins(), config.plugins, disabled=config.disabled_engines, strict=strict, cache=cache)
+    found = await found_engines(config, strict=strict, cache=cache)
     return await asyncio.to_thread(with_certificates, found, config.certificates_path)
 
 
-def in_force(engines: Iterable[EngineDescription], config: Config) -> tuple[EngineDescription, ...]:
-    """The same engines, with those out of use that the operator disabled, or that lack a certificate they need."""
-    allowed = disable(engines, config.disabled_engines)
+def in_force(
+    engines: Iterable[EngineDescription], config: Config, around: Surroundings
+) -> tuple[EngineDescription, ...]:
+    """The same engines, with those out of use that may not, or cannot, be used.
+
+    The machine lacks what they need, the operator disabled them, or they lack a certificate that is required.
+
+    Args:
+        engines: as they were found.
+        config: the settings in force.
+        around: the machine.
+    """
+    allowed = disable(meet(engines, around), config.disabled_engines)
     return refuse_uncertified(allowed) if config.require_certified_engines else allowed
 
 

@@ -148,7 +148,7 @@ class Routes:
         return Route(engine, kind, model, source_id, match)
 
 
-def _rank(engine: EngineDescription) -> tuple[bool, str, str, str, int]:
+def _rank(engine: EngineDescription) -> tuple[bool, str, str, str, str, int]:
     return (engine.is_synthetic, engine.name, *engine.key)
 
 

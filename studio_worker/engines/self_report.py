@@ -10,6 +10,8 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from studio_worker.engines.base import Available, Engine, Unavailable
+from studio_worker.engines.deprecations import used_by
+from studio_worker.engines.needs import Needs
 
 MAX_ENGINES = 64
 """Engines of one plugin."""
@@ -46,6 +48,8 @@ def report_of(engine: object) -> Report:
         "deterministic": bool(engine.deterministic),
         "models": models,
         "unavailable": _unavailable(engine),
+        "needs": _needs(engine.needs),
+        "deprecated": used_by(engine),
     }
 
 
@@ -59,6 +63,19 @@ def _unavailable(engine: Engine) -> dict[str, str] | None:
     if isinstance(answer, Unavailable):
         return {"reason": _text(answer.reason), "remedy": _text(answer.remedy)}
     return {"reason": f"availability() returned a {type(answer).__name__}", "remedy": ""}
+
+
+def _needs(needs: object) -> dict[str, Any] | None:
+    if needs is None:
+        return None
+    if not isinstance(needs, Needs):
+        return {"gpu": f"<{type(needs).__name__}>"}
+    return {
+        "gpu": None if needs.gpu is None else _text(needs.gpu),
+        "vram_bytes": _number(needs.vram_bytes),
+        "ram_bytes": _number(needs.ram_bytes),
+        "platforms": _list(needs.platforms, MAX_ENGINES),
+    }
 
 
 def said(error: BaseException) -> str:

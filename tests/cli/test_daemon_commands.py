@@ -80,6 +80,20 @@ def test_status_says_in_words_whether_the_worker_is_ready_and_what_is_left_alone
     assert "llama on m\\x1b (died 3 times, tried again in 250.0 s)" in said
 
 
+def test_how_long_jobs_take_is_told_in_words_and_of_one_engine_by_info(cli: Call, worker: Control) -> None:
+    owl = {"engine": "owl", "kind": "llm", "model": "m\x1b", "jobs": 7, "medianSecs": 1.25}
+    synthetic = {**owl, "engine": "synthetic"}
+    worker.more = {"speeds": [owl, synthetic, "nonsense"]}
+    assert "m\\x1b on owl: 1.25 s (7 jobs)" in cli("status").out
+    assert json.loads(cli("engines", "info", "synthetic", "--json").out)["speed"] == [synthetic]
+    worker.more = {"speeds": None}
+    assert json.loads(cli("engines", "info", "synthetic", "--json").out)["speed"] == []
+
+
+def test_info_of_an_engine_says_no_speed_where_no_worker_runs(cli: Call) -> None:
+    assert json.loads(cli("engines", "info", "synthetic", "--json").out)["speed"] == []
+
+
 def test_status_as_json_has_everything_as_it_is(cli: Call, worker: Control) -> None:
     assert json.loads(cli("status", "--json").out) == {"running": True, **worker.status()}
 

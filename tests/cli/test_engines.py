@@ -177,3 +177,34 @@ def test_an_uncertified_engine_is_shown_with_the_remedy_where_certificates_are_r
     assert (found["status"], found["certificate"]) == ("unavailable", None)
     assert found["remedy"] == "studio-worker plugins check studio-worker-fox --certificate"
     assert named(program("engines", "--json", environ=required).out, "synthetic")["status"] == "available"
+
+
+def test_an_engine_whose_needs_are_not_met_here_is_shown_with_the_remedy(program: Call, installed: Call) -> None:
+    source = ENGINE.replace(
+        '    def availability(self):\n        return Unavailable("no fox here", "buy one")\n',
+        "    needs = Needs(ram_bytes=2**60, platforms=())\n",
+    ).replace("import Engine,", "import Needs, Engine,")
+    environ = installed("studio-worker-fox", source=source, entry_points=POINT)
+    found = json.loads(program("engines", "info", "fox", "--json", environ=environ).out)
+    assert found["needs"] == {"gpu": None, "vram_bytes": 0, "ram_bytes": 2**60, "platforms": []}
+    assert found["status"] == "unavailable"
+    assert found["reason"].startswith("it needs 1073741824.0 GiB of memory, this machine has ")
+    assert found["remedy"] == "run it on a machine with more memory"
+
+
+def test_the_environment_of_an_engine_is_shown(program: Call, environments: Any) -> None:
+    home = environments.serving("owl")
+    environ = {"STUDIO_WORKER_ENGINE_ENVIRONMENTS": json.dumps({"night": str(home)})}
+    found = json.loads(program("engines", "info", "owl", "--json", environ=environ).out)
+    assert (found["environment"], found["interpreter"]) == ("night", f"{home}/bin/python")
+    listed = program("engines", environ=environ).out
+    assert "ENVIRONMENT" in listed.splitlines()[0]
+    assert set(named(program("engines", "--json", environ=environ).out, "owl")) == KEYS
+
+
+def test_a_broken_environment_is_named_and_strict_fails(program: Call) -> None:
+    environ = {"STUDIO_WORKER_ENGINE_ENVIRONMENTS": '{"night": "/nowhere/at/all"}'}
+    assert named(program("engines", "--json", environ=environ).out, "night")["reason"] == "there is no /nowhere/at/all"
+    outcome = program("engines", "--strict", environ=environ)
+    assert outcome.status == 1
+    assert "the environment 'night' cannot be used: there is no /nowhere/at/all" in outcome.err

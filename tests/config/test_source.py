@@ -197,7 +197,14 @@ def test_a_preference_is_always_text(config_file: Path, environ: dict[str, str])
     assert source(config_file, environ).set("engine_preferences.onnx", "1").engine_preferences == {"onnx": "1"}
 
 
-@pytest.mark.parametrize("key", ["plugins.piper", "plugins..a", "device.x", "engine_preferences.a.b"])
+def test_an_environment_is_set_by_its_name(config_file: Path, environ: dict[str, str]) -> None:
+    settings = source(config_file, environ).set("engine_environments.lama", "~/envs/lama")
+    assert settings.engine_environments == {"lama": Path("~/envs/lama")}
+
+
+@pytest.mark.parametrize(
+    "key", ["plugins.piper", "plugins..a", "device.x", "engine_preferences.a.b", "engine_environments.a.b"]
+)
 def test_a_key_that_reaches_nowhere_is_refused(key: str, config_file: Path, environ: dict[str, str]) -> None:
     with pytest.raises(BadSetting, match=r"must be|no setting"):
         source(config_file, environ).set(key, "1")

@@ -254,7 +254,7 @@ class Workshop:
     def __init__(self, bench: Bench, shop: PluginShop) -> None:
         self.bench = bench
         self.shop = shop
-        self.deaths: list[tuple[tuple[str, str, int], str | None, str]] = []
+        self.deaths: list[tuple[tuple[str, str, str, int], str | None, str]] = []
 
     def host(
         self,

@@ -96,3 +96,24 @@ async def test_without_a_choice_every_installed_plugin_is_there(asked):
     others = ("llama", "onnx", "piper", "sdcpp", "whisper")
     found = await InstalledEngines().described({}, others)
     assert {"birch", "synthetic"} <= {engine.name for engine in found if engine.status == "available"}
+
+
+async def test_an_environment_of_its_own_is_asked_once_and_its_plugins_too(environments, tmp_path):
+    home = environments.serving("owl")
+    module = environments.site(home) / "plugin_owl.py"
+    module.write_text(f"open({str(tmp_path / 'owl')!r}, 'a').write('x')\n{module.read_text()}")
+    installed = InstalledEngines(only=["owl"])
+    for _ in range(3):
+        (engine,) = await installed.described({}, (), {"night": home})
+        assert (engine.name, engine.status, engine.environment) == ("owl", "available", "night")
+    assert (tmp_path / "owl").read_text() == "x"
+    (left_out,) = await InstalledEngines(only=["night"]).described({}, ["night"], {"night": home})
+    assert left_out.status == "disabled"
+
+
+async def test_an_environment_that_cannot_be_used_is_told_once(caplines, tmp_path):
+    installed = InstalledEngines(only=["night"])
+    for _ in range(3):
+        (entry,) = await installed.described({}, (), {"night": tmp_path / "gone"})
+        assert entry.status == "broken"
+    assert len([line for line in caplines if line["event"] == "engine.plugin"]) == 1

@@ -5,6 +5,7 @@ import pytest
 from studio_worker.config import Config
 from studio_worker.engines.installed_content import installed_content
 from studio_worker.engines.roster import CertificateWatch, in_force, installed_engines
+from studio_worker.engines.surroundings import Surroundings
 
 from .packages import certificate, list_files, put
 
@@ -29,7 +30,11 @@ def fox(shop, tmp_path):
 
 
 async def found(config, name="fox"):
-    (engine,) = [engine for engine in in_force(await installed_engines(config), config) if engine.name == name]
+    (engine,) = [
+        engine
+        for engine in in_force(await installed_engines(config), config, Surroundings.unknown())
+        if engine.name == name
+    ]
     return engine
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from studio_worker.engines import describing
 from studio_worker.engines.description import EngineDescription, broken, read_reports
+from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.self_report import report_of, said
 from studio_worker.errors import PluginError
 from studio_worker.testing.conformance.limits import Limits
@@ -60,19 +62,20 @@ async def describe(subject: Subject, limits: Limits, *, hidden: Sequence[str]) -
     """
     if subject.engine is not None:
         return _of_object(subject)
+    ask = partial(describing.describe, interpreter=Interpreter(subject.python))
     try:
-        answer = await describing.describe(subject.entry_point, subject.entry_table, timeout_secs=limits.describe_secs)
+        answer = await ask(subject.entry_point, subject.entry_table, timeout_secs=limits.describe_secs)
         with TemporaryDirectory(prefix="studio-worker-check-") as folder:
             path = Path(folder) / "probe.json"
             table = {**subject.adapter_table(), "probe": str(path)}
-            again = await describing.describe(ADAPTER, table, timeout_secs=2 * limits.describe_secs)
+            again = await ask(ADAPTER, table, timeout_secs=2 * limits.describe_secs)
             probe = json.loads(path.read_text("utf-8")) if path.is_file() else None
     except (PluginError, OSError) as error:
         return Described(problem=str(error) if isinstance(error, PluginError) else said(error))
     problem, reports = "", []
     try:
         table = {**subject.adapter_table(), "hidden": list(hidden)}
-        reports = (await describing.describe(ADAPTER, table, timeout_secs=limits.describe_secs))["engines"]
+        reports = (await ask(ADAPTER, table, timeout_secs=limits.describe_secs))["engines"]
     except (PluginError, OSError) as error:
         problem = str(error)
     return Described(

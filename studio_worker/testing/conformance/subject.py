@@ -30,6 +30,8 @@ class Subject:
         plugin: the entry point's name.
         table: the plugin's configuration.
         is_builtin: whether it is our own synthetic engine.
+        environment: the environment of its own that it is installed in, by name; empty: the worker's.
+        python: that environment's interpreter.
     """
 
     value: str = ""
@@ -41,6 +43,8 @@ class Subject:
     plugin: str = ""
     table: Mapping[str, Any] = field(default_factory=dict)
     is_builtin: bool = False
+    environment: str = ""
+    python: str = ""
 
     @classmethod
     def of_plugin(cls, ref: PluginRef, table: Mapping[str, Any]) -> Subject:
@@ -53,6 +57,8 @@ class Subject:
             plugin=ref.name,
             table=table,
             is_builtin=ref.is_builtin,
+            environment=ref.environment,
+            python=ref.python,
         )
 
     @classmethod
@@ -72,6 +78,8 @@ class Subject:
             version=self.version,
             plugin=self.plugin,
             entry_point=self.value,
+            environment=self.environment,
+            python=self.python,
         )
 
     @property

@@ -1,0 +1,115 @@
+"""`studio-worker plugins install --own-environment`: a plugin whose requirements nobody else has to share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from studio_worker.cli import output
+from studio_worker.cli.invocation import Invocation
+
+if TYPE_CHECKING:
+    from studio_worker.cli.plugins_requirement import Requirement
+    from studio_worker.engines.description import EngineDescription
+    from studio_worker.engines.environment_making import EnvironmentPlan
+
+ENGINE_COLUMNS = ("engine", "status", "distribution", "version", "reason")
+
+
+def install_apart(
+    invocation: Invocation, wanted: Sequence[Requirement], *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Make an environment of its own for one plugin, called as its package; show what engines it has brought.
+
+    Raises:
+        click.BadParameter: it is not one package with a name.
+        PluginError: there is one already, or it could not be made.
+    """
+    from studio_worker.engines.environment_making import make_environment, plan_environment
+
+    if len(wanted) != 1 or wanted[0].name is None:
+        raise click.BadParameter(
+            "an environment of its own is for one package: give its name or its .whl file", param_hint="REQUIREMENT"
+        )
+    plan = plan_environment(invocation.settings().current.state_path, wanted[0].name, [wanted[0].argument])
+    for command in plan.commands:
+        output.note(" ".join(command))
+    engines: tuple[EngineDescription, ...] = ()
+    if not dry_run:
+        if not yes and not click.confirm(f"Make {plan.folder} so?", err=True):
+            output.note("nothing was made")
+            raise click.exceptions.Exit(1)
+        make_environment(plan, run=_run)
+        engines = _engines_of(invocation, plan)
+    _show(plan, engines, dry_run=dry_run, as_json=as_json)
+    if not dry_run:
+        output.note("a running worker does not see it until it is restarted")
+
+
+def uninstall_apart(invocation: Invocation, name: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Remove the environment `name` with all that is in it. Raises click.BadParameter where there is none of ours."""
+    from studio_worker.engines.environment_making import remove_environment
+    from studio_worker.engines.environments import FINISHED, FOLDER
+
+    state = invocation.settings().current.state_path
+    folder = state / FOLDER / name
+    made = sorted(mark.parent.name for mark in (state / FOLDER).glob(f"*/{FINISHED}"))
+    if name not in made:
+        raise click.BadParameter(
+            f"no environment of this name was made here; those that were: {', '.join(made) or 'none'}",
+            param_hint="NAME",
+        )
+    if not dry_run:
+        if not yes and not click.confirm(f"Remove {folder}?", err=True):
+            output.note("nothing was removed")
+            raise click.exceptions.Exit(1)
+        remove_environment(state, name)
+    if as_json:
+        output.json_text({"environment": str(folder), "dryRun": dry_run, "removed": not dry_run})
+    else:
+        output.say(f"{'would remove' if dry_run else 'removed'} {folder}")
+
+
+def _run(command: Sequence[str], variables: dict[str, str]) -> tuple[int, str]:
+    """By the same process as every installer; what fails is raised by its own last words."""
+    from studio_worker.cli.plugins_process import run_installer
+
+    what = "make the environment" if "venv" in command else "install into it"
+    run_installer(command, what, output.note, variables=variables)
+    return 0, ""
+
+
+def _engines_of(invocation: Invocation, plan: EnvironmentPlan) -> tuple[EngineDescription, ...]:
+    from studio_worker.cli.engines import described
+
+    found = described(invocation.settings(log_level="error").current)
+    return tuple(engine for engine in found if engine.environment == plan.name)
+
+
+def _show(plan: EnvironmentPlan, engines: Sequence[EngineDescription], *, dry_run: bool, as_json: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "engine": engine.name,
+            "status": engine.status,
+            "distribution": engine.distribution,
+            "version": engine.version,
+            "reason": engine.reason,
+            "remedy": engine.remedy,
+        }
+        for engine in engines
+    ]
+    if as_json:
+        output.json_text(
+            {
+                "environment": str(plan.folder),
+                "madeFrom": sys.executable,
+                "dryRun": dry_run,
+                "requirements": list(plan.requirements),
+                "engines": rows,
+            }
+        )
+    elif rows:
+        output.rows(rows, as_json=False, columns=ENGINE_COLUMNS)

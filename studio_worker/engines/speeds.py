@@ -1,0 +1,68 @@
+"""How long jobs take, as the worker measures it: by engine, kind and model, in memory alone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from studio_worker.wire.kinds import TaskKind
+
+MAX_PAIRS = 256
+"""Models that are remembered; the one that has rested longest makes way."""
+
+MAX_JOBS = 50
+"""Jobs of each, so that what is told is of the machine as it is now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What jobs of one model took of late.
+
+    Attributes:
+        engine: the engine's name.
+        kind: the kind of job.
+        model: the model id.
+        jobs: how many were measured.
+        median_secs: half of them took at most so long, loading included.
+    """
+
+    engine: str
+    kind: TaskKind
+    model: str
+    jobs: int
+    median_secs: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``GET /daemon/status`` has it."""
+        return {
+            "engine": self.engine,
+            "kind": self.kind.value,
+            "model": self.model,
+            "jobs": self.jobs,
+            "medianSecs": round(self.median_secs, 3),
+        }
+
+
+class Speeds:
+    """The times of the jobs that ended well. A plain object of the loop."""
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[tuple[str, TaskKind, str], deque[float]] = OrderedDict()
+
+    def took(self, engine: str, kind: TaskKind, model: str, secs: float) -> None:
+        """A job of `model` has ended well."""
+        key = (engine, kind, model)
+        times = self._times.get(key)
+        if times is None:
+            times = self._times[key] = deque(maxlen=MAX_JOBS)
+            if len(self._times) > MAX_PAIRS:
+                self._times.popitem(last=False)
+        else:
+            self._times.move_to_end(key)
+        times.append(secs)
+
+    def read(self) -> tuple[Speed, ...]:
+        """What is known, by engine, kind and model."""
+        return tuple(Speed(*key, len(times), median(times)) for key, times in sorted(self._times.items()))
