@@ -156,9 +156,10 @@ class Runtime:
             return Readiness("paused", "the operator paused the worker")
         if not self._routes().task_kinds:
             return Readiness("no_engine", "no engine can run on this machine")
-        trouble = None if (found := desk.trouble) is None else Readiness(found.code, found.detail)
+        found = desk.trouble or self._disk.problem()
+        trouble = None if found is None else Readiness(found.code, found.detail)
         session = session_problem(self.keeper.snapshot(), self._timings) if self.keeper is not None else None
-        problem = trouble or self._disk.problem() or self._lag.problem() or session
+        problem = trouble or self._lag.problem() or session
         return problem or replace(READY, detail=self.jobs.note)
 
     async def wind_down(self, abandon: asyncio.Event, *, drain_secs: float, abandon_secs: float) -> None:
@@ -265,7 +266,7 @@ class Runtime:
     def _journal(self, config: Config, urls: StudioUrls | None) -> Journal:
         if urls is None:
             return NoJournal()
-        return KeptJournal(config.state_path, urls.origin, self._clock, on_trouble=self._nudge)
+        return KeptJournal(config.state_path, urls.origin, self._clock, on_trouble=self._nudge, disk=self._disk.problem)
 
     def _store(self) -> Store:
         store = open_store(

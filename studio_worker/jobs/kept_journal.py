@@ -53,6 +53,7 @@ class KeptJournal:
         clock: time.
         history: how much is remembered.
         on_trouble: called when `trouble` has changed; a disk that hangs is found by those who look.
+        disk: what the latest look at the disk found; never blocks.
         hangs: finds out whether the disk still answers.
         busy_secs: how long to wait for another process's lock.
         retry_secs: how long to wait, while nothing can be written, before the next try.
@@ -66,6 +67,7 @@ class KeptJournal:
         *,
         history: History | None = None,
         on_trouble: Callable[[], None] = lambda: None,
+        disk: Callable[[], Trouble | None] = lambda: None,
         hangs: HangWatch | None = None,
         busy_secs: float = BUSY_SECS,
         retry_secs: float = 1.0,
@@ -73,6 +75,7 @@ class KeptJournal:
         self._origin = origin
         self._clock = clock
         self._history = history or History()
+        self._disk = disk
         self._hangs = hangs or HangWatch(SystemClock().monotonic)
         self._spool = Spool(folder / "spool", self._hangs)
         self._database = JournalDatabase(journal_path(folder), clock.now, self._hangs, busy_secs=busy_secs)
@@ -87,8 +90,8 @@ class KeptJournal:
 
     @property
     def trouble(self) -> Trouble | None:
-        """Why nothing can be written now."""
-        return self._watch.trouble or self._hangs.trouble
+        """Why nothing can be written now, or could be in a moment."""
+        return self._watch.trouble or self._hangs.trouble or self._disk()
 
     @property
     def note(self) -> str:
