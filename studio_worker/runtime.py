@@ -18,7 +18,7 @@ from studio_worker.config import Config
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine, Quarantined
 from studio_worker.engines.router import Routes
-from studio_worker.errors import ConfigError, StudioWorkerError
+from studio_worker.errors import ConfigError, NoRoom, StudioWorkerError
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
@@ -32,7 +32,7 @@ from studio_worker.loop_lag import LoopLag
 from studio_worker.models.ledger import Ledger
 from studio_worker.models.settings import downloads, guard, open_store
 from studio_worker.models.store import Store
-from studio_worker.private_file import reason
+from studio_worker.private_file import is_full, reason
 from studio_worker.readiness import READY, DiskWatch, Readiness, session_problem
 from studio_worker.session.keeper import SessionKeeper
 from studio_worker.session.log_shipping import LogShipper
@@ -284,6 +284,8 @@ class Runtime:
         try:
             await self.jobs.run()
         except OSError as error:
+            if is_full(error):
+                raise NoRoom(f"the state folder {state} cannot be used: {reason(error)}; make room") from None
             raise ConfigError(
                 f"the state folder {state} cannot be used: {reason(error)}; make it writable or set state_dir"
             ) from None
