@@ -34,7 +34,10 @@ def task_named(name: str) -> asyncio.Task[object]:
     return found
 
 
-@pytest.mark.parametrize("name", ["jobs", "session"])
+ROOMS = ("jobs", "session", "loop lag", "disk watch")
+
+
+@pytest.mark.parametrize("name", ROOMS)
 async def test_a_worker_that_loses_one_of_its_rooms_ends_and_says_which(joined, studio, soon, name):
     async with Worker(joined()) as worker:
         await studio.welcomed()
@@ -42,7 +45,11 @@ async def test_a_worker_that_loses_one_of_its_rooms_ends_and_says_which(joined, 
         with pytest.raises(StudioWorkerError, match=name):
             await soon(worker.run())
     await studio.gone()
-    assert not [task for task in asyncio.all_tasks() if task.get_name() in ("jobs", "session", "worker")]
+    assert not [
+        task
+        for task in asyncio.all_tasks()
+        if task.get_name() in ("jobs", "session", "loop lag", "disk watch", "worker")
+    ]
 
 
 @pytest.mark.parametrize("part", ["heartbeat", "log shipping", "orders", "reader", "sender", "watch"])

@@ -127,7 +127,7 @@ def read_only(path: Path, *, busy_secs: float = BUSY_SECS) -> sqlite3.Connection
     """A connection that only reads, also while a worker writes.
 
     Raises:
-        FileNotFoundError: there is no journal.
+        FileNotFoundError: there is no journal, or its making was cut off.
         ConfigError: it is damaged, cannot be read, or comes from a newer release.
     """
     if not path.exists():
@@ -141,10 +141,20 @@ def read_only(path: Path, *, busy_secs: float = BUSY_SECS) -> sqlite3.Connection
     except BaseException as error:
         if connection is not None:
             connection.close()
+        if _was_being_made(error):
+            raise FileNotFoundError(path) from None
         if isinstance(error, (sqlite3.Error, OSError)):
             raise _explained(path, error) from None
         raise
     return connection
+
+
+def _was_being_made(error: BaseException) -> bool:
+    """Whether it was a power loss while the file was made: later it is in WAL mode and has nothing to roll back.
+
+    So no job can be in it, and whoever writes undoes it first.
+    """
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
 
 
 def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
@@ -168,9 +178,8 @@ def _look_first(path: Path, busy_secs: float) -> None:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_secs)) as look:
             _check_version(path, look)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+        if not _was_being_made(error):
             raise
-        # A power loss in the middle of a transaction of the kind that makes the file: it has to be undone first.
         with closing(sqlite3.connect(path, timeout=busy_secs)) as look:
             _check_version(path, look)
 

@@ -9,6 +9,7 @@ from aiohttp import WSMsgType, web
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.log import logger
 from studio_worker.studio.access import bearer, check_hash
+from studio_worker.studio.door import Door
 from studio_worker.studio.guard import own_origin
 from studio_worker.studio.peer import EXTENSIONS, End, Peer
 from studio_worker.studio.presence import INTERNAL_ERROR, Presence
@@ -61,16 +62,19 @@ class Sessions:
         self._clock = clock
         self._timings = timings
         self._limits = limits
+        self._door = Door(clock, per_sec=limits.joins_per_sec, longest_secs=timings.door_secs)
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Handle `GET /workers/{worker_id}/connect` until the socket ends.
 
         A wrong bearer is answered with 401 before the upgrade; a deleted worker's own token gets the upgrade, so
-        that it can be told by 4004 that it was deleted.
+        that it can be told by 4004 that it was deleted. Where many come at once it waits for its turn, or gets a 503.
         """
         worker_id = request.match_info["worker_id"]
         worker = await self._store.worker(worker_id)
         check_hash(bearer(request), worker.token_hash if worker else None)
+        # Only after its bearer: whoever has none takes nobody's turn.
+        await self._door.enter()
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
             compress=False,

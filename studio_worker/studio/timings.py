@@ -14,6 +14,9 @@ class Timings:
     hello_secs: float = 15.0
     """From the upgrade to the first frame."""
 
+    door_secs: float = 10.0
+    """The longest that an upgrade waits for its turn where many workers come at once; they give up after 15 s."""
+
     stale_secs: float = 30.0
     """A session without a heartbeat for this long is dropped and its claims are released."""
 
@@ -74,6 +77,9 @@ class Limits:
     """Registration requests that one address may send in `register_window_secs`."""
 
     register_window_secs: float = 60.0
+
+    joins_per_sec: float = 300.0
+    """Workers that are let in in a second: 10,000 that come back at once are back within a minute."""
 
     pending_requests: int = 1_000
     """Registrations that wait for a decision, all together."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import aiohttp
 import pytest
 from loguru import logger
 from PIL import Image
@@ -31,6 +32,9 @@ from studio_worker.engines.base import (
     VideoResult,
 )
 from studio_worker.session.timings import Timings
+from studio_worker.studio.server import StudioServer
+from studio_worker.studio.timings import Limits
+from studio_worker.studio.timings import Timings as StudioTimings
 from studio_worker.testing.claims import claim, hum, image_claim, llm_claim
 from studio_worker.testing.scripted_studio import ScriptedStudio
 from studio_worker.testing.toxics import ToxicProxy
@@ -143,6 +147,30 @@ def ours(task: dict[str, Any], job_id: str = "job-1", **claim_fields: Any) -> di
     return claim(task, job_id, **{"engine": SOURCE, **claim_fields})
 
 
+def job(job_id: str, kind: str) -> dict[str, Any]:
+    """A line of jobs.jsonl for the counting engine."""
+    task: dict[str, Any] = {"kind": "image", "prompt": job_id, "ext": "png", "width": 64, "height": 64}
+    if kind == "llm":
+        task = {"kind": "llm", "messages": [{"role": "user", "content": job_id}]}
+    return {
+        "id": job_id,
+        "model": f"{SOURCE}-{kind}",
+        "task": task,
+        "modelSource": {"engine": SOURCE, "files": [], "cliDefaults": {}},
+    }
+
+
+def quick_studio(folder: Path) -> StudioServer:
+    """A whole studio that notices a lost worker within moments and never gives a job up."""
+    paces = StudioTimings(sweep_secs=0.1, stale_secs=2.0, offer_secs=1.0, close_secs=0.2, shutdown_secs=0.5)
+    return StudioServer(folder, port=0, auto_approve=True, timings=paces, limits=Limits(max_attempts=10_000))
+
+
+def port_of(studio: StudioServer) -> int:
+    """Where it listens."""
+    return int(studio.url.rpartition(":")[2])
+
+
 @dataclass
 class Site:
     """A worker at work and what stands around it."""
@@ -163,6 +191,13 @@ class Site:
     async def settled(self, job_id: str) -> None:
         """Wait until the studio has the job's result."""
         await self.studio.until(lambda: job_id in self.studio.done, what=f"the result of {job_id}")
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """For an admin who follows what happens, however long it takes."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        yield session
 
 
 Start: TypeAlias = Callable[..., AbstractAsyncContextManager[Site]]

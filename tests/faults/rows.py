@@ -24,7 +24,6 @@ class Later:
 
 
 INSTALL = Later("needs the command `plugins install`")
-SEVERAL = Later("needs a studio of several processes on one database")
 
 NETWORK = "session/test_faults_of_the_network.py::test_"
 KEEPER = "session/test_keeper.py::test_"
@@ -194,6 +193,7 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         KILL + "a_binary_result_whose_job_is_not_ours_now_waits_over_a_restart_for_its_offer",
         KILL + "after_its_acknowledgement_nothing_is_said_of_a_job_by_the_next_life",
         KILL + "killed_at_any_moment_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
+        "faults/test_soak.py::test_every_job_is_settled_once_whatever_is_cut_and_killed",
     ),
     "F-54": (
         CALLS + "killed_at_each_system_call_a_job_has_one_result_and_runs_again_only_if_nothing_was_kept",
@@ -434,7 +434,11 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "studio/test_server.py::test_a_locked_database_is_a_503_that_says_when_to_ask_again",
         "studio/test_server.py::test_a_result_that_meets_a_locked_database_is_neither_lost_nor_doubled",
     ),
-    "F-128": SEVERAL,
+    "F-128": (
+        "session/test_fleet.py::test_ten_thousand_workers_are_back_within_a_minute_and_never_too_many_at_once",
+        "studio/test_door.py::test_lets_a_crowd_in_at_its_pace_and_all_of_it",
+        "studio/test_door.py::test_gives_no_turn_to_those_without_a_token",
+    ),
     # Settings and commands.
     "B-001": ("config/test_loading.py::test_each_bad_value_of_the_catalogue_is_refused_by_key",),
     "B-002": (
@@ -640,7 +644,13 @@ ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
         "studio/test_job_routes.py::test_an_id_that_breaks_the_rule_is_refused",
         "studio/test_job_routes.py::test_a_link_in_the_place_of_a_result_is_not_followed",
     ),
-    "B-109": SEVERAL,
+    "B-109": Partly(
+        (
+            "config/test_model.py::test_a_studio_address_that_is_no_http_url_is_refused_without_showing_it",
+            NETWORK + "an_upgrade_through_a_proxy_that_refuses_names_it_and_hides_its_password",
+        ),
+        "the URLs of a database and of a blob store: the studio takes neither yet, it keeps all in its own folder",
+    ),
     # Plugins and what is printed.
     "B-120": (
         PLUGINS + "a_plugin_is_named_with_its_reason_when_it",

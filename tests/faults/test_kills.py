@@ -44,9 +44,8 @@ async def test_a_worker_killed_in_mid_run_runs_the_job_again_when_it_is_offered_
     assert studio.violations == []
 
 
-async def test_a_json_result_that_was_kept_answers_the_next_offer_and_says_nothing_unasked(
-    machine: Machine, studio: ScriptedStudio
-) -> None:
+async def start_with_an_unacknowledged_answer(machine: Machine, studio: ScriptedStudio) -> None:
+    """A new life of a worker that was killed after it had sent job-1's JSON result, which the studio never had."""
     studio.withhold.add("completeAck")
     await studio.offer(words("job-1"))
     await studio.frame("completeJson", job_id="job-1")
@@ -55,6 +54,12 @@ async def test_a_json_result_that_was_kept_answers_the_next_offer_and_says_nothi
     studio.withhold.clear()
     studio.done.clear()
     await machine.start()
+
+
+async def test_a_json_result_that_was_kept_answers_the_next_offer_and_says_nothing_unasked(
+    machine: Machine, studio: ScriptedStudio
+) -> None:
+    await start_with_an_unacknowledged_answer(machine, studio)
     beats = len(studio.of_type("heartbeat"))
     await studio.frame("heartbeat", nth=beats + 3)
     assert len(studio.of_type("completeJson", job_id="job-1")) == 1
@@ -68,13 +73,7 @@ async def test_a_json_result_that_was_kept_answers_the_next_offer_and_says_nothi
 
 
 async def test_a_json_result_is_not_given_to_another_task_of_its_id(machine: Machine, studio: ScriptedStudio) -> None:
-    studio.withhold.add("completeAck")
-    await studio.offer(words("job-1"))
-    await studio.frame("completeJson", job_id="job-1")
-    await machine.until("job-1", "delivering", "kept")
-    await machine.kill()
-    studio.withhold.clear()
-    await machine.start()
+    await start_with_an_unacknowledged_answer(machine, studio)
     await studio.offer(words("job-1", text="Say something else."))
     await studio.frame("completeJson", job_id="job-1", nth=2)
 

@@ -8,6 +8,7 @@ import itertools
 import os
 import shutil
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -284,10 +285,13 @@ async def test_a_thousand_pauses_at_a_studio_change_nothing(site: Site) -> None:
     assert len(asyncio.all_tasks()) <= tasks + 2
 
 
-async def test_a_hundred_starts_and_stops_at_a_studio_leave_nothing_open(start: Start) -> None:
+async def test_a_hundred_starts_and_stops_at_a_studio_leave_nothing_open(
+    start: Start, record_property: Callable[[str, object], None]
+) -> None:
     def threads() -> set[threading.Thread]:
         return {each for each in threading.enumerate() if not each.name.startswith("asyncio_")}
 
+    drains: list[float] = []
     async with start() as site:
         await site.studio.welcomed()
     await site.studio.gone(1)
@@ -296,7 +300,11 @@ async def test_a_hundred_starts_and_stops_at_a_studio_leave_nothing_open(start: 
         # A proxy may get the port of an earlier one, and credentials are kept by address.
         async with start(state=f"state-{number}") as site:
             await site.studio.welcomed(number + 2)
+            began = time.monotonic()
+            await site.worker.drain()
+            drains.append(time.monotonic() - began)
     await site.studio.gone(100)
+    record_property("drain of an idle worker, median of 99", f"{statistics.median(drains) * 1_000:.0f} ms")
     for thread in threads() - before:
         await asyncio.to_thread(thread.join, 10)
 

@@ -16,7 +16,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -24,14 +24,10 @@ import aiohttp
 import pytest
 
 from studio_worker.jobs.journal_file import journal_path
-from studio_worker.studio.server import StudioServer
-from studio_worker.studio.timings import Limits
-from studio_worker.studio.timings import Timings as StudioTimings
 from studio_worker.testing.raw_worker import Admin
 from studio_worker.testing.toxics import Latency, ToxicProxy
 
-from .conftest import QUICK
-from .test_worker_and_studio import job
+from .conftest import QUICK, job, port_of, quick_studio
 
 STAGES = ("running", "delivering", "waiting")
 """Where faults are aimed at. What lies between them passes in less than a look at the journal takes."""
@@ -192,12 +188,6 @@ class Soak:
         return statistics.median(waits) / QUICK.heartbeat_secs
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
-        yield session
-
-
 @pytest.mark.timeout(3_600 if SIZE else 120)
 async def test_every_job_is_settled_once_whatever_is_cut_and_killed(
     http: aiohttp.ClientSession, tmp_path: Path, record_property: Callable[[str, object], None]
@@ -205,14 +195,8 @@ async def test_every_job_is_settled_once_whatever_is_cut_and_killed(
     seed = int(os.environ.get("SOAK_SEED", random.randrange(10**6)))
     print(f"SOAK_SEED={seed}")
     async with (
-        StudioServer(
-            tmp_path / "studio",
-            port=0,
-            auto_approve=True,
-            timings=StudioTimings(sweep_secs=0.1, stale_secs=2.0, offer_secs=1.0, close_secs=0.2, shutdown_secs=0.5),
-            limits=Limits(max_attempts=10_000),
-        ) as studio,
-        ToxicProxy(int(studio.url.rstrip("/").rpartition(":")[2]), seed=seed) as proxy,
+        quick_studio(tmp_path / "studio") as studio,
+        ToxicProxy(port_of(studio), seed=seed) as proxy,
     ):
         proxy.toxics = [Latency(0.02, 0.01)]
         soak = Soak(Admin(http, studio.url, studio.admin_token), proxy, tmp_path / "worker", seed)

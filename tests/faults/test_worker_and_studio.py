@@ -11,19 +11,16 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
 from studio_worker import Worker
 from studio_worker.config import Config
-from studio_worker.studio.server import StudioServer
-from studio_worker.studio.timings import Timings as StudioTimings
 from studio_worker.testing.raw_worker import Admin
 from studio_worker.testing.toxics import ToxicProxy
 
-from .conftest import QUICK, SOURCE, Counting, HurriedClock
+from .conftest import QUICK, Counting, HurriedClock, job, port_of, quick_studio
 
 MORTAL = """
 import asyncio, json, os, signal, sys
@@ -45,19 +42,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def job(job_id: str, kind: str) -> dict[str, Any]:
-    """A line of jobs.jsonl for the counting engine."""
-    task: dict[str, Any] = {"kind": "image", "prompt": job_id, "ext": "png", "width": 64, "height": 64}
-    if kind == "llm":
-        task = {"kind": "llm", "messages": [{"role": "user", "content": job_id}]}
-    return {
-        "id": job_id,
-        "model": f"{SOURCE}-{kind}",
-        "task": task,
-        "modelSource": {"engine": SOURCE, "files": [], "cliDefaults": {}},
-    }
-
-
 @asynccontextmanager
 async def working(settings: Callable[..., Config], url: str, engine: Counting) -> AsyncIterator[Worker]:
     """A worker at a real studio."""
@@ -77,12 +61,6 @@ async def mortal(folder: Path, port: int, fate: str) -> tuple[Process, dict[str,
     )
     assert process.stdout is not None
     return process, json.loads(await process.stdout.readline())
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-        yield session
 
 
 async def test_a_studio_killed_between_storing_and_committing_takes_the_next_try_once(
@@ -118,13 +96,8 @@ async def test_worker_and_studio_bring_every_job_home_once_over_a_network_that_f
     rng = random.Random(seed)
     jobs = [job(f"job-{number}", rng.choice(["llm", "image"])) for number in range(60)]
     async with (
-        StudioServer(
-            tmp_path / "studio",
-            port=0,
-            auto_approve=True,
-            timings=StudioTimings(sweep_secs=0.1, stale_secs=2.0, offer_secs=1.0, close_secs=0.2, shutdown_secs=0.5),
-        ) as studio,
-        ToxicProxy(int(studio.url.rstrip("/").rpartition(":")[2]), seed=seed) as proxy,
+        quick_studio(tmp_path / "studio") as studio,
+        ToxicProxy(port_of(studio), seed=seed) as proxy,
     ):
         admin = Admin(http, studio.url, studio.admin_token)
         async with working(settings, proxy.url, engine):

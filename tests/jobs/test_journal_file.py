@@ -12,6 +12,7 @@ import pytest
 from studio_worker.errors import AlreadyRunning, ConfigError
 from studio_worker.jobs import journal_file, journal_view
 from studio_worker.jobs.journal_file import VERSION, journal_path, open_journal, read_only, set_aside
+from studio_worker.jobs.journal_view import latest_jobs
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 FIXTURE = Path(__file__).parent / "journal-schema-1.sqlite3"
@@ -50,6 +51,16 @@ def test_of_schema_1_is_opened_with_what_is_in_it(path):
         stages = [row["stage"] for row in connection.execute("SELECT stage FROM jobs ORDER BY job_id")]
     assert stages == ["delivered", "kept", "kept", "waiting"]
     assert asides(path) == []
+
+
+def test_another_schema_has_another_number_and_a_fixture_of_its_own(path):
+    def schema(of):
+        with closing(sqlite3.connect(of)) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            return version, set(connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+
+    assert reopened(path) == 0
+    assert schema(path) == schema(FIXTURE.with_name(f"journal-schema-{VERSION}.sqlite3"))
 
 
 @pytest.mark.parametrize(
@@ -98,8 +109,9 @@ def test_whose_pages_are_spoilt_is_set_aside(path):
     assert len(asides(path)) == 1
 
 
-def test_whose_making_was_cut_off_is_made_again(path, tmp_path):
-    """A power loss leaves the old pages in a file of their own, which a reader alone cannot put back."""
+@pytest.fixture
+def half_made(path, tmp_path):
+    """What a power loss in its making leaves: the old pages in a file of their own, which a reader cannot put back."""
     half = tmp_path / "half" / path.name
     half.parent.mkdir()
     with closing(sqlite3.connect(half, isolation_level=None)) as making:
@@ -111,10 +123,18 @@ def test_whose_making_was_cut_off_is_made_again(path, tmp_path):
         for file in half.parent.iterdir():
             shutil.copy(file, path.parent / file.name)
     assert path.with_name(path.name + "-journal").exists()
-    with pytest.raises(ConfigError, match="readonly"):
-        read_only(path)
-    assert reopened(path) == 0
-    assert asides(path) == []
+    return path
+
+
+def test_whose_making_was_cut_off_is_made_again(half_made):
+    assert reopened(half_made) == 0
+    assert asides(half_made) == []
+
+
+def test_whose_making_was_cut_off_has_no_jobs_for_a_reader_who_leaves_it_as_it_is(half_made):
+    before = {file.name: file.read_bytes() for file in half_made.parent.iterdir()}
+    assert latest_jobs(half_made.parent, 10) == []
+    assert {file.name: file.read_bytes() for file in half_made.parent.iterdir()} == before
 
 
 def test_that_holds_something_else_is_set_aside(path):
