@@ -4,6 +4,7 @@
 
     StudioWorkerError                 .exit_code (sysexits), .retryable
     ├── ConfigError                   78: the config file, the environment, the credentials file
+    ├── NoRoom                        1: a disk is full at the start
     ├── AlreadyRunning                75: another worker holds the state folder
     ├── PortInUse                     1: a listener's port is taken
     ├── StudioRefused                 77: the studio does not want this worker
@@ -49,6 +50,10 @@ class ConfigError(StudioWorkerError):
     """The operator's settings cannot be used; the sentence names file or variable, field and remedy."""
 
     exit_code = 78
+
+
+class NoRoom(StudioWorkerError):
+    """A disk is full: nothing can be begun until there is room. No fault of the settings: a service may try again."""
 
 
 class AlreadyRunning(StudioWorkerError):

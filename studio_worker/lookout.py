@@ -32,13 +32,17 @@ class Lookout:
 
         A caller that is cancelled goes; its thread does not, and until that has come back later looks wait for it. So
         a look that hangs costs one thread, however many ask.
+
+        Raises:
+            RuntimeError: no thread can be started; a later look may find one.
         """
         async with self._turn:
             if self._out is not None and not self._out.done():
                 await asyncio.wrap_future(_end_of(self._out))
             future: Future[T] = Future()
-            self._out = future
             threading.Thread(target=_run, args=(future, call), name=self._name, daemon=True).start()
+            # Only now: a look whose thread could not be started never comes back.
+            self._out = future
             return await asyncio.wrap_future(future)
 
 

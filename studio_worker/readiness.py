@@ -6,7 +6,6 @@ the event loop by how late it woke, the disk by a look that has to be young.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from studio_worker.clock import Clock
+from studio_worker.jobs.journal import Trouble
+from studio_worker.lookout import Lookout
 from studio_worker.private_file import reason
 from studio_worker.session.state import SessionSnapshot
 from studio_worker.session.timings import Timings
@@ -48,7 +49,7 @@ READY = Readiness("ok")
 
 
 class DiskWatch:
-    """Looks at the state folder, in a thread.
+    """Looks at the state folder, in a thread that holds up nobody: a disk may never answer.
 
     Args:
         folder: the state folder.
@@ -66,32 +67,33 @@ class DiskWatch:
         self._folder = folder
         self._clock = clock
         self._free_bytes = free_bytes
-        self._seen: Readiness | None = None
+        self._lookout = Lookout("disk-watch")
+        self._seen: Trouble | None = None
         self._seen_at = clock.monotonic()
 
     async def run(self) -> None:
         """Look, for ever."""
         while True:
-            self._seen = await asyncio.to_thread(self._look)
+            self._seen = await self._lookout.look(self._look)
             self._seen_at = self._clock.monotonic()
             await self._clock.sleep(DISK_LOOK_SECS)
 
-    def problem(self) -> Readiness | None:
+    def problem(self) -> Trouble | None:
         """``disk_full``, ``state_folder``, or ``disk_hangs`` where no look has come back for a while."""
         if self._clock.monotonic() - self._seen_at > DISK_AGE_SECS:
-            return Readiness("disk_hangs", f"the state folder {self._folder} does not answer")
+            return Trouble("disk_hangs", f"the state folder {self._folder} does not answer")
         return self._seen
 
-    def _look(self) -> Readiness | None:
+    def _look(self) -> Trouble | None:
         try:
             free = self._free_bytes(self._folder)
         except OSError as error:
-            return Readiness("state_folder", f"the state folder {self._folder} cannot be used: {reason(error)}")
+            return Trouble("state_folder", f"the state folder {self._folder} cannot be used: {reason(error)}")
         if not os.access(self._folder, os.W_OK):
-            return Readiness("state_folder", f"the state folder {self._folder} cannot be written")
+            return Trouble("state_folder", f"the state folder {self._folder} cannot be written")
         if free < LEAST_FREE_BYTES:
             least = LEAST_FREE_BYTES // 1024**2
-            return Readiness("disk_full", f"{self._folder} has {free // 1024**2} MiB left, {least} MiB are needed")
+            return Trouble("disk_full", f"{self._folder} has {free // 1024**2} MiB left, {least} MiB are needed")
         return None
 
 

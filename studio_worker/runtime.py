@@ -19,7 +19,7 @@ from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine, Quarantined
 from studio_worker.engines.router import Routes
 from studio_worker.engines.speeds import Speed
-from studio_worker.errors import ConfigError, StudioWorkerError
+from studio_worker.errors import ConfigError, NoRoom, StudioWorkerError
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
@@ -33,7 +33,7 @@ from studio_worker.loop_lag import LoopLag
 from studio_worker.models.ledger import Ledger
 from studio_worker.models.settings import downloads, guard, open_store
 from studio_worker.models.store import Store
-from studio_worker.private_file import reason
+from studio_worker.private_file import is_full, reason
 from studio_worker.readiness import READY, DiskWatch, Readiness, session_problem
 from studio_worker.session.keeper import SessionKeeper
 from studio_worker.session.log_shipping import LogShipper
@@ -164,9 +164,10 @@ class Runtime:
             return Readiness("paused", "the operator paused the worker")
         if not self._routes().task_kinds:
             return Readiness("no_engine", "no engine can run on this machine")
-        trouble = None if (found := desk.trouble) is None else Readiness(found.code, found.detail)
+        found = desk.trouble or self._disk.problem()
+        trouble = None if found is None else Readiness(found.code, found.detail)
         session = session_problem(self.keeper.snapshot(), self._timings) if self.keeper is not None else None
-        problem = trouble or self._disk.problem() or self._lag.problem() or session
+        problem = trouble or self._lag.problem() or session
         return problem or replace(READY, detail=self.jobs.note)
 
     async def wind_down(self, abandon: asyncio.Event, *, drain_secs: float, abandon_secs: float) -> None:
@@ -275,7 +276,7 @@ class Runtime:
     def _journal(self, config: Config, urls: StudioUrls | None) -> Journal:
         if urls is None:
             return NoJournal()
-        return KeptJournal(config.state_path, urls.origin, self._clock, on_trouble=self._nudge)
+        return KeptJournal(config.state_path, urls.origin, self._clock, on_trouble=self._nudge, disk=self._disk.problem)
 
     def _store(self) -> Store:
         store = open_store(
@@ -293,6 +294,8 @@ class Runtime:
         try:
             await self.jobs.run()
         except OSError as error:
+            if is_full(error):
+                raise NoRoom(f"the state folder {state} cannot be used: {reason(error)}; make room") from None
             raise ConfigError(
                 f"the state folder {state} cannot be used: {reason(error)}; make it writable or set state_dir"
             ) from None

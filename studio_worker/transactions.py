@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -17,6 +18,8 @@ def transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connecti
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
-            connection.execute("ROLLBACK")
+            # Where this fails too, the first error is the one that says why.
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
         raise
     return answer

@@ -89,3 +89,17 @@ def test_a_look_that_hangs_holds_no_process():
         [sys.executable, "-c", code], cwd=home, timeout=60, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_a_thread_that_cannot_be_started_costs_one_look(monkeypatch):
+    lookout = Lookout("test")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _no_thread)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await lookout.look(lambda: 1)
+    async with asyncio.timeout(WAIT_SECS):
+        assert await lookout.look(lambda: 2) == 2
+
+
+def _no_thread(thread):
+    raise RuntimeError("can't start new thread")

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 
+from studio_worker import private_file
 from studio_worker.errors import ConfigError
 from studio_worker.private_file import make_private_folder, read_private, sweep, write_atomically
 
@@ -117,3 +119,12 @@ def test_a_private_folder_cannot_be_made_where_a_file_is(tmp_path):
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(OSError, match="a"):
             make_private_folder(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder's names are not synced on Windows")
+def test_the_name_of_each_folder_that_is_made_outlives_a_power_loss(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(private_file, "sync_folder", synced.append)
+    private_file.make_private_folder(tmp_path / "a" / "b")
+    private_file.make_private_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]

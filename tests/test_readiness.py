@@ -2,18 +2,19 @@
 
 import asyncio
 import os
+import threading
 
 import aiohttp
 import pytest
 
 from studio_worker import Worker
+from studio_worker.jobs.journal import Trouble
 from studio_worker.local_api.server import LocalApi
 from studio_worker.readiness import (
     DISK_AGE_SECS,
     LEAST_FREE_BYTES,
     READY,
     DiskWatch,
-    Readiness,
     session_problem,
 )
 from studio_worker.session.state import SessionSnapshot, SessionState
@@ -62,7 +63,7 @@ async def looked(watch):
 async def test_a_disk_without_room_is_told_with_its_figures_until_there_is_some(watch, tmp_path):
     assert await looked(watch) is None
     watch.free["bytes"] = LEAST_FREE_BYTES - 1
-    assert await looked(watch) == Readiness("disk_full", f"{tmp_path} has 63 MiB left, 64 MiB are needed")
+    assert await looked(watch) == Trouble("disk_full", f"{tmp_path} has 63 MiB left, 64 MiB are needed")
     watch.free["bytes"] = LEAST_FREE_BYTES
     assert await looked(watch) is None
 
@@ -164,6 +165,46 @@ async def test_a_state_folder_that_vanishes_makes_the_worker_not_ready(settings,
         await become(worker, "state_folder")
         folder.with_name("elsewhere").rename(folder)
         await become(worker, "ok")
+
+
+async def test_a_disk_that_is_all_but_full_takes_no_offers_as_it_says(settings, gate, studio, monkeypatch):
+    monkeypatch.setattr("studio_worker.readiness.DISK_LOOK_SECS", 0.01)
+    monkeypatch.setattr("studio_worker.readiness.LEAST_FREE_BYTES", 2**62)
+    async with Worker(settings(api_base_url=studio.url), engines=[gate]) as worker:
+        await become(worker, "disk_full")
+        await studio.offer(llm_claim("job-1", claim_fields={"engine": "gate", "model": "gate-llm"}))
+        refused = await studio.frame("reject", job_id="job-1")
+        assert refused["reason"].startswith("disk_full: ")
+        monkeypatch.setattr("studio_worker.readiness.LEAST_FREE_BYTES", 0)
+        await become(worker, "ok")
+        await studio.offer(llm_claim("job-2", claim_fields={"engine": "gate", "model": "gate-llm"}))
+        await studio.frame("accept", job_id="job-2")
+        gate.opened.set()
+        await studio.frame("completeJson", job_id="job-2")
+
+
+def test_a_look_that_hangs_holds_nobody_up(tmp_path):
+    """Not even the end of the loop, which waits for its own threads."""
+    began, ended = threading.Event(), threading.Event()
+
+    def hang(folder):
+        began.set()
+        ended.wait(60)
+        return 0
+
+    async def live():
+        watching = asyncio.create_task(DiskWatch(tmp_path, HandClock(), free_bytes=hang).run())
+        while not began.is_set():
+            await asyncio.sleep(0.001)
+        watching.cancel()
+
+    running = threading.Thread(target=asyncio.run, args=(live(),), daemon=True)
+    running.start()
+    running.join(20)
+    try:
+        assert not running.is_alive()
+    finally:
+        ended.set()
 
 
 async def test_a_journal_that_cannot_be_written_makes_the_worker_not_ready_until_it_can(settings, gate, studio, soon):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
@@ -95,8 +96,12 @@ def jobs(
     if local:
         if context.invoked_subcommand is not None:
             raise click.UsageError("--local shows a list; it goes with no command")
+        if any(context.params.get(name) for name in ("studio_url", "token", "admin_file")):
+            raise click.UsageError("--local reads this machine's journal; it goes with no studio")
         _list_local(invocation, limit, as_json=as_json)
         return
+    if context.get_parameter_source("limit") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--limit goes with --local: a studio's list is shown whole")
     if context.invoked_subcommand is None:
         _list(admin(), as_json=as_json)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import psutil
 
-from studio_worker.errors import AlreadyRunning, ConfigError
+from studio_worker.errors import AlreadyRunning, ConfigError, NoRoom
 from studio_worker.log import logger
-from studio_worker.private_file import PRIVATE, make_private_folder, reason, sync_folder
+from studio_worker.private_file import PRIVATE, is_full, make_private_folder, reason, sync_folder
 
 VERSION = 1
 """The schema's number, in the file's ``user_version``."""
@@ -37,6 +38,9 @@ CREATE INDEX jobs_deaths ON jobs (origin, worker_id) WHERE deaths > 0;
 PRAGMA user_version = {VERSION};
 COMMIT;
 """
+
+_LEAST_BYTES = 128 * 1024
+"""What SQLite takes of the disk to open a file that is there."""
 
 _NETWORK = ("nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afpfs", "9p", "fuse.sshfs", "ceph", "glusterfs")
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -79,6 +83,7 @@ def open_journal(
 
     Raises:
         ConfigError: it comes from a newer release, or the folder or the file cannot be used.
+        NoRoom: its disk is full.
         AlreadyRunning: another process holds it locked.
     """
     try:
@@ -186,6 +191,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     # macOS empties a disk's own cache only for this; elsewhere it says nothing.
     connection.execute("PRAGMA fullfsync = ON")
+    # Not every build overwrites what is deleted, prompts among it, by itself.
+    connection.execute("PRAGMA secure_delete = ON")
     found = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found is None or found[0] != "ok":
         raise _Damaged(str(found[0]) if found else "it cannot be checked")
@@ -237,4 +244,16 @@ def _explained(path: Path, error: Exception) -> Exception:
     if primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return AlreadyRunning(f"the journal {path} is locked by another process: end that, or set another state_dir")
     said = str(error) if isinstance(error, sqlite3.Error) else reason(error)
+    if _lacks_room(path, error):
+        return NoRoom(f"the journal {path} cannot be used: its disk is full ({said}); make room, and start again")
     return ConfigError(f"the journal {path} cannot be used: {said}; make it writable or set state_dir")
+
+
+def _lacks_room(path: Path, error: Exception) -> bool:
+    """Whether the disk is full, which SQLite also tells as an error of the disk."""
+    if isinstance(error, OSError):
+        return is_full(error)
+    try:
+        return shutil.disk_usage(path.parent).free < _LEAST_BYTES
+    except OSError:
+        return False

@@ -7,7 +7,7 @@ import sqlite3
 
 from studio_worker.jobs.journal import Trouble
 from studio_worker.jobs.journal_file import primary_code
-from studio_worker.private_file import reason
+from studio_worker.private_file import is_full, reason
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _CODES = {
@@ -33,7 +33,7 @@ def is_lack_of_room(error: OSError) -> bool:
 def as_trouble(error: Exception) -> Trouble:
     """The trouble that an error of the database or of the spool is."""
     if isinstance(error, OSError):
-        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "state_folder"
+        code = "disk_full" if is_full(error) else "state_folder"
     elif (known := primary_code(error)) in _LOCKED:
         return Trouble("journal", f"another process holds the journal locked: end it ({error})")
     else:

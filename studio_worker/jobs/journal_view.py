@@ -56,4 +56,8 @@ def _shown(row: sqlite3.Row) -> dict[str, Any]:
 
 
 def _moment(seconds: float | None) -> str | None:
-    return None if seconds is None else rfc3339(datetime.fromtimestamp(seconds, UTC))
+    try:
+        return None if seconds is None else rfc3339(datetime.fromtimestamp(seconds, UTC))
+    except (ValueError, OverflowError, OSError, TypeError):
+        # Of a row that is damaged the rest may still be read.
+        return None

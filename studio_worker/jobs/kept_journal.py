@@ -24,7 +24,7 @@ from studio_worker.jobs.journal_history import History, end_interrupted, files_w
 from studio_worker.jobs.journal_row import COLUMNS, Row, Stage
 from studio_worker.jobs.journal_trouble import as_trouble, is_lack_of_room
 from studio_worker.jobs.poison import Poison
-from studio_worker.jobs.replay import recall_rows
+from studio_worker.jobs.replay import recall_rows, settle_unreadable
 from studio_worker.jobs.results import Artifact, Entry, Kept, Memory
 from studio_worker.jobs.room_watch import RoomWatch
 from studio_worker.jobs.settlement import Done, Gone, Settlement
@@ -53,6 +53,7 @@ class KeptJournal:
         clock: time.
         history: how much is remembered.
         on_trouble: called when `trouble` has changed; a disk that hangs is found by those who look.
+        disk: what the latest look at the disk found; never blocks.
         hangs: finds out whether the disk still answers.
         busy_secs: how long to wait for another process's lock.
         retry_secs: how long to wait, while nothing can be written, before the next try.
@@ -66,6 +67,7 @@ class KeptJournal:
         *,
         history: History | None = None,
         on_trouble: Callable[[], None] = lambda: None,
+        disk: Callable[[], Trouble | None] = lambda: None,
         hangs: HangWatch | None = None,
         busy_secs: float = BUSY_SECS,
         retry_secs: float = 1.0,
@@ -73,6 +75,7 @@ class KeptJournal:
         self._origin = origin
         self._clock = clock
         self._history = history or History()
+        self._disk = disk
         self._hangs = hangs or HangWatch(SystemClock().monotonic)
         self._spool = Spool(folder / "spool", self._hangs)
         self._database = JournalDatabase(journal_path(folder), clock.now, self._hangs, busy_secs=busy_secs)
@@ -87,8 +90,8 @@ class KeptJournal:
 
     @property
     def trouble(self) -> Trouble | None:
-        """Why nothing can be written now."""
-        return self._watch.trouble or self._hangs.trouble
+        """Why nothing can be written now, or could be in a moment."""
+        return self._watch.trouble or self._hangs.trouble or self._disk()
 
     @property
     def note(self) -> str:
@@ -113,11 +116,7 @@ class KeptJournal:
         await self._database.open()
         self._is_open = True
         now = self._now()
-        try:
-            await self._database.run(lambda on: _settle_the_past(on, now, self._history))
-        except sqlite3.Error as error:
-            # A full disk is no reason to deliver nothing: that is what makes room.
-            self._watch.failed(as_trouble(error), error)
+        await self._unless_full(lambda on: _settle_the_past(on, now, self._history))
         await self._spool.open(await self._database.run(files_wanted))
         self._upkeep = asyncio.create_task(self._forget_settled(), name="journal-upkeep")
 
@@ -128,10 +127,19 @@ class KeptJournal:
         found = await self._database.run(
             lambda on: recall_rows(on, self._origin, worker_id, self._spool.folder, moment)
         )
+        if found.unreadable:
+            await self._unless_full(lambda on: settle_unreadable(on, moment[1], found.unreadable))
         self._poison.load(found.deaths)
         for row, _ in found.results:
             self._live[row.entry.job_id] = row
         return [recalled for _, recalled in found.results]
+
+    async def _unless_full(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Write, or note the trouble: a full disk is no reason to deliver nothing, which is what makes room."""
+        try:
+            await self._database.run(work)
+        except sqlite3.Error as error:
+            self._watch.failed(as_trouble(error), error)
 
     def refusal(self, job_id: str, mark: Fingerprint) -> str | None:
         """Why the job is left alone for a while."""

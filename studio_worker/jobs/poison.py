@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from studio_worker.clock import Clock
 from studio_worker.wire.claims import Fingerprint
@@ -55,10 +55,14 @@ class Poison:
         count = self.deaths(job_id, mark)
         if count < MAX_DEATHS:
             return None
-        left = self._known[job_id].last_at + PAUSE_SECS - self._clock.now().timestamp()
+        now = self._clock.now().timestamp()
+        if self._known[job_id].last_at > now:
+            # The clock was ahead then, or was set back since: the pause begins now, and ends.
+            self._known[job_id] = replace(self._known[job_id], last_at=now)
+        left = self._known[job_id].last_at + PAUSE_SECS - now
         if left <= 0:
             return None
-        minutes = max(1, round(min(left, PAUSE_SECS) / 60))
+        minutes = max(1, round(left / 60))
         return (
             f"the worker's process has ended {count} times while it ran this job, which is left alone here for "
             f"{minutes} min: look into the worker's log for how it died"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +18,23 @@ MAX_DEATHS_KNOWN = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the journal knows of one worker id at one studio: held results, oldest first, and deadly jobs."""
+    """What the journal knows of one worker id at one studio.
+
+    Attributes:
+        results: those that are held, oldest first.
+        deaths: of deadly jobs.
+        unreadable: rows that hold nothing to deliver, by number, each with why.
+    """
 
     results: list[tuple[Row, Recalled]]
     deaths: list[Deaths]
+    unreadable: list[tuple[int, str]]
 
 
 def recall_rows(
     connection: sqlite3.Connection, origin: str, worker_id: str, spool: Path, moment: tuple[float, float]
 ) -> Found:
-    """Read what is owed. A row that cannot be read, or whose file is gone, is settled as unreadable, and logged.
+    """Read what is owed, and write nothing. A row that cannot be read, or whose file is gone, is logged.
 
     Args:
         connection: the journal's own, in a transaction.
@@ -38,6 +46,7 @@ def recall_rows(
     monotonic, now = moment
     whose = (origin, worker_id)
     results: dict[str, tuple[Row, Recalled]] = {}
+    unreadable: list[tuple[int, str]] = []
     held = connection.execute(
         "SELECT rowid, * FROM jobs WHERE origin = ? AND worker_id = ? AND settled_at IS NULL AND kept_at IS NOT NULL "
         "ORDER BY kept_at",
@@ -47,7 +56,10 @@ def recall_rows(
         try:
             row, recalled = _recalled(found, spool, monotonic, now)
         except (UnreadableRow, TypeError) as error:
-            _set_aside(connection, found, now, str(error))
+            unreadable.append((found["rowid"], str(error)))
+            logger.bind(event="journal.unreadable", job_id=str(found["job_id"])[:128], reason=str(error)).error(
+                "A kept result is damaged and is not delivered; the job runs again when the studio offers it"
+            )
             continue
         results[row.entry.job_id] = (row, recalled)
     deadly = connection.execute(
@@ -56,7 +68,7 @@ def recall_rows(
         (*whose, MAX_DEATHS_KNOWN),
     )
     deaths = [Deaths(row["job_id"], row["fingerprint"], row["deaths"], row["settled_at"]) for row in deadly]
-    return Found(list(results.values()), deaths)
+    return Found(list(results.values()), deaths, unreadable)
 
 
 def _recalled(found: sqlite3.Row, spool: Path, monotonic: float, now: float) -> tuple[Row, Recalled]:
@@ -84,11 +96,9 @@ def _check_file(file: Path, size: int) -> None:
         raise UnreadableRow(f"its file has {found:,} bytes instead of {size:,}")
 
 
-def _set_aside(connection: sqlite3.Connection, found: sqlite3.Row, now: float, why: str) -> None:
-    connection.execute(
+def settle_unreadable(connection: sqlite3.Connection, now: float, rows: Sequence[tuple[int, str]]) -> None:
+    """Settle the rows that `recall_rows` could not read."""
+    connection.executemany(
         "UPDATE jobs SET stage = ?, settled_at = ?, note = ?, prompt = '', json = '', meta = '' WHERE rowid = ?",
-        (Stage.UNREADABLE, now, why, found["rowid"]),
-    )
-    logger.bind(event="journal.unreadable", job_id=str(found["job_id"])[:128], reason=why).error(
-        "A kept result is damaged and is not delivered; the job runs again when the studio offers it"
+        [(Stage.UNREADABLE, now, why, rowid) for rowid, why in rows],
     )

@@ -17,7 +17,7 @@ from secrets import token_hex
 
 from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.log import logger
-from studio_worker.private_file import PRIVATE, make_private_folder, sync_folder
+from studio_worker.private_file import PRIVATE, make_private_folder, sync_file, sync_folder
 
 _PART = ".part"
 
@@ -139,14 +139,9 @@ def _fill(file: Path, data: bytes) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        _sync(descriptor)
+        sync_file(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sync(descriptor: int) -> None:
-    """Have the bytes of a file on the disk, and its size, but not its times, which cost as much as both."""
-    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(descriptor)
 
 
 def _take(file: Path, made: Path) -> str:
@@ -161,7 +156,7 @@ def _take(file: Path, made: Path) -> str:
             shutil.copyfile(made, part)
         part.chmod(PRIVATE)
         with part.open("rb+") as opened:
-            _sync(opened.fileno())
+            sync_file(opened.fileno())
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         part.rename(file)
     except BaseException:

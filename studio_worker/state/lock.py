@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from studio_worker.errors import AlreadyRunning, ConfigError
-from studio_worker.private_file import make_private_folder, reason, write_atomically
+from studio_worker.errors import AlreadyRunning, ConfigError, NoRoom
+from studio_worker.private_file import is_full, make_private_folder, reason, write_atomically
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -37,6 +37,7 @@ class StateLock:
 
         Raises:
             AlreadyRunning: another worker holds it; names its process id.
+            NoRoom: its disk is full and no lock lies there yet.
             ConfigError: the folder cannot be made or written.
         """
         from filelock import FileLock, Timeout
@@ -46,13 +47,17 @@ class StateLock:
             lock = FileLock(self._dir / "worker.lock", timeout=0, thread_local=False)
             lock.acquire()
             self._lock = lock
-            write_atomically(self._pid_file, f"{os.getpid()}\n".encode())
+            self._tell_holder()
         except Timeout:
             raise AlreadyRunning(
                 f"another worker{self._holder()} uses {self._dir}: stop it, or give this one a state_dir of its own"
             ) from None
         except OSError as error:
             self.release()
+            if is_full(error):
+                raise NoRoom(
+                    f"the state folder {self._dir} cannot be used: {reason(error)}; make room, and start again"
+                ) from None
             raise ConfigError(
                 f"the state folder {self._dir} cannot be used: {reason(error)}; make it writable or set state_dir"
             ) from None
@@ -74,6 +79,14 @@ class StateLock:
             with suppress(OSError):
                 self._pid_file.unlink(missing_ok=True)
             lock.release()
+
+    def _tell_holder(self) -> None:
+        """Only a sentence of others wants the number: a full disk, which deliveries may empty, is no reason to end."""
+        try:
+            write_atomically(self._pid_file, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            if not is_full(error):
+                raise
 
     def _holder(self) -> str:
         try:

@@ -129,3 +129,22 @@ def test_goes_with_no_command(journal: Any, cli: Call) -> None:
 
 def test_a_commands_options_before_it_still_count(cli: Call) -> None:
     assert "needs --token" in cli("jobs", "--studio", "http://127.0.0.1:9", "list").err
+
+
+@pytest.mark.parametrize("option", [("--studio", "http://127.0.0.1:1"), ("--token", "t")])
+def test_is_refused_together_with_a_studio(cli: Call, option: tuple[str, str]) -> None:
+    said = cli("jobs", "--local", *option)
+    assert said.status == 2
+    assert "it goes with no studio" in said.err
+
+
+def test_a_limit_without_it_is_refused(cli: Call) -> None:
+    said = cli("jobs", "--limit", "3")
+    assert said.status == 2
+    assert "--limit goes with --local" in said.err
+
+
+def test_a_time_that_is_damaged_is_left_out(journal: Any, cli: Call) -> None:
+    journal.execute("UPDATE jobs SET settled_at = 1e300 WHERE job_id = 'job-1'")
+    found = json.loads(cli("jobs", "--local", "--json").out)
+    assert [row["settledAt"] is None for row in found] == [True, False]

@@ -223,3 +223,101 @@ async def test_a_token_that_a_full_disk_refuses_is_used_and_written_once_there_i
     assert said["credentials"] == [None, True]
     assert said["runs"] == {"job-3": 1, "job-4": 1}
     assert (said["sessions"], said["violations"]) == (1, [])
+
+
+START = """
+import asyncio, json, os, signal, sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from studio_worker.testing.claims import image_claim
+from studio_worker.testing.scripted_studio import ScriptedStudio
+
+def fill(disk):
+    with open(disk / "ballast", "wb", buffering=0) as file:
+        for size in (1024 * 1024, 1024, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                pass
+
+async def live(disk, url):
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "studio_worker", "run", stderr=PIPE,
+        env={**os.environ, "HOME": str(disk), "XDG_CONFIG_HOME": str(disk / "config"),
+             "XDG_STATE_HOME": str(disk / "state"), "STUDIO_WORKER_API_BASE_URL": url,
+             "STUDIO_WORKER_LOCAL_API_PORT": "0", "STUDIO_WORKER_RECONNECT_BASE_SECS": "0.02",
+             "STUDIO_WORKER_REGISTER_POLL_SECS": "0.05", "STUDIO_WORKER_DRAIN_TIMEOUT_SECS": "1",
+             "STUDIO_WORKER_DISABLED_ENGINES": "llama,onnx,piper,sdcpp,whisper"},
+    )
+
+async def main(disk, how):
+    said = {}
+    async with ScriptedStudio() as studio:
+        studio.upload_answers.always = 503
+        first = await live(disk, studio.url)
+        await studio.welcomed()
+        await studio.offer(image_claim("job-1"))
+        await studio.until(lambda: len(studio.uploads) > 0, what="an upload")
+        first.send_signal(signal.SIGTERM if how == "stopped" else signal.SIGKILL)
+        await first.communicate()
+        if how == "robbed":
+            for file in disk.glob("state/*/spool/*"):
+                file.unlink()
+        fill(disk)
+        studio.upload_answers.always = None
+        second = await live(disk, studio.url)
+        if how == "stopped":
+            said["second"] = [(await second.communicate())[1].decode().splitlines()[-1], second.returncode]
+            (disk / "ballast").unlink()
+            second = await live(disk, studio.url)
+        await studio.welcomed(2)
+        if how == "stopped":
+            # Its first tries are over: it waits to be asked for.
+            await studio.offer(image_claim("job-1"))
+        if how != "robbed":
+            await studio.until(lambda: "job-1" in studio.done, what="the kept result")
+        (disk / "ballast").unlink(missing_ok=True)
+        second.send_signal(signal.SIGTERM)
+        said["said"] = (await second.communicate())[1].decode()
+        said["code"] = second.returncode
+        said["accepts"] = len(studio.of_type("accept"))
+    print(json.dumps(said))
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+async def started_on_a_full_disk(tmp_path: Path, how: str) -> dict[str, Any]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *("unshare", "-rmfp", "--kill-child", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, START, how),
+        cwd=Path(__file__).parents[2],
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, err = await process.communicate()
+    print(err.decode())
+    return dict(json.loads(out))
+
+
+async def test_a_killed_worker_starts_on_a_full_disk_and_delivers_what_it_has_kept(tmp_path: Path) -> None:
+    said = await started_on_a_full_disk(tmp_path, "killed")
+    assert (said["code"], said["accepts"]) == (0, 1)
+
+
+async def test_a_kept_result_without_its_file_does_not_keep_a_worker_from_a_full_disk(tmp_path: Path) -> None:
+    said = await started_on_a_full_disk(tmp_path, "robbed")
+    assert said["code"] == 0
+    assert "A kept result is damaged" in said["said"]
+
+
+async def test_a_journal_that_a_full_disk_has_no_room_to_open_is_a_reason_to_try_again_later(tmp_path: Path) -> None:
+    """78 would tell a service that another try is of no use."""
+    said = await started_on_a_full_disk(tmp_path, "stopped")
+    sentence, code = said["second"]
+    assert code == 1
+    assert "its disk is full" in sentence
+    assert "make room" in sentence
+    assert said["code"] == 0

@@ -39,6 +39,11 @@ def test_is_made_with_its_schemas_number(path):
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
 
+def test_overwrites_what_is_deleted_whatever_sqlite_was_built_for(path):
+    with closing(open_journal(path, now=NOW)) as connection:
+        assert connection.execute("PRAGMA secure_delete").fetchone()[0] == 1
+
+
 def test_of_schema_1_is_opened_with_what_is_in_it(path):
     path.parent.mkdir()
     shutil.copy(FIXTURE, path)

@@ -469,7 +469,7 @@ class TestADiskThatIsFull:
 @pytest.fixture
 def slow_disk(monkeypatch):
     """A disk that has what is written to it only when the test lets it; `error` is what it says then."""
-    real, found = spool._sync, threading.Event()
+    real, found = spool.sync_file, threading.Event()
     found.error = None
 
     def sync(descriptor):
@@ -478,7 +478,7 @@ def slow_disk(monkeypatch):
             raise found.error
         real(descriptor)
 
-    found.begin = lambda: monkeypatch.setattr(spool, "_sync", sync)
+    found.begin = lambda: monkeypatch.setattr(spool, "sync_file", sync)
     yield found
     found.set()
 
@@ -564,19 +564,19 @@ class TestAFolderThatFails:
     async def test_a_result_that_cannot_be_synced_fails_and_none_is_asked_for_until_one_can_be(
         self, life, entry, monkeypatch
     ):
-        real = spool._sync
+        real = spool.sync_file
 
         def broken(descriptor):
             raise OSError(errno.EIO, "Input/output error")
 
         async with life(retry_secs=0.01) as journal:
-            monkeypatch.setattr(spool, "_sync", broken)
+            monkeypatch.setattr(spool, "sync_file", broken)
             kept = await journal.keep(entry(), picture_of())
             with pytest.raises(OSError, match="Input/output"):
                 await kept.safe
             assert journal.trouble.code == "state_folder"
             assert "Input/output error" in journal.trouble.detail
-            monkeypatch.setattr(spool, "_sync", real)
+            monkeypatch.setattr(spool, "sync_file", real)
             await is_well(journal)
 
     async def test_a_state_folder_that_is_removed_is_a_trouble_although_no_write_fails(self, life, entry, state):

@@ -46,6 +46,10 @@ async def test_the_pause_ends(poison, clock):
 async def test_a_clock_that_was_set_back_makes_the_pause_no_longer_than_it_is(poison, clock):
     poison.load([Deaths("job-1", "f", MAX_DEATHS, clock.now().timestamp() + 10 * PAUSE_SECS)])
     assert "60 min" in poison.refusal("job-1", MARK)
+    clock.advance(PAUSE_SECS - 60)
+    assert "1 min" in poison.refusal("job-1", MARK)
+    clock.advance(61)
+    assert poison.refusal("job-1", MARK) is None
 
 
 async def test_what_came_to_an_end_is_forgotten(poison, clock):

@@ -66,7 +66,7 @@ async def test_a_file_that_cannot_be_synced_is_not_kept_and_its_bytes_stay_where
     def broken(descriptor):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(spool_module, "_sync", broken)
+    monkeypatch.setattr(spool_module, "sync_file", broken)
     made = tmp_path / "made"
     made.write_bytes(b"abc")
     with pytest.raises(OSError, match="Input/output"):
@@ -82,7 +82,7 @@ async def test_bytes_that_cannot_be_synced_are_not_kept_and_not_tried_a_second_t
         asked.append(descriptor)
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(spool_module, "_sync", broken)
+    monkeypatch.setattr(spool_module, "sync_file", broken)
     with pytest.raises(OSError, match="Input/output"):
         await spool.write(spool.new_file(), b"abc")
     assert len(asked) == 1
@@ -91,8 +91,8 @@ async def test_bytes_that_cannot_be_synced_are_not_kept_and_not_tried_a_second_t
 
 async def test_every_step_is_synced_before_the_next_counts(spool, monkeypatch):
     steps = []
-    real_sync, real_folder, real_rename = spool_module._sync, spool_module.sync_folder, type(spool.folder).rename
-    monkeypatch.setattr(spool_module, "_sync", lambda fd: (steps.append("file"), real_sync(fd))[1])
+    real_sync, real_folder, real_rename = spool_module.sync_file, spool_module.sync_folder, type(spool.folder).rename
+    monkeypatch.setattr(spool_module, "sync_file", lambda fd: (steps.append("file"), real_sync(fd))[1])
     monkeypatch.setattr(spool_module, "sync_folder", lambda at: (steps.append("folder"), real_folder(at))[1])
     monkeypatch.setattr(
         type(spool.folder), "rename", lambda self, to: (steps.append("rename"), real_rename(self, to))[1]
@@ -129,7 +129,7 @@ async def test_a_file_that_cannot_be_written_over_is_removed(spool, monkeypatch)
     def broken(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool_module, "_sync", broken)
+    monkeypatch.setattr(spool_module, "sync_file", broken)
     with pytest.raises(OSError, match="No space"):
         await spool.write(file, b"y")
     assert names(spool) == []
