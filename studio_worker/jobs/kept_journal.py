@@ -20,7 +20,7 @@ from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
 from studio_worker.jobs.journal_db import JournalDatabase, JournalReplaced, Written
 from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, journal_path
-from studio_worker.jobs.journal_history import History, end_interrupted, files_wanted, forget_settled, give_up_old
+from studio_worker.jobs.journal_history import History, files_wanted
 from studio_worker.jobs.journal_row import COLUMNS, Row, Stage
 from studio_worker.jobs.journal_trouble import as_trouble, is_lack_of_room
 from studio_worker.jobs.poison import Poison
@@ -29,6 +29,7 @@ from studio_worker.jobs.results import Artifact, Entry, Kept, Memory
 from studio_worker.jobs.room_watch import RoomWatch
 from studio_worker.jobs.settlement import Done, Gone, Settlement
 from studio_worker.jobs.spool import Spool
+from studio_worker.jobs.upkeep import Upkeep
 from studio_worker.log import logger
 from studio_worker.text import escape
 from studio_worker.wire.claims import Fingerprint
@@ -72,17 +73,16 @@ class KeptJournal:
     ) -> None:
         self._origin = origin
         self._clock = clock
-        self._history = history or History()
         self._hangs = hangs or HangWatch(SystemClock().monotonic)
         self._spool = Spool(folder / "spool", self._hangs)
         self._database = JournalDatabase(journal_path(folder), clock.now, self._hangs, busy_secs=busy_secs)
         self._watch = RoomWatch(folder, self._spool, self._commit_all, on_trouble, retry_secs=retry_secs)
+        self._upkeep = Upkeep(self._database, history or History(), self._now)
         self._poison = Poison(clock)
         self._worker_id = ""
         self._live: dict[str, Row] = {}
         self._changed: dict[Row, None] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._upkeep: asyncio.Task[None] | None = None
         self._is_open = False
 
     @property
@@ -112,14 +112,13 @@ class KeptJournal:
         self._loop = asyncio.get_running_loop()
         await self._database.open()
         self._is_open = True
-        now = self._now()
         try:
-            await self._database.run(lambda on: _settle_the_past(on, now, self._history))
+            await self._upkeep.settle_the_past()
         except sqlite3.Error as error:
             # A full disk is no reason to deliver nothing: that is what makes room.
             self._watch.failed(as_trouble(error), error)
         await self._spool.open(await self._database.run(files_wanted))
-        self._upkeep = asyncio.create_task(self._forget_settled(), name="journal-upkeep")
+        self._upkeep.start()
 
     async def recall(self, worker_id: str) -> Sequence[Recalled]:
         """The results that are still owed under this worker id; the damaged ones are set aside, and logged."""
@@ -219,9 +218,7 @@ class KeptJournal:
             await self._database.aclose()
             return
         self._is_open = False
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.wait([self._upkeep])
+        await self._upkeep.aclose()
         await self._watch.aclose()
         for row in list(self._live.values()):
             if row.stage in (Stage.ACCEPTED, Stage.RUNNING):
@@ -361,28 +358,5 @@ class KeptJournal:
         if done is not None and not done.done():
             done.set_result(error is None)
 
-    async def _forget_settled(self) -> None:
-        """Keep the history within its bounds, little by little."""
-        while True:
-            has_more = True
-            while has_more:
-                try:
-                    has_more = await self._database.run(self._forget_some)
-                except sqlite3.Error as error:
-                    logger.bind(event="journal.history", error=str(error)).warning("Old rows could not be removed")
-                    has_more = False
-            await asyncio.sleep(3600.0)
-
-    def _forget_some(self, connection: sqlite3.Connection) -> bool:
-        return forget_settled(connection, self._now(), self._history)
-
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-def _settle_the_past(connection: sqlite3.Connection, now: float, history: History) -> None:
-    if interrupted := end_interrupted(connection, now):
-        logger.bind(event="journal.interrupted", jobs=interrupted).warning(
-            "Jobs of an earlier process were not finished; they run again when the studio offers them"
-        )
-    give_up_old(connection, now, history)
