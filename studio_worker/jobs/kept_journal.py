@@ -75,7 +75,9 @@ class KeptJournal:
         self._clock = clock
         self._hangs = hangs or HangWatch(SystemClock().monotonic)
         self._spool = Spool(folder / "spool", self._hangs)
-        self._database = JournalDatabase(journal_path(folder), clock.now, self._hangs, busy_secs=busy_secs)
+        self._database = JournalDatabase(
+            journal_path(folder), clock.now, self._hangs, self._damaged, busy_secs=busy_secs
+        )
         self._watch = RoomWatch(folder, self._spool, self._commit_all, on_trouble, retry_secs=retry_secs)
         self._upkeep = Upkeep(self._database, history or History(), self._now)
         self._poison = Poison(clock)
@@ -347,13 +349,18 @@ class KeptJournal:
             if row.file and values[_SETTLED_AT] is not None:
                 self._spool.remove(row.file)
 
+    def _damaged(self, error: sqlite3.Error) -> None:
+        """On the journal's thread: what did not write rows has found the file damaged."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._landed, (), None, error)
+
     def _landed(self, rows: Written, done: asyncio.Future[bool] | None, error: Exception | None) -> None:
         if error is not None:
             self._changed = dict.fromkeys(row for row, _ in rows) | self._changed
             if is_damage(error) or isinstance(error, JournalReplaced):
                 # The new file knows nothing: everything that is owed is written into it.
                 self._changed |= dict.fromkeys(self._live.values())
-            if self._is_open:
+            if self._is_open and self._changed:
                 self._watch.failed(as_trouble(error), error)
         if done is not None and not done.done():
             done.set_result(error is None)
