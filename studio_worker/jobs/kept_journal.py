@@ -78,7 +78,8 @@ class KeptJournal:
         self._database = JournalDatabase(
             journal_path(folder), clock.now, self._hangs, self._damaged, busy_secs=busy_secs
         )
-        self._watch = RoomWatch(folder, self._spool, self._commit_all, on_trouble, retry_secs=retry_secs)
+        self._watch = RoomWatch(folder, self._spool, self._commit_all, self._trouble_changed, retry_secs=retry_secs)
+        self._on_trouble = on_trouble
         self._upkeep = Upkeep(self._database, history or History(), self._now)
         self._poison = Poison(clock)
         self._worker_id = ""
@@ -309,8 +310,17 @@ class KeptJournal:
         row.settle(stage, self._now(), escape(why, limit=MAX_NOTE))
         self._write_soon(row)
 
+    def _trouble_changed(self) -> None:
+        # What changed after the last commit of a trouble took its rows has no timer yet.
+        if self._changed:
+            self._flush_soon()
+        self._on_trouble()
+
     def _write_soon(self, row: Row) -> None:
         self._changed[row] = None
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if self._timer is None and self._is_open and self._watch.trouble is None:
             self._timer = self._loop.call_later(GROUP_SECS, self._flush)
 

@@ -56,6 +56,7 @@ class RoomWatch:
         self._held: dict[Row, tuple[Path, Memory]] = {}
         self._trying: asyncio.Task[None] | None = None
         self._is_spool_in_doubt = False
+        self._has_failed = False
 
     def hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
         """Leave a result in memory until its file can be written."""
@@ -72,7 +73,7 @@ class RoomWatch:
 
     def failed(self, trouble: Trouble, error: Exception) -> None:
         """Something could not be written."""
-        is_news, self.trouble = self.trouble is None, trouble
+        is_news, self.trouble, self._has_failed = self.trouble is None, trouble, True
         if self._trying is None:
             self._trying = asyncio.create_task(self._until_written(), name="journal-room")
         if is_news:
@@ -95,7 +96,9 @@ class RoomWatch:
     async def _until_written(self) -> None:
         while True:
             await asyncio.sleep(self._retry_secs)
-            if await asyncio.to_thread(self._has_room) and await self._has_written():
+            # What fails while this round goes on may be nothing that it has written: that needs one more.
+            self._has_failed = False
+            if await asyncio.to_thread(self._has_room) and await self._has_written() and not self._has_failed:
                 break
         self._trying, self.trouble = None, None
         logger.bind(event="journal.trouble_over").info("Everything is written; jobs are taken again")

@@ -1,9 +1,31 @@
 """The loop, the journal's thread and the spool's meet: whatever comes first, what is owed is written, once and last."""
 
+import asyncio
+import sqlite3
+from contextlib import contextmanager
+
+from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History, forget_settled
 from studio_worker.jobs.journal_row import Stage
 
 from .journal_rows import is_well, picture_of, rows, spoil
+
+
+@contextmanager
+def locked(state):
+    """Another process holds the journal locked, until the test or the journal's thread calls what this gives."""
+    other = sqlite3.connect(journal_path(state), isolation_level=None, check_same_thread=False)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        yield lambda: other.execute("ROLLBACK")
+    finally:
+        other.close()
+
+
+async def until_rows(state, wanted):
+    async with asyncio.timeout(10):
+        while rows(state) != wanted:
+            await asyncio.sleep(0.005)
 
 
 class TestADamagedFile:
@@ -23,3 +45,23 @@ class TestADamagedFile:
         async with life() as journal:
             assert [each.kept.job_id for each in journal.recalled] == ["job-1"]
             assert journal.recalled[0].kept.file == kept.file
+
+
+class TestTheEndOfATrouble:
+    async def test_writes_what_has_changed_since_the_commit_that_ended_it(self, life, entry, state, monkeypatch):
+        async with life(retry_secs=0.01, busy_secs=0.01) as journal:
+            with locked(state) as release:
+                journal.accept(entry())
+                await journal.committed(entry())
+                release()
+            real = journal._database.write
+
+            def write(written, *, is_full, landed):
+                real(written, is_full=is_full, landed=landed)
+                monkeypatch.undo()
+                # Behind this commit's rows, and before the loop hears that they are written.
+                journal._loop.call_soon(journal.accept, entry("job-2"))
+
+            monkeypatch.setattr(journal._database, "write", write)
+            await is_well(journal)
+            await until_rows(state, [("job-1", Stage.RUNNING), ("job-2", Stage.ACCEPTED)])
