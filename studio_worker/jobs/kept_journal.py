@@ -341,7 +341,9 @@ class KeptJournal:
             self._timer.cancel()
             self._timer = None
         changed, self._changed = self._changed, {}
-        rows = [(row, row.written(self._origin)) for row in changed]
+        # Two runs of one job share a row of the file: what is open is the younger one, and is written behind the other.
+        in_order = sorted(changed, key=lambda row: row.settled_at is None) if len(changed) > 1 else changed
+        rows = [(row, row.written(self._origin)) for row in in_order]
 
         def landed(error: Exception | None) -> None:
             if error is None:
@@ -367,6 +369,9 @@ class KeptJournal:
     def _landed(self, rows: Written, done: asyncio.Future[bool] | None, error: Exception | None) -> None:
         if error is not None:
             self._changed = dict.fromkeys(row for row, _ in rows) | self._changed
+            # A younger run's row may have been written meanwhile: an older one's must not stay over it.
+            younger = (self._live.get(row.entry.job_id) for row, _ in rows)
+            self._changed |= dict.fromkeys(row for row in younger if row is not None)
             if is_damage(error) or isinstance(error, JournalReplaced):
                 # The new file knows nothing: everything that is owed is written into it.
                 self._changed |= dict.fromkeys(self._live.values())

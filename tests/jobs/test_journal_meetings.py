@@ -65,3 +65,33 @@ class TestTheEndOfATrouble:
             monkeypatch.setattr(journal._database, "write", write)
             await is_well(journal)
             await until_rows(state, [("job-1", Stage.RUNNING), ("job-2", Stage.ACCEPTED)])
+
+
+class TestARowOfAnEarlierRun:
+    """The first write of its end fails; the job was taken again before anybody knows."""
+
+    async def test_is_not_written_over_that_of_a_run_whose_first_write_worked(self, life, entry, state):
+        async with life(retry_secs=0.01, busy_secs=0.01) as journal:
+            journal.accept(entry())
+            await journal.committed(entry())
+            with locked(state) as release:
+                journal.drop(entry(), "the engine broke")
+                journal._flush()
+                journal._database._work.put(release)
+                journal.accept(entry())
+                await journal.committed(entry())
+            await is_well(journal)
+            assert rows(state) == [("job-1", Stage.RUNNING)]
+
+    async def test_is_not_written_over_that_of_a_run_whose_first_write_failed_too(self, life, entry, state):
+        async with life(retry_secs=0.5, busy_secs=0.01) as journal:
+            journal.accept(entry())
+            await journal.committed(entry())
+            with locked(state) as release:
+                journal.drop(entry(), "the engine broke")
+                journal._flush()
+                journal.accept(entry())
+                await journal.committed(entry())
+                release()
+            await is_well(journal)
+            assert rows(state) == [("job-1", Stage.RUNNING)]
