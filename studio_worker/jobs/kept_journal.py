@@ -356,9 +356,14 @@ class KeptJournal:
         self._database.write(rows, is_full=is_full, landed=landed)
 
     def _remove_files(self, rows: Written) -> None:
-        """The files of settled rows, on the journal's thread: the rows are written."""
+        """The files of settled rows, on the journal's thread: the rows are written.
+
+        A row that an earlier batch could not write is written twice, and its file may be another result's by then. What
+        the room watch still writes for a row is asked for before that is settled, and so comes first at the spool.
+        """
         for row, values in rows:
-            if row.file and values[_SETTLED_AT] is not None:
+            if row.file and values[_SETTLED_AT] is not None and not row.is_retired:
+                row.is_retired = True
                 self._spool.remove(row.file)
 
     def _damaged(self, error: sqlite3.Error) -> None:

@@ -125,8 +125,7 @@ class RoomWatch:
                 await self._spool.write(file, memory.data)
             except OSError:
                 return False
-            if self._held.pop(row, None) is None:
-                self._spool.remove(file.name)
-            else:
+            # Where the result was settled meanwhile, the file goes with its row.
+            if self._held.pop(row, None) is not None:
                 memory.let_go(row.sha256)
         return await self._commit_all()

@@ -466,10 +466,12 @@ def life(state, clock):
 def slow_disk(monkeypatch):
     """A disk that has what is written to it only when the test lets it; `error` is what it says then."""
     real, found = spool._sync, threading.Event()
-    found.error = None
+    found.error, found.waiting = None, False
 
     def sync(descriptor):
+        found.waiting = not found.is_set()
         assert found.wait(20)
+        found.waiting = False
         if found.error is not None:
             raise found.error
         real(descriptor)

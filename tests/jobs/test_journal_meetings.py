@@ -1,12 +1,14 @@
 """The loop, the journal's thread and the spool's meet: whatever comes first, what is owed is written, once and last."""
 
 import asyncio
+import errno
 import sqlite3
 from contextlib import contextmanager
 
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History, forget_settled
 from studio_worker.jobs.journal_row import Stage
+from studio_worker.jobs.settlement import Done
 
 from .journal_rows import is_well, picture_of, rows, spoil
 
@@ -95,3 +97,51 @@ class TestARowOfAnEarlierRun:
                 release()
             await is_well(journal)
             assert rows(state) == [("job-1", Stage.RUNNING)]
+
+
+class TestAFileInTheSpool:
+    async def test_is_given_to_one_result_though_the_end_of_the_one_before_is_written_twice(self, life, entry, state):
+        async with life(retry_secs=60, busy_secs=0.01) as journal:
+            first = await journal.keep(entry("job-1"), picture_of())
+            await first.safe
+            with locked(state) as release:
+                journal.mark(first, Stage.WAITING)
+                journal._flush()
+                journal._database._work.put(release)
+                journal.close(first, Done())
+                await journal._commit_all()
+            await journal._spool.probe()
+            second = await journal.keep(entry("job-2"), picture_of(b"another"))
+            assert second.file == first.file
+            await journal._commit_all()
+            await journal._spool.probe()
+            third = await journal.keep(entry("job-3"), picture_of(b"a third"))
+            await asyncio.gather(second.safe, third.safe)
+            assert second.file.read_bytes() == b"another"
+            assert third.file.read_bytes() == b"a third"
+
+    async def test_that_is_written_while_its_result_is_settled_is_given_to_one_result(self, life, entry, slow_disk):
+        async with life(retry_secs=0.01) as journal:
+            slow_disk.begin()
+            slow_disk.error = OSError(errno.ENOSPC, "No space left on device")
+            slow_disk.set()
+            held = await journal.keep(entry("job-1"), picture_of())
+            await held.safe
+            slow_disk.clear()
+            slow_disk.error = None
+            async with asyncio.timeout(10):
+                while not slow_disk.waiting:
+                    await asyncio.sleep(0.005)
+            journal.close(held, Done())
+            await journal._commit_all()
+            slow_disk.set()
+            async with asyncio.timeout(10):
+                while not journal._spool._spares:
+                    await asyncio.sleep(0)
+            second = await journal.keep(entry("job-2"), picture_of(b"another"))
+            await second.safe
+            await is_well(journal)
+            third = await journal.keep(entry("job-3"), picture_of(b"a third"))
+            await third.safe
+            assert second.file.read_bytes() == b"another"
+            assert len({second.file, third.file}) == 2
