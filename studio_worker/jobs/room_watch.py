@@ -98,7 +98,10 @@ class RoomWatch:
             await asyncio.sleep(self._retry_secs)
             # What fails while this round goes on may be nothing that it has written: that needs one more.
             self._has_failed = False
-            if await asyncio.to_thread(self._has_room) and await self._has_written() and not self._has_failed:
+            has_room = await asyncio.to_thread(self._has_room)
+            # First the rows: they need next to no room, and must not wait until a film has some.
+            are_rows_written = await self._commit_all()
+            if has_room and await self._are_files_written() and are_rows_written and not self._has_failed:
                 break
         self._trying, self.trouble = None, None
         logger.bind(event="journal.trouble_over").info("Everything is written; jobs are taken again")
@@ -111,7 +114,7 @@ class RoomWatch:
         except OSError:
             return False
 
-    async def _has_written(self) -> bool:
+    async def _are_files_written(self) -> bool:
         if self._is_spool_in_doubt:
             try:
                 await self._spool.probe()
@@ -128,4 +131,4 @@ class RoomWatch:
             # Where the result was settled meanwhile, the file goes with its row.
             if self._held.pop(row, None) is not None:
                 memory.let_go(row.sha256)
-        return await self._commit_all()
+        return True

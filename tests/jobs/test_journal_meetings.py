@@ -9,8 +9,9 @@ from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History, forget_settled
 from studio_worker.jobs.journal_row import Stage
 from studio_worker.jobs.settlement import Done
+from studio_worker.wire.kinds import TaskKind
 
-from .journal_rows import is_well, picture_of, rows, spoil
+from .journal_rows import is_well, json_of, picture_of, rows, spoil
 
 
 @contextmanager
@@ -67,6 +68,18 @@ class TestTheEndOfATrouble:
             monkeypatch.setattr(journal._database, "write", write)
             await is_well(journal)
             await until_rows(state, [("job-1", Stage.RUNNING), ("job-2", Stage.ACCEPTED)])
+
+    async def test_is_waited_for_by_a_large_file_and_not_by_the_rows_of_other_jobs(self, life, entry, state, slow_disk):
+        async with life(retry_secs=0.01) as journal:
+            slow_disk.begin()
+            slow_disk.error = OSError(errno.ENOSPC, "No space left on device")
+            slow_disk.set()
+            held = await journal.keep(entry(), picture_of())
+            await held.safe
+            journal.accept(entry("job-2", kind=TaskKind.AUDIO_STT))
+            await journal.keep(entry("job-2", kind=TaskKind.AUDIO_STT), json_of())
+            await until_rows(state, [("job-1", Stage.KEPT), ("job-2", Stage.KEPT)])
+            assert journal.trouble.code == "disk_full"
 
 
 class TestARowOfAnEarlierRun:
