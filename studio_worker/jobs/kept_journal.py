@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio_worker.clock import Clock, SystemClock
-from studio_worker.jobs.hang_watch import HangWatch
+from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
 from studio_worker.jobs.journal_db import JournalDatabase, JournalReplaced, Written
 from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, journal_path
@@ -165,22 +165,20 @@ class KeptJournal:
         row = self._row_of(entry)
         if row is None:
             row = self._live[entry.job_id] = Row(entry, self._worker_id, self._now())
-        row.stage, row.kept_at, row.deaths, row.size = Stage.KEPT, self._now(), 0, artifact.size
-        self._poison.forget(entry.job_id)
         kept_at = self._clock.monotonic()
         if artifact.data is None:
             row.json = artifact.json_text
+            self._note_kept(row, artifact)
             self._write_soon(row)
             return Kept(entry=entry, artifact=artifact, kept_at=kept_at)
         file = self._spool.new_file()
-        row.file, row.ext = file.name, artifact.ext
-        row.meta = dumps_lossy(dict(artifact.meta)) if artifact.meta else ""
         memory: Memory | None
         safe: asyncio.Future[None] | None = None
         if isinstance(artifact.data, bytes):
+            self._note_kept(row, artifact, file)
             memory, safe = self._keep_bytes(row, file, artifact.data)
         else:
-            memory = await self._keep_file(row, file, artifact.data)
+            memory = await self._keep_file(row, file, artifact, artifact.data)
         artifact = replace(artifact, data=file)
         return Kept(entry=entry, artifact=artifact, kept_at=kept_at, memory=memory, sha256=row.sha256, safe=safe)
 
@@ -226,9 +224,21 @@ class KeptJournal:
         for row in list(self._live.values()):
             if row.stage in (Stage.ACCEPTED, Stage.RUNNING):
                 self._settle(row, Stage.INTERRUPTED)
-        self._flush()
+        last = self._commit_all()
+        await asyncio.wait([last], timeout=PATIENCE_SECS)
+        if last.done() and last.result() and self._changed:
+            # What the batch before the last could not write is known only now.
+            self._flush()
         await self._database.aclose()
         await self._spool.aclose()
+
+    def _note_kept(self, row: Row, artifact: Artifact, file: Path | None = None) -> None:
+        """From here on the row says that there is a result: it may be written at any moment."""
+        row.stage, row.kept_at, row.deaths, row.size = Stage.KEPT, self._now(), 0, artifact.size
+        self._poison.forget(row.entry.job_id)
+        if file is not None:
+            row.file, row.ext = file.name, artifact.ext
+            row.meta = dumps_lossy(dict(artifact.meta)) if artifact.meta else ""
 
     def _keep_bytes(self, row: Row, file: Path, data: bytes) -> tuple[Memory, asyncio.Future[None]]:
         """Have the disk take file and row, side by side: neither counts without the other."""
@@ -252,45 +262,46 @@ class KeptJournal:
         """What has become of a result: its upload waits to hear that it is safe, or lies in memory."""
         row.data = None
         if isinstance(error, OSError) and row.settled_at is None:
-            try:
-                self._hold(row, file, memory, error)
-            except OSError:
+            if not self._may_hold(row.size, error):
                 safe.set_exception(error)
                 # An upload that is under way hears of it; where there is none, nobody misses it.
                 safe.exception()
                 return
+            self._hold(row, file, memory, error)
         else:
             self._loop.call_later(AT_HAND_SECS, self._let_go, row, memory)
         safe.set_result(None)
 
-    async def _keep_file(self, row: Row, file: Path, made: Path) -> Memory | None:
+    async def _keep_file(self, row: Row, file: Path, artifact: Artifact, made: Path) -> Memory | None:
+        """Move a result's file. Its row says nothing before that: it takes its time, and the worker may stop."""
         memory: Memory | None = None
         try:
             row.sha256 = await self._spool.take(file, made)
         except OSError as error:
-            if not self._may_hold(row, error):
+            if not self._may_hold(artifact.size, error):
                 raise
             memory = Memory(await asyncio.to_thread(made.read_bytes))
             row.data = memory.data
+            self._note_kept(row, artifact, file)
             self._hold(row, file, memory, error)
+        else:
+            self._note_kept(row, artifact, file)
         await self._commit(row, is_full=True)
         row.data = None
         return memory
 
     def _hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
-        """Leave a result in memory until there is room for its file; any other error is raised."""
-        if not self._may_hold(row, error):
-            raise error
+        """Leave a result in memory until there is room for its file."""
         logger.bind(event="journal.memory", job_id=row.entry.job_id, error=str(error)).error(
             "A result is kept in memory: there is no room for its file"
         )
         self._watch.hold(row, file, memory, error)
 
-    def _may_hold(self, row: Row, error: OSError) -> bool:
+    def _may_hold(self, size: int, error: OSError) -> bool:
         if not is_lack_of_room(error):
             self._watch.lost(error)
             return False
-        return row.size <= self._watch.max_bytes
+        return size <= self._watch.max_bytes
 
     def _let_go(self, row: Row, memory: Memory) -> None:
         if not self._watch.holds(row):

@@ -4,6 +4,9 @@ import asyncio
 import errno
 import sqlite3
 from contextlib import contextmanager
+from hashlib import sha256
+
+import pytest
 
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History, forget_settled
@@ -11,7 +14,7 @@ from studio_worker.jobs.journal_row import Stage
 from studio_worker.jobs.settlement import Done
 from studio_worker.wire.kinds import TaskKind
 
-from .journal_rows import is_well, json_of, picture_of, rows, spoil
+from .journal_rows import film_of, is_well, json_of, picture_of, rows, spoil
 
 
 @contextmanager
@@ -158,3 +161,59 @@ class TestAFileInTheSpool:
             await third.safe
             assert second.file.read_bytes() == b"another"
             assert len({second.file, third.file}) == 2
+
+
+class TestAStop:
+    @pytest.fixture
+    def made(self, tmp_path):
+        found = tmp_path / "made.mp4"
+        found.write_bytes(b"a film")
+        return found
+
+    async def test_while_a_film_moves_into_the_spool_is_no_death_of_the_process(
+        self, life, entry, state, made, slow_disk
+    ):
+        async with life() as journal:
+            journal.accept(entry())
+            await journal.committed(entry())
+            slow_disk.begin()
+            keeping = asyncio.create_task(journal.keep(entry(), film_of(made)))
+            async with asyncio.timeout(10):
+                while not slow_disk.waiting:
+                    await asyncio.sleep(0.005)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            slow_disk.set()
+        assert rows(state, "job_id, stage, file, sha256") == [("job-1", Stage.INTERRUPTED, "", "")]
+        async with life() as journal:
+            assert journal.recalled == []
+        assert rows(state, "stage, deaths") == [(Stage.INTERRUPTED, 0)]
+
+    async def test_tries_once_more_what_a_batch_just_before_it_could_not_write(self, life, entry, state):
+        async with life(busy_secs=0.01) as journal:
+            journal.accept(entry())
+            await journal.committed(entry())
+            with locked(state) as release:
+                journal.drop(entry(), "the engine broke")
+                journal._flush()
+                journal._database._work.put(release)
+                await journal.aclose()
+        assert rows(state) == [("job-1", Stage.FAILED)]
+
+
+async def test_a_row_that_is_written_while_its_film_moves_says_nothing_of_it(life, entry, state, tmp_path, slow_disk):
+    made = tmp_path / "made.mp4"
+    made.write_bytes(b"a film")
+    async with life() as journal:
+        journal.accept(entry())
+        await journal.committed(entry())
+        slow_disk.begin()
+        keeping = asyncio.create_task(journal.keep(entry(), film_of(made)))
+        async with asyncio.timeout(10):
+            while not slow_disk.waiting:
+                await asyncio.sleep(0.005)
+        await journal.committed(entry())
+        assert rows(state, "stage, file, sha256") == [(Stage.RUNNING, "", "")]
+        slow_disk.set()
+        kept = await keeping
+        assert rows(state, "stage, file, sha256") == [(Stage.KEPT, kept.file.name, sha256(b"a film").hexdigest())]
