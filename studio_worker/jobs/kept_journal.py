@@ -11,22 +11,22 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
-from studio_worker.jobs.journal_db import JournalDatabase, JournalReplaced, Written
-from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, journal_path
+from studio_worker.jobs.journal_db import JournalDatabase
+from studio_worker.jobs.journal_file import BUSY_SECS, journal_path
 from studio_worker.jobs.journal_history import History, files_wanted
-from studio_worker.jobs.journal_row import COLUMNS, Row, Stage
+from studio_worker.jobs.journal_row import Row, Stage
 from studio_worker.jobs.journal_trouble import as_trouble, is_lack_of_room
 from studio_worker.jobs.poison import Poison
 from studio_worker.jobs.replay import recall_rows
 from studio_worker.jobs.results import Artifact, Entry, Kept, Memory
 from studio_worker.jobs.room_watch import RoomWatch
+from studio_worker.jobs.row_batches import RowBatches
 from studio_worker.jobs.settlement import Done, Gone, Settlement
 from studio_worker.jobs.spool import Spool
 from studio_worker.jobs.upkeep import Upkeep
@@ -35,14 +35,10 @@ from studio_worker.text import escape
 from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.strict_json import dumps_lossy
 
-GROUP_SECS = 0.005
-"""How long rows gather before they are written together; a JSON result's is committed within twice that."""
-
 AT_HAND_SECS = 0.25
 """How long a result's bytes stay in memory beside their file, so that its first upload need not read them."""
 
 MAX_NOTE = 500
-_SETTLED_AT = COLUMNS.index("settled_at")
 
 
 class KeptJournal:
@@ -75,17 +71,18 @@ class KeptJournal:
         self._clock = clock
         self._hangs = hangs or HangWatch(SystemClock().monotonic)
         self._spool = Spool(folder / "spool", self._hangs)
+        self._live: dict[str, Row] = {}
+        self._batches = RowBatches(origin, self._live, retire=self._spool.remove, failed=self._could_not_write)
         self._database = JournalDatabase(
-            journal_path(folder), clock.now, self._hangs, self._damaged, busy_secs=busy_secs
+            journal_path(folder), clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs
         )
-        self._watch = RoomWatch(folder, self._spool, self._commit_all, self._trouble_changed, retry_secs=retry_secs)
+        self._watch = RoomWatch(
+            folder, self._spool, self._batches.commit_all, self._trouble_changed, retry_secs=retry_secs
+        )
         self._on_trouble = on_trouble
         self._upkeep = Upkeep(self._database, history or History(), self._now)
         self._poison = Poison(clock)
         self._worker_id = ""
-        self._live: dict[str, Row] = {}
-        self._changed: dict[Row, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
         self._is_open = False
 
     @property
@@ -115,6 +112,7 @@ class KeptJournal:
         self._loop = asyncio.get_running_loop()
         await self._database.open()
         self._is_open = True
+        self._batches.open(self._database)
         try:
             await self._upkeep.settle_the_past()
         except sqlite3.Error as error:
@@ -143,14 +141,14 @@ class KeptJournal:
         """Note the job; its row follows in a few milliseconds."""
         row = Row(entry, self._worker_id, self._now(), deaths=self._poison.deaths(entry.job_id, entry.fingerprint))
         self._live[entry.job_id] = row
-        self._write_soon(row)
+        self._batches.add(row)
 
     def start(self, entry: Entry) -> None:
         """Note that the job's engine runs."""
         row = self._row_of(entry)
         if row is not None and row.stage is Stage.ACCEPTED:
             row.stage = Stage.RUNNING
-            self._write_soon(row)
+            self._batches.add(row)
 
     async def committed(self, entry: Entry) -> None:
         """Write down that the job's engine is about to start, and wait for it; a local job has no row."""
@@ -158,7 +156,7 @@ class KeptJournal:
         if row is not None:
             if row.stage is Stage.ACCEPTED:
                 row.stage = Stage.RUNNING
-            await self._commit(row)
+            await self._batches.commit(row)
 
     async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
         """Keep a result: a binary one in the spool, with its row committed; a JSON one's row follows."""
@@ -169,7 +167,7 @@ class KeptJournal:
         if artifact.data is None:
             row.json = artifact.json_text
             self._note_kept(row, artifact)
-            self._write_soon(row)
+            self._batches.add(row)
             return Kept(entry=entry, artifact=artifact, kept_at=kept_at)
         file = self._spool.new_file()
         memory: Memory | None
@@ -188,7 +186,7 @@ class KeptJournal:
         if row is not None:
             row.stage = stage
             row.entry = kept.entry
-            self._write_soon(row)
+            self._batches.add(row)
 
     def drop(self, entry: Entry, why: str = "") -> None:
         """Settle a job that has no result."""
@@ -224,11 +222,11 @@ class KeptJournal:
         for row in list(self._live.values()):
             if row.stage in (Stage.ACCEPTED, Stage.RUNNING):
                 self._settle(row, Stage.INTERRUPTED)
-        last = self._commit_all()
+        last = self._batches.commit_all()
         await asyncio.wait([last], timeout=PATIENCE_SECS)
-        if last.done() and last.result() and self._changed:
+        if last.done() and last.result() and not self._batches.is_empty:
             # What the batch before the last could not write is known only now.
-            self._flush()
+            self._batches.flush()
         await self._database.aclose()
         await self._spool.aclose()
 
@@ -253,24 +251,26 @@ class KeptJournal:
     def _sync(
         self, row: Row, file: Path, memory: Memory, written: asyncio.Future[None], safe: asyncio.Future[None]
     ) -> None:
-        both = asyncio.gather(written, self._commit(row, is_full=True), return_exceptions=True)
+        both = asyncio.gather(written, self._batches.commit(row, is_full=True), return_exceptions=True)
         both.add_done_callback(lambda done: self._synced(row, file, memory, safe, done.result()[0]))
 
     def _synced(
         self, row: Row, file: Path, memory: Memory, safe: asyncio.Future[None], error: BaseException | bool | None
     ) -> None:
-        """What has become of a result: its upload waits to hear that it is safe, or lies in memory."""
+        """What has become of a result's file. A row that could not be written is a trouble, and no delay: it waits."""
         row.data = None
-        if isinstance(error, OSError) and row.settled_at is None:
-            if not self._may_hold(row.size, error):
-                safe.set_exception(error)
-                # An upload that is under way hears of it; where there is none, nobody misses it.
-                safe.exception()
-                return
-            self._hold(row, file, memory, error)
-        else:
+        if not isinstance(error, BaseException) or row.settled_at is not None:
             self._loop.call_later(AT_HAND_SECS, self._let_go, row, memory)
-        safe.set_result(None)
+            safe.set_result(None)
+            return
+        refused = error if isinstance(error, OSError) else OSError(str(error) or type(error).__name__)
+        if self._may_hold(row.size, refused):
+            self._hold(row, file, memory, refused)
+            safe.set_result(None)
+            return
+        safe.set_exception(refused)
+        # An upload that is under way hears of it; where there is none, nobody misses it.
+        safe.exception()
 
     async def _keep_file(self, row: Row, file: Path, artifact: Artifact, made: Path) -> Memory | None:
         """Move a result's file. Its row says nothing before that: it takes its time, and the worker may stop."""
@@ -286,7 +286,7 @@ class KeptJournal:
             self._hold(row, file, memory, error)
         else:
             self._note_kept(row, artifact, file)
-        await self._commit(row, is_full=True)
+        await self._batches.commit(row, is_full=True)
         row.data = None
         return memory
 
@@ -319,82 +319,17 @@ class KeptJournal:
         del self._live[row.entry.job_id]
         self._watch.release(row)
         row.settle(stage, self._now(), escape(why, limit=MAX_NOTE))
-        self._write_soon(row)
+        self._batches.add(row)
+
+    def _could_not_write(self, error: Exception) -> None:
+        if self._is_open:
+            self._watch.failed(as_trouble(error), error)
 
     def _trouble_changed(self) -> None:
+        self._batches.is_held_back = self._watch.trouble is not None
         # What changed after the last commit of a trouble took its rows has no timer yet.
-        if self._changed:
-            self._flush_soon()
+        self._batches.go_on()
         self._on_trouble()
-
-    def _write_soon(self, row: Row) -> None:
-        self._changed[row] = None
-        self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        if self._timer is None and self._is_open and self._watch.trouble is None:
-            self._timer = self._loop.call_later(GROUP_SECS, self._flush)
-
-    def _commit(self, row: Row, *, is_full: bool = False) -> asyncio.Future[bool]:
-        """Write everything that has changed now; done, with whether it worked, when it is written."""
-        self._changed[row] = None
-        done: asyncio.Future[bool] = self._loop.create_future()
-        self._flush(done, is_full=is_full)
-        return done
-
-    def _commit_all(self) -> asyncio.Future[bool]:
-        done: asyncio.Future[bool] = self._loop.create_future()
-        self._flush(done, is_full=True)
-        return done
-
-    def _flush(self, done: asyncio.Future[bool] | None = None, *, is_full: bool = False) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        changed, self._changed = self._changed, {}
-        # Two runs of one job share a row of the file: what is open is the younger one, and is written behind the other.
-        in_order = sorted(changed, key=lambda row: row.settled_at is None) if len(changed) > 1 else changed
-        rows = [(row, row.written(self._origin)) for row in in_order]
-
-        def landed(error: Exception | None) -> None:
-            if error is None:
-                self._remove_files(rows)
-                if done is None:
-                    return
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._landed, rows, done, error)
-
-        self._database.write(rows, is_full=is_full, landed=landed)
-
-    def _remove_files(self, rows: Written) -> None:
-        """The files of settled rows, on the journal's thread: the rows are written.
-
-        A row that an earlier batch could not write is written twice, and its file may be another result's by then. What
-        the room watch still writes for a row is asked for before that is settled, and so comes first at the spool.
-        """
-        for row, values in rows:
-            if row.file and values[_SETTLED_AT] is not None and not row.is_retired:
-                row.is_retired = True
-                self._spool.remove(row.file)
-
-    def _damaged(self, error: sqlite3.Error) -> None:
-        """On the journal's thread: what did not write rows has found the file damaged."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._landed, (), None, error)
-
-    def _landed(self, rows: Written, done: asyncio.Future[bool] | None, error: Exception | None) -> None:
-        if error is not None:
-            self._changed = dict.fromkeys(row for row, _ in rows) | self._changed
-            # A younger run's row may have been written meanwhile: an older one's must not stay over it.
-            younger = (self._live.get(row.entry.job_id) for row, _ in rows)
-            self._changed |= dict.fromkeys(row for row in younger if row is not None)
-            if is_damage(error) or isinstance(error, JournalReplaced):
-                # The new file knows nothing: everything that is owed is written into it.
-                self._changed |= dict.fromkeys(self._live.values())
-            if self._is_open and self._changed:
-                self._watch.failed(as_trouble(error), error)
-        if done is not None and not done.done():
-            done.set_result(error is None)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()

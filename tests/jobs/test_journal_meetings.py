@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import pytest
 
+from studio_worker.jobs import spool
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History, forget_settled
 from studio_worker.jobs.journal_row import Stage
@@ -94,7 +95,7 @@ class TestARowOfAnEarlierRun:
             await journal.committed(entry())
             with locked(state) as release:
                 journal.drop(entry(), "the engine broke")
-                journal._flush()
+                journal._batches.flush()
                 journal._database._work.put(release)
                 journal.accept(entry())
                 await journal.committed(entry())
@@ -107,7 +108,7 @@ class TestARowOfAnEarlierRun:
             await journal.committed(entry())
             with locked(state) as release:
                 journal.drop(entry(), "the engine broke")
-                journal._flush()
+                journal._batches.flush()
                 journal.accept(entry())
                 await journal.committed(entry())
                 release()
@@ -122,14 +123,14 @@ class TestAFileInTheSpool:
             await first.safe
             with locked(state) as release:
                 journal.mark(first, Stage.WAITING)
-                journal._flush()
+                journal._batches.flush()
                 journal._database._work.put(release)
                 journal.close(first, Done())
-                await journal._commit_all()
+                await journal._batches.commit_all()
             await journal._spool.probe()
             second = await journal.keep(entry("job-2"), picture_of(b"another"))
             assert second.file == first.file
-            await journal._commit_all()
+            await journal._batches.commit_all()
             await journal._spool.probe()
             third = await journal.keep(entry("job-3"), picture_of(b"a third"))
             await asyncio.gather(second.safe, third.safe)
@@ -149,7 +150,7 @@ class TestAFileInTheSpool:
                 while not slow_disk.waiting:
                     await asyncio.sleep(0.005)
             journal.close(held, Done())
-            await journal._commit_all()
+            await journal._batches.commit_all()
             slow_disk.set()
             async with asyncio.timeout(10):
                 while not journal._spool._spares:
@@ -195,7 +196,7 @@ class TestAStop:
             await journal.committed(entry())
             with locked(state) as release:
                 journal.drop(entry(), "the engine broke")
-                journal._flush()
+                journal._batches.flush()
                 journal._database._work.put(release)
                 await journal.aclose()
         assert rows(state) == [("job-1", Stage.FAILED)]
@@ -217,3 +218,43 @@ async def test_a_row_that_is_written_while_its_film_moves_says_nothing_of_it(lif
         slow_disk.set()
         kept = await keeping
         assert rows(state, "stage, file, sha256") == [(Stage.KEPT, kept.file.name, sha256(b"a film").hexdigest())]
+
+
+class TestTheSafetyOfAResult:
+    """Two threads write, the file and the row, and neither counts without the other."""
+
+    async def test_comes_with_its_row_however_long_its_file_has_been_there(self, life, entry, state):
+        async with life(busy_secs=60) as journal:
+            journal.accept(entry())
+            await journal.committed(entry())
+            with locked(state) as release:
+                kept = await journal.keep(entry(), picture_of())
+                async with asyncio.timeout(10):
+                    while not kept.file.exists():
+                        await asyncio.sleep(0.005)
+                await journal._spool.probe()
+                assert not kept.safe.done()
+                release()
+                await asyncio.wait_for(kept.safe, 10)
+            assert rows(state) == [("job-1", Stage.KEPT)]
+
+    async def test_is_not_waited_for_in_a_trouble_and_its_row_is_written_after_it(self, life, entry, state):
+        async with life(retry_secs=0.01, busy_secs=0.01) as journal:
+            with locked(state) as release:
+                kept = await journal.keep(entry(), picture_of())
+                await asyncio.wait_for(kept.safe, 10)
+                assert journal.trouble.code == "journal"
+                release()
+            await is_well(journal)
+            assert rows(state) == [("job-1", Stage.KEPT)]
+
+    async def test_never_comes_where_its_file_fails_in_whatever_way(self, life, entry, monkeypatch):
+        def broken(descriptor):
+            raise MemoryError
+
+        async with life(retry_secs=60) as journal:
+            monkeypatch.setattr(spool, "_sync", broken)
+            kept = await journal.keep(entry(), picture_of())
+            with pytest.raises(OSError, match="MemoryError"):
+                await asyncio.wait_for(kept.safe, 10)
+            assert journal.trouble.code == "state_folder"

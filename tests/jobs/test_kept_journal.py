@@ -45,7 +45,7 @@ def killed(state, clock):
 
     async def kill(journal):
         journals.remove(journal)
-        await asyncio.wait([journal._commit_all()])
+        await asyncio.wait([journal._batches.commit_all()])
         journal._live.clear()
         await journal.aclose()
 
@@ -420,7 +420,7 @@ def practised(life, entry):
             kept = await journal.keep(entry("job-0"), picture_of())
             await kept.safe
             journal.close(kept, Done())
-            await journal._commit_all()
+            await journal._batches.commit_all()
             await journal._spool.probe()
             yield journal
 
@@ -432,7 +432,7 @@ class TestADiskThatTakesItsTime:
         async with practised() as journal:
             slow_disk.begin()
             kept = await journal.keep(entry(), picture_of(b"abcdef"))
-            await journal._commit_all()
+            await journal._batches.commit_all()
             assert not kept.safe.done()
             slow_disk.set()
             await asyncio.wait_for(kept.safe, 10)

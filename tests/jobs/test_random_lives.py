@@ -121,7 +121,7 @@ class Lives(RuleBasedStateMachine):
         async def stop():
             if not is_clean:
                 # What a process that dies now has written; the rest of its end is not allowed to add anything.
-                await self.journal._commit_all()
+                await self.journal._batches.commit_all()
                 self.journal._live.clear()
             await self.journal.aclose()
 
