@@ -217,6 +217,7 @@ class KeptJournal:
             await self._database.aclose()
             return
         self._is_open = False
+        self._batches.is_held_back = True
         await self._upkeep.aclose()
         await self._watch.aclose()
         for row in list(self._live.values()):
