@@ -258,7 +258,8 @@ class TestAnOfferOfAJobThatIsKept:
         room.offer(wire, claim(task={"maxTokens": 5}))
         assert (room.delivery.waiting, room.journal.owed) == (0, ("job-1",))
         await room.journal._batches.commit_all()
-        assert sorted(stage for _, stage in rows(room.state_dir)) == ["dropped", "running"]
+        stages = [stage for _, stage in rows(room.state_dir)]
+        assert (len(stages), stages.count("dropped")) == (2, 1)
 
     async def test_is_answered_though_the_worker_is_busy(self, room, wire, claim):
         room.offer(wire, claim())

@@ -163,6 +163,36 @@ class TestAFileInTheSpool:
             assert second.file.read_bytes() == b"another"
             assert len({second.file, third.file}) == 2
 
+    async def test_stays_until_the_end_of_its_result_is_written(self, life, entry, state):
+        async with life(retry_secs=60, busy_secs=0.01) as journal:
+            kept = await journal.keep(entry(), picture_of())
+            await kept.safe
+            with locked(state) as release:
+                journal.close(kept, Done())
+                await journal._batches.commit_all()
+                await journal._spool.probe()
+                assert kept.file.read_bytes() == b"abc"
+                assert journal._spool.new_file() != kept.file
+                release()
+
+    async def test_is_not_made_for_a_result_that_was_settled_while_it_lay_in_memory(
+        self, life, entry, state, slow_disk
+    ):
+        async with life(retry_secs=0.01) as journal:
+            slow_disk.begin()
+            slow_disk.error = OSError(errno.ENOSPC, "No space left on device")
+            slow_disk.set()
+            held = await journal.keep(entry(), picture_of())
+            await held.safe
+            row = journal._live["job-1"]
+            assert journal._watch.holds(row)
+            journal.close(held, Done())
+            assert not journal._watch.holds(row)
+            slow_disk.error = None
+            await is_well(journal)
+            await journal._spool.probe()
+            assert list((state / "spool").iterdir()) == []
+
 
 class TestAStop:
     @pytest.fixture

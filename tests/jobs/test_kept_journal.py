@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import time
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -129,6 +130,13 @@ class TestAResult:
             journal.mark(kept, Stage.WAITING)
         async with life() as journal:
             assert [each.is_unsent for each in journal.recalled] == [False]
+
+    async def test_is_sent_for_the_latest_claim_in_the_next_life(self, life, entry):
+        async with life() as journal:
+            kept = await journal.keep(entry(attempt=1), picture_of())
+            journal.mark(replace(kept, entry=entry(attempt=2)), Stage.DELIVERING)
+        async with life() as journal:
+            assert [each.kept.entry.attempt for each in journal.recalled] == [2]
 
     async def test_that_was_being_delivered_is_sent_again(self, life, entry):
         async with life() as journal:
