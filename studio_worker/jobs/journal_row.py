@@ -112,7 +112,7 @@ class Row:
         self.meta = self.json = ""
         self.data = None
 
-    def written(self, origin: str) -> list[Any]:
+    def values(self, origin: str) -> list[Any]:
         """The row as it is now, in the order of `COLUMNS`, not sealed yet."""
         entry = self.entry
         prompt = "" if self.settled_at is not None else entry.prompt

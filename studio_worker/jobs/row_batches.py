@@ -99,7 +99,7 @@ class RowBatches:
         changed, self._changed = self._changed, {}
         # Two runs of one job share a row of the file: what is open is the younger one, and is written behind the other.
         in_order = sorted(changed, key=lambda row: row.settled_at is None) if len(changed) > 1 else changed
-        rows = [(row, row.written(self._origin)) for row in in_order]
+        rows = [(row, row.values(self._origin)) for row in in_order]
 
         def landed(error: Exception | None) -> None:
             if error is None:
