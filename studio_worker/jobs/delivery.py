@@ -139,10 +139,10 @@ class Delivery:
         self._keep_within_bounds()
 
     def adopt(self, job_id: str, fingerprint: Fingerprint, link: Link) -> bool:
-        """Answer an offer from what is kept; an offer of another task under the same id drops what is kept.
+        """Answer an offer from what is kept.
 
         Returns:
-            Whether the offer was accepted here.
+            Whether the offer was accepted here; not where it is of another task under the same id.
 
         Raises:
             LinkClosed: the offer's connection is gone; what is kept stays.
@@ -151,8 +151,6 @@ class Delivery:
         if owed is None:
             return False
         if owed.kept.entry.fingerprint != fingerprint:
-            logger.bind(event="jobs.superseded", job_id=job_id).info("A kept result gave way to another task")
-            self._drop(job_id)
             return False
         link.accept()
         owed.link = link
@@ -162,6 +160,12 @@ class Delivery:
         if owed.state is not State.UPLOADING:
             self._send(owed)
         return True
+
+    def give_way(self, job_id: str) -> None:
+        """Another task was taken under this id: what is kept of the old one is dropped, and its upload ends."""
+        if job_id in self._owed:
+            logger.bind(event="jobs.superseded", job_id=job_id).info("A kept result gave way to another task")
+            self._drop(job_id)
 
     def acknowledge(self, job_id: str) -> None:
         """The studio has stored a JSON result (`completeAck`)."""

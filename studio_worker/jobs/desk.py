@@ -294,12 +294,12 @@ class Desk:
         )
         if plan.origin == "studio":
             self._chronicle.offered(plan.job_id, "taken")
+        # First the frame: where nobody listens any more, what is kept under this id stays. The row is on its way in the
+        # same step; that of an old result is settled before, since it is looked for under the same id.
+        link.accept()
+        if plan.origin == "studio":
+            self._delivery.give_way(plan.job_id)
             self._journal.accept(entry)
-        try:
-            link.accept()
-        except LinkClosed:
-            self._journal.drop(entry)
-            raise
         ticket = Ticket(plan=plan, entry=entry, link=link, seat=seat)
         self._tickets[plan.job_id] = ticket
         self._chronicle.accepted(plan.job_id, plan)

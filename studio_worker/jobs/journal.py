@@ -87,7 +87,7 @@ class Journal(Protocol):
         A file is in the spool when this returns and its row committed. Bytes and their row are on their way there: both
         outlive a crash and a power loss when the result's `safe` is done, before which no studio is given all of it. A
         JSON result's row is on its way. Where the disk is full the result stays in memory until there is room, and
-        `trouble` says so.
+        where the row can't be written it waits: `trouble` says so, and the result is delivered all the same.
 
         Raises:
             OSError: the spool could not be written, for another reason than a lack of room.

@@ -42,13 +42,22 @@ class JournalDatabase:
         path: the file.
         now: the wall clock, for the name of a damaged file.
         hangs: told when the thread waits for the disk.
+        on_damage: called on the journal's thread when `run` has found the file damaged, before its answer: the new
+            one knows nothing. A write says so itself.
         busy_secs: how long to wait for another process's lock.
     """
 
     def __init__(
-        self, path: Path, now: Callable[[], datetime], hangs: HangWatch, *, busy_secs: float = BUSY_SECS
+        self,
+        path: Path,
+        now: Callable[[], datetime],
+        hangs: HangWatch,
+        on_damage: Callable[[sqlite3.Error], None],
+        *,
+        busy_secs: float = BUSY_SECS,
     ) -> None:
         self.aside: Path | None = None
+        self._on_damage = on_damage
         self._path = path
         self._hangs = hangs
         self._now = now
@@ -147,6 +156,7 @@ class JournalDatabase:
                 if not is_damage(error):
                     raise
                 self._begin_anew(str(error))
+                self._on_damage(error)
                 answer = transaction(self._open, work)
         except Exception as error:  # noqa: BLE001 - handed to whoever awaits it
             done.set_exception(error)

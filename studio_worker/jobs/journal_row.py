@@ -70,7 +70,7 @@ WRITE = (
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """A job as the journal knows it. Owned by the event loop; only `sha256` is filled in by the database's thread.
+    """A job as the journal knows it. Owned by the event loop, but for two fields that the database's thread fills in.
 
     Attributes:
         entry: the claim, with the attempt of the latest offer.
@@ -80,12 +80,13 @@ class Row:
         deaths: how often the worker's process ended while the job ran.
         file: the name of its result in the spool; empty for a JSON result.
         size: bytes of the result.
-        sha256: of the file, or of the JSON text.
+        sha256: of the file, or of the JSON text; by the database's thread where nobody knew it before.
         ext: of a binary result.
         meta: its `generationMeta` as JSON text.
         json: a JSON result as text.
         note: why it ended, where that needs a word.
         data: bytes whose hash the database's thread works out beside the writing of their file.
+        is_retired: whether the spool has its file back; asked and said by the database's thread alone.
     """
 
     entry: Entry
@@ -103,6 +104,7 @@ class Row:
     json: str = ""
     note: str = ""
     data: bytes | None = None
+    is_retired: bool = False
 
     def settle(self, stage: Stage, now: float, note: str = "") -> None:
         """Nothing is owed any more: what was needed for the delivery alone goes."""
@@ -110,7 +112,7 @@ class Row:
         self.meta = self.json = ""
         self.data = None
 
-    def written(self, origin: str) -> list[Any]:
+    def values(self, origin: str) -> list[Any]:
         """The row as it is now, in the order of `COLUMNS`, not sealed yet."""
         entry = self.entry
         prompt = "" if self.settled_at is not None else entry.prompt

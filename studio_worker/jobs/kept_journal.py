@@ -10,38 +10,35 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from studio_worker.clock import Clock, SystemClock
-from studio_worker.jobs.hang_watch import HangWatch
+from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
-from studio_worker.jobs.journal_db import JournalDatabase, JournalReplaced, Written
-from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, journal_path
-from studio_worker.jobs.journal_history import History, end_interrupted, files_wanted, forget_settled, give_up_old
-from studio_worker.jobs.journal_row import COLUMNS, Row, Stage
+from studio_worker.jobs.journal_db import JournalDatabase
+from studio_worker.jobs.journal_file import BUSY_SECS, journal_path
+from studio_worker.jobs.journal_history import History, files_wanted
+from studio_worker.jobs.journal_row import Row, Stage
 from studio_worker.jobs.journal_trouble import as_trouble, is_lack_of_room
 from studio_worker.jobs.poison import Poison
 from studio_worker.jobs.replay import recall_rows, settle_unreadable
 from studio_worker.jobs.results import Artifact, Entry, Kept, Memory
 from studio_worker.jobs.room_watch import RoomWatch
+from studio_worker.jobs.row_batches import RowBatches
 from studio_worker.jobs.settlement import Done, Gone, Settlement
 from studio_worker.jobs.spool import Spool
+from studio_worker.jobs.upkeep import Upkeep
 from studio_worker.log import logger
 from studio_worker.text import escape
 from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.strict_json import dumps_lossy
 
-GROUP_SECS = 0.005
-"""How long rows gather before they are written together; a JSON result's is committed within twice that."""
-
 AT_HAND_SECS = 0.25
 """How long a result's bytes stay in memory beside their file, so that its first upload need not read them."""
 
 MAX_NOTE = 500
-_SETTLED_AT = COLUMNS.index("settled_at")
 
 
 class KeptJournal:
@@ -74,18 +71,21 @@ class KeptJournal:
     ) -> None:
         self._origin = origin
         self._clock = clock
-        self._history = history or History()
         self._disk = disk
         self._hangs = hangs or HangWatch(SystemClock().monotonic)
         self._spool = Spool(folder / "spool", self._hangs)
-        self._database = JournalDatabase(journal_path(folder), clock.now, self._hangs, busy_secs=busy_secs)
-        self._watch = RoomWatch(folder, self._spool, self._commit_all, on_trouble, retry_secs=retry_secs)
+        self._live: dict[str, Row] = {}
+        self._batches = RowBatches(origin, self._live, retire=self._spool.remove, failed=self._could_not_write)
+        self._database = JournalDatabase(
+            journal_path(folder), clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs
+        )
+        self._watch = RoomWatch(
+            folder, self._spool, self._batches.commit_all, self._trouble_changed, retry_secs=retry_secs
+        )
+        self._on_trouble = on_trouble
+        self._upkeep = Upkeep(self._database, history or History(), self._now)
         self._poison = Poison(clock)
         self._worker_id = ""
-        self._live: dict[str, Row] = {}
-        self._changed: dict[Row, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._upkeep: asyncio.Task[None] | None = None
         self._is_open = False
 
     @property
@@ -115,10 +115,10 @@ class KeptJournal:
         self._loop = asyncio.get_running_loop()
         await self._database.open()
         self._is_open = True
-        now = self._now()
-        await self._unless_full(lambda on: _settle_the_past(on, now, self._history))
+        self._batches.open(self._database)
+        await self._unless_full(self._upkeep.settle_the_past())
         await self._spool.open(await self._database.run(files_wanted))
-        self._upkeep = asyncio.create_task(self._forget_settled(), name="journal-upkeep")
+        self._upkeep.start()
 
     async def recall(self, worker_id: str) -> Sequence[Recalled]:
         """The results that are still owed under this worker id; the damaged ones are set aside, and logged."""
@@ -128,16 +128,17 @@ class KeptJournal:
             lambda on: recall_rows(on, self._origin, worker_id, self._spool.folder, moment)
         )
         if found.unreadable:
-            await self._unless_full(lambda on: settle_unreadable(on, moment[1], found.unreadable))
+            settled = self._database.run(lambda on: settle_unreadable(on, moment[1], found.unreadable))
+            await self._unless_full(settled)
         self._poison.load(found.deaths)
         for row, _ in found.results:
             self._live[row.entry.job_id] = row
         return [recalled for _, recalled in found.results]
 
-    async def _unless_full(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def _unless_full(self, write: Awaitable[None]) -> None:
         """Write, or note the trouble: a full disk is no reason to deliver nothing, which is what makes room."""
         try:
-            await self._database.run(work)
+            await write
         except sqlite3.Error as error:
             self._watch.failed(as_trouble(error), error)
 
@@ -149,14 +150,14 @@ class KeptJournal:
         """Note the job; its row follows in a few milliseconds."""
         row = Row(entry, self._worker_id, self._now(), deaths=self._poison.deaths(entry.job_id, entry.fingerprint))
         self._live[entry.job_id] = row
-        self._write_soon(row)
+        self._batches.add(row)
 
     def start(self, entry: Entry) -> None:
         """Note that the job's engine runs."""
         row = self._row_of(entry)
         if row is not None and row.stage is Stage.ACCEPTED:
             row.stage = Stage.RUNNING
-            self._write_soon(row)
+            self._batches.add(row)
 
     async def committed(self, entry: Entry) -> None:
         """Write down that the job's engine is about to start, and wait for it; a local job has no row."""
@@ -164,29 +165,27 @@ class KeptJournal:
         if row is not None:
             if row.stage is Stage.ACCEPTED:
                 row.stage = Stage.RUNNING
-            await self._commit(row)
+            await self._batches.commit(row)
 
     async def keep(self, entry: Entry, artifact: Artifact) -> Kept:
         """Keep a result: a binary one in the spool, with its row committed; a JSON one's row follows."""
         row = self._row_of(entry)
         if row is None:
             row = self._live[entry.job_id] = Row(entry, self._worker_id, self._now())
-        row.stage, row.kept_at, row.deaths, row.size = Stage.KEPT, self._now(), 0, artifact.size
-        self._poison.forget(entry.job_id)
         kept_at = self._clock.monotonic()
         if artifact.data is None:
             row.json = artifact.json_text
-            self._write_soon(row)
+            self._note_kept(row, artifact)
+            self._batches.add(row)
             return Kept(entry=entry, artifact=artifact, kept_at=kept_at)
         file = self._spool.new_file()
-        row.file, row.ext = file.name, artifact.ext
-        row.meta = dumps_lossy(dict(artifact.meta)) if artifact.meta else ""
         memory: Memory | None
         safe: asyncio.Future[None] | None = None
         if isinstance(artifact.data, bytes):
+            self._note_kept(row, artifact, file)
             memory, safe = self._keep_bytes(row, file, artifact.data)
         else:
-            memory = await self._keep_file(row, file, artifact.data)
+            memory = await self._keep_file(row, file, artifact, artifact.data)
         artifact = replace(artifact, data=file)
         return Kept(entry=entry, artifact=artifact, kept_at=kept_at, memory=memory, sha256=row.sha256, safe=safe)
 
@@ -196,7 +195,7 @@ class KeptJournal:
         if row is not None:
             row.stage = stage
             row.entry = kept.entry
-            self._write_soon(row)
+            self._batches.add(row)
 
     def drop(self, entry: Entry, why: str = "") -> None:
         """Settle a job that has no result."""
@@ -227,16 +226,27 @@ class KeptJournal:
             await self._database.aclose()
             return
         self._is_open = False
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.wait([self._upkeep])
+        self._batches.is_held_back = True
+        await self._upkeep.aclose()
         await self._watch.aclose()
         for row in list(self._live.values()):
             if row.stage in (Stage.ACCEPTED, Stage.RUNNING):
                 self._settle(row, Stage.INTERRUPTED)
-        self._flush()
+        last = self._batches.commit_all()
+        await asyncio.wait([last], timeout=PATIENCE_SECS)
+        if last.done() and last.result() and not self._batches.is_empty:
+            # What the batch before the last could not write is known only now.
+            self._batches.flush()
         await self._database.aclose()
         await self._spool.aclose()
+
+    def _note_kept(self, row: Row, artifact: Artifact, file: Path | None = None) -> None:
+        """From here on the row says that there is a result: it may be written at any moment."""
+        row.stage, row.kept_at, row.deaths, row.size = Stage.KEPT, self._now(), 0, artifact.size
+        self._poison.forget(row.entry.job_id)
+        if file is not None:
+            row.file, row.ext = file.name, artifact.ext
+            row.meta = dumps_lossy(dict(artifact.meta)) if artifact.meta else ""
 
     def _keep_bytes(self, row: Row, file: Path, data: bytes) -> tuple[Memory, asyncio.Future[None]]:
         """Have the disk take file and row, side by side: neither counts without the other."""
@@ -251,54 +261,57 @@ class KeptJournal:
     def _sync(
         self, row: Row, file: Path, memory: Memory, written: asyncio.Future[None], safe: asyncio.Future[None]
     ) -> None:
-        both = asyncio.gather(written, self._commit(row, is_full=True), return_exceptions=True)
+        both = asyncio.gather(written, self._batches.commit(row, is_full=True), return_exceptions=True)
         both.add_done_callback(lambda done: self._synced(row, file, memory, safe, done.result()[0]))
 
     def _synced(
         self, row: Row, file: Path, memory: Memory, safe: asyncio.Future[None], error: BaseException | bool | None
     ) -> None:
-        """What has become of a result: its upload waits to hear that it is safe, or lies in memory."""
+        """What has become of a result's file. A row that could not be written is a trouble, and no delay: it waits."""
         row.data = None
-        if isinstance(error, OSError) and row.settled_at is None:
-            try:
-                self._hold(row, file, memory, error)
-            except OSError:
-                safe.set_exception(error)
-                # An upload that is under way hears of it; where there is none, nobody misses it.
-                safe.exception()
-                return
-        else:
+        if not isinstance(error, BaseException) or row.settled_at is not None:
             self._loop.call_later(AT_HAND_SECS, self._let_go, row, memory)
-        safe.set_result(None)
+            safe.set_result(None)
+            return
+        refused = error if isinstance(error, OSError) else OSError(str(error) or type(error).__name__)
+        if self._may_hold(row.size, refused):
+            self._hold(row, file, memory, refused)
+            safe.set_result(None)
+            return
+        safe.set_exception(refused)
+        # An upload that is under way hears of it; where there is none, nobody misses it.
+        safe.exception()
 
-    async def _keep_file(self, row: Row, file: Path, made: Path) -> Memory | None:
+    async def _keep_file(self, row: Row, file: Path, artifact: Artifact, made: Path) -> Memory | None:
+        """Move a result's file. Its row says nothing before that: it takes its time, and the worker may stop."""
         memory: Memory | None = None
         try:
             row.sha256 = await self._spool.take(file, made)
         except OSError as error:
-            if not self._may_hold(row, error):
+            if not self._may_hold(artifact.size, error):
                 raise
             memory = Memory(await asyncio.to_thread(made.read_bytes))
             row.data = memory.data
+            self._note_kept(row, artifact, file)
             self._hold(row, file, memory, error)
-        await self._commit(row, is_full=True)
+        else:
+            self._note_kept(row, artifact, file)
+        await self._batches.commit(row, is_full=True)
         row.data = None
         return memory
 
     def _hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
-        """Leave a result in memory until there is room for its file; any other error is raised."""
-        if not self._may_hold(row, error):
-            raise error
+        """Leave a result in memory until there is room for its file."""
         logger.bind(event="journal.memory", job_id=row.entry.job_id, error=str(error)).error(
             "A result is kept in memory: there is no room for its file"
         )
         self._watch.hold(row, file, memory, error)
 
-    def _may_hold(self, row: Row, error: OSError) -> bool:
+    def _may_hold(self, size: int, error: OSError) -> bool:
         if not is_lack_of_room(error):
             self._watch.lost(error)
             return False
-        return row.size <= self._watch.max_bytes
+        return size <= self._watch.max_bytes
 
     def _let_go(self, row: Row, memory: Memory) -> None:
         if not self._watch.holds(row):
@@ -316,81 +329,17 @@ class KeptJournal:
         del self._live[row.entry.job_id]
         self._watch.release(row)
         row.settle(stage, self._now(), escape(why, limit=MAX_NOTE))
-        self._write_soon(row)
+        self._batches.add(row)
 
-    def _write_soon(self, row: Row) -> None:
-        self._changed[row] = None
-        if self._timer is None and self._is_open and self._watch.trouble is None:
-            self._timer = self._loop.call_later(GROUP_SECS, self._flush)
+    def _could_not_write(self, error: Exception) -> None:
+        if self._is_open:
+            self._watch.failed(as_trouble(error), error)
 
-    def _commit(self, row: Row, *, is_full: bool = False) -> asyncio.Future[bool]:
-        """Write everything that has changed now; done, with whether it worked, when it is written."""
-        self._changed[row] = None
-        done: asyncio.Future[bool] = self._loop.create_future()
-        self._flush(done, is_full=is_full)
-        return done
-
-    def _commit_all(self) -> asyncio.Future[bool]:
-        done: asyncio.Future[bool] = self._loop.create_future()
-        self._flush(done, is_full=True)
-        return done
-
-    def _flush(self, done: asyncio.Future[bool] | None = None, *, is_full: bool = False) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        changed, self._changed = self._changed, {}
-        rows = [(row, row.written(self._origin)) for row in changed]
-
-        def landed(error: Exception | None) -> None:
-            if error is None:
-                self._remove_files(rows)
-                if done is None:
-                    return
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._landed, rows, done, error)
-
-        self._database.write(rows, is_full=is_full, landed=landed)
-
-    def _remove_files(self, rows: Written) -> None:
-        """The files of settled rows, on the journal's thread: the rows are written."""
-        for row, values in rows:
-            if row.file and values[_SETTLED_AT] is not None:
-                self._spool.remove(row.file)
-
-    def _landed(self, rows: Written, done: asyncio.Future[bool] | None, error: Exception | None) -> None:
-        if error is not None:
-            self._changed = dict.fromkeys(row for row, _ in rows) | self._changed
-            if is_damage(error) or isinstance(error, JournalReplaced):
-                # The new file knows nothing: everything that is owed is written into it.
-                self._changed |= dict.fromkeys(self._live.values())
-            if self._is_open:
-                self._watch.failed(as_trouble(error), error)
-        if done is not None and not done.done():
-            done.set_result(error is None)
-
-    async def _forget_settled(self) -> None:
-        """Keep the history within its bounds, little by little."""
-        while True:
-            has_more = True
-            while has_more:
-                try:
-                    has_more = await self._database.run(self._forget_some)
-                except sqlite3.Error as error:
-                    logger.bind(event="journal.history", error=str(error)).warning("Old rows could not be removed")
-                    has_more = False
-            await asyncio.sleep(3600.0)
-
-    def _forget_some(self, connection: sqlite3.Connection) -> bool:
-        return forget_settled(connection, self._now(), self._history)
+    def _trouble_changed(self) -> None:
+        self._batches.is_held_back = self._watch.trouble is not None
+        # What changed after the last commit of a trouble took its rows has no timer yet.
+        self._batches.go_on()
+        self._on_trouble()
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
-
-
-def _settle_the_past(connection: sqlite3.Connection, now: float, history: History) -> None:
-    if interrupted := end_interrupted(connection, now):
-        logger.bind(event="journal.interrupted", jobs=interrupted).warning(
-            "Jobs of an earlier process were not finished; they run again when the studio offers them"
-        )
-    give_up_old(connection, now, history)

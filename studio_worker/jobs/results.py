@@ -90,6 +90,8 @@ class Kept:
         memory: its bytes, for as long as they are at hand.
         sha256: of its file, as hex; empty while that is not known.
         safe: done when the result outlives a power loss too, with an OSError where it never will; None where it does.
+            While the journal is in trouble it is done although nothing is written: a result that may be lost here is
+            best off at its studio.
     """
 
     entry: Entry

@@ -13,6 +13,7 @@ from studio_worker.jobs.journal_trouble import as_trouble
 from studio_worker.jobs.results import Memory
 from studio_worker.jobs.spool import Spool
 from studio_worker.log import logger
+from studio_worker.lookout import Lookout
 
 MAX_HELD_BYTES = 256 * 1024 * 1024
 """The largest result that memory may stand in for; a larger one fails, and another worker may run it."""
@@ -53,9 +54,11 @@ class RoomWatch:
         self._commit_all = commit_all
         self._on_change = on_change
         self._retry_secs = retry_secs
+        self._lookout = Lookout("journal-room")
         self._held: dict[Row, tuple[Path, Memory]] = {}
         self._trying: asyncio.Task[None] | None = None
         self._is_spool_in_doubt = False
+        self._has_failed = False
 
     def hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
         """Leave a result in memory until its file can be written."""
@@ -72,7 +75,7 @@ class RoomWatch:
 
     def failed(self, trouble: Trouble, error: Exception) -> None:
         """Something could not be written."""
-        is_news, self.trouble = self.trouble is None, trouble
+        is_news, self.trouble, self._has_failed = self.trouble is None, trouble, True
         if self._trying is None:
             self._trying = asyncio.create_task(self._until_written(), name="journal-room")
         if is_news:
@@ -95,7 +98,12 @@ class RoomWatch:
     async def _until_written(self) -> None:
         while True:
             await asyncio.sleep(self._retry_secs)
-            if await asyncio.to_thread(self._has_room) and await self._has_written():
+            # What fails while this round goes on may be nothing that it has written: that needs one more.
+            self._has_failed = False
+            has_room = await self._lookout.look(self._has_room)
+            # First the rows: they need next to no room, and must not wait until a film has some.
+            are_rows_written = await self._commit_all()
+            if has_room and await self._are_files_written() and are_rows_written and not self._has_failed:
                 break
         self._trying, self.trouble = None, None
         logger.bind(event="journal.trouble_over").info("Everything is written; jobs are taken again")
@@ -108,7 +116,7 @@ class RoomWatch:
         except OSError:
             return False
 
-    async def _has_written(self) -> bool:
+    async def _are_files_written(self) -> bool:
         if self._is_spool_in_doubt:
             try:
                 await self._spool.probe()
@@ -122,8 +130,7 @@ class RoomWatch:
                 await self._spool.write(file, memory.data)
             except OSError:
                 return False
-            if self._held.pop(row, None) is None:
-                self._spool.remove(file.name)
-            else:
+            # Where the result was settled meanwhile, the file goes with its row.
+            if self._held.pop(row, None) is not None:
                 memory.let_go(row.sha256)
-        return await self._commit_all()
+        return True

@@ -108,12 +108,6 @@ class Spool:
                 _remove(left)
 
 
-def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file, as hex. Raises OSError."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
 def _write(file: Path, data: bytes) -> None:
     if file.exists():
         try:

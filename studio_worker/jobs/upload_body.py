@@ -39,7 +39,8 @@ class FormBody(payload.Payload):
     Attributes:
         is_written: whether all of it was handed to the connection.
         size_bytes: the size of the body.
-        problem: why the file could not be read; None while all is well.
+        problem: why the file can never be sent; None while all is well.
+        hindrance: why it could not be read this time, which says nothing of the next; None while all is well.
 
     Args:
         texts: the text parts, in order.
@@ -89,6 +90,7 @@ class FormBody(payload.Payload):
         self._transport: asyncio.WriteTransport | None = None
         self.is_written = False
         self.problem: str | None = None
+        self.hindrance: str | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The file as text; aiohttp asks for it only where a body has to be signed, which nobody does here."""
@@ -120,7 +122,7 @@ class FormBody(payload.Payload):
                 left -= len(block)
                 if not left and self._sha256 not in ("", summed.hexdigest()):
                     self.problem = "it is not what was kept"
-                    raise OSError(self.problem)
+                    raise _Lost(self.problem)
                 await self._put(writer, block)
                 if not left:
                     return
@@ -145,9 +147,13 @@ class FormBody(payload.Payload):
             file, block = await asyncio.to_thread(read, source)
             if not block:
                 file.close()
-                raise OSError("the file is shorter than it was")
+                raise _Lost("the file is shorter than it was")
         except OSError as error:
-            self.problem = error.strerror or str(error)
+            said = error.strerror or str(error)
+            if isinstance(error, _Lost):
+                self.problem = said
+            else:
+                self.hindrance = said
             raise
         return file, block
 
@@ -159,13 +165,23 @@ class FormBody(payload.Payload):
         return (self._written, transport.get_write_buffer_size(), _unsent(transport))
 
 
+class _Lost(OSError):
+    """The file is not what was kept, and no other try will find that."""
+
+
 def _disposition(name: str) -> str:
     return f'Content-Disposition: form-data; name="{name}"'
 
 
 def _open(summed: Digest, left: int, path: Path) -> tuple[BinaryIO, bytes]:
     """The file with its first block, in one hop."""
-    file = path.open("rb")
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        # A folder that is away, with the disk it lies on maybe, comes back with all its files.
+        if path.parent.is_dir():
+            raise _Lost(error.errno, error.strerror) from None
+        raise
     try:
         return _read_on(summed, left, file)
     except BaseException:

@@ -73,10 +73,11 @@ class Uploader:
             meanwhile: called when the form's texts are out and its bytes are not.
 
         Returns:
-            What the studio said; an answer without a status where none came. A missing token counts as a 401.
+            What the studio said; an answer without a status where none came, or where the file could not be read this
+            time. A missing token counts as a 401.
 
         Raises:
-            ResultRejected: ``spool-lost``: the file is not there any more, so that the job has to run again.
+            ResultRejected: ``spool-lost``: the file is gone, or not what was kept, so that the job has to run again.
         """
         credentials = self._credentials()
         if credentials is None:
@@ -104,7 +105,10 @@ class Uploader:
         except (aiohttp.ClientError, OSError) as error:
             if body.problem is not None:
                 raise ResultRejected("spool-lost", f"the kept result is lost: {body.problem}") from None
-            return Answer(status=None, text=escape(str(error) or type(error).__name__, limit=300))
+            said = str(error) or type(error).__name__
+            if body.hindrance is not None:
+                said = f"the kept result could not be read: {body.hindrance}"
+            return Answer(status=None, text=escape(said, limit=300))
 
     async def _answer(self, response: aiohttp.ClientResponse) -> Answer:
         body = await self._body(response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import random
 from collections import Counter
@@ -63,11 +64,13 @@ IMPATIENT = replace(QUICK, welcome_secs=0.5, ack_secs=0.4, silence_secs=0.6)
 """For tests in which a session is to die of its bounds."""
 
 
-def encoded(ext: str, width: int, height: int) -> bytes:
-    """A picture of two colours; as GIF a film of two frames."""
+def encoded(ext: str, width: int, height: int, job_id: str = "") -> bytes:
+    """A picture of two colours, and one more for its job; as GIF a film of two frames."""
     frames = [Image.new("RGB", (width, height), colour) for colour in ((120, 80, 40), (40, 80, 120))]
+    red, green, blue = hashlib.sha256(job_id.encode()).digest()[:3]
     for frame in frames:
         frame.putpixel((0, 0), (250, 250, 250))
+        frame.putpixel((width - 1, 0), (red, green, blue))
     out = io.BytesIO()
     frames[0].save(out, ext, **({"save_all": True, "append_images": frames[1:]} if ext == "gif" else {}))
     return out.getvalue()
@@ -118,11 +121,11 @@ def result_of(job: EngineJob) -> Result:
     """A small result of the job's kind."""
     match job.task.kind:
         case TaskKind.IMAGE:
-            return ImageResult(encoded("png", job.task.width, job.task.height), "png")
+            return ImageResult(encoded("png", job.task.width, job.task.height, job.id), "png")
         case TaskKind.AUDIO_TTS:
             return AudioResult(hum(), "wav")
         case TaskKind.VIDEO:
-            return VideoResult(encoded("gif", job.task.width, job.task.height), "gif")
+            return VideoResult(encoded("gif", job.task.width, job.task.height, job.id), "gif")
         case TaskKind.AUDIO_STT:
             return TranscriptResult({"text": "nothing", "language": "en", "duration": 0.25})
     said = {"role": "assistant", "content": f"run for {job.id}"}

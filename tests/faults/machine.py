@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -118,10 +119,12 @@ class Machine:
         if self.stages().get(job_id) not in ("kept", "delivering", "waiting", "delivered"):
             return False
         with closing(sqlite3.connect(journal_path(self.state))) as connection:
-            asked = "SELECT file, size, settled_at FROM jobs WHERE job_id = ?"
-            name, size, settled_at = connection.execute(asked, (job_id,)).fetchone()
+            asked = "SELECT file, size, sha256, settled_at FROM jobs WHERE job_id = ?"
+            name, size, digest, settled_at = connection.execute(asked, (job_id,)).fetchone()
+        if not name or settled_at is not None:
+            return True
         file = self.state / "spool" / name
-        return not name or settled_at is not None or (file.exists() and file.stat().st_size == size)
+        return file.exists() and hashlib.sha256(file.read_bytes()[:size]).hexdigest() == digest
 
     async def until(self, job_id: str, *stages: str) -> None:
         """Wait until the journal says so."""

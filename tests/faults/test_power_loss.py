@@ -40,7 +40,7 @@ async def main():
     await journal.open()
     await journal.recall(sys.argv[3])
     rng, before = random.Random(7), None
-    for number in range(4):
+    for number in range(6):
         data = rng.randbytes(20_000)
         entry = Entry(
             job_id=f"job-{number}", fingerprint=Fingerprint(text="f"), kind=TaskKind.IMAGE, model="m", engine="e",
@@ -48,14 +48,20 @@ async def main():
         )
         journal.accept(entry)
         await journal.committed(entry)
-        kept = await journal.keep(entry, Artifact(kind=TaskKind.IMAGE, size=len(data), ext="png", data=data))
-        await kept.safe
+        made = data
+        if number > 3:
+            made = Path(sys.argv[1], "work", f"made-{number}")
+            made.parent.mkdir(exist_ok=True)
+            made.write_bytes(data)
+        kept = await journal.keep(entry, Artifact(kind=TaskKind.IMAGE, size=len(data), ext="png", data=made))
+        if kept.safe is not None:
+            await kept.safe
         say("safe", entry.job_id, data)
         if before is not None:
             say("settled", before.job_id)
             journal.close(before, Done())
             await asyncio.sleep(0.05)
-        before = kept if number % 2 == 0 else None
+        before = kept if number in (0, 2) else None
     os._exit(0)
 
 asyncio.run(main())
@@ -63,7 +69,7 @@ asyncio.run(main())
 
 
 async def recorded(state: Path, log: Path) -> str:
-    """The log of all calls of a process that keeps four results and settles the first and the third."""
+    """The log of all calls of a process that keeps six results, two in files, and settles the first and the third."""
     process = await asyncio.create_subprocess_exec(
         "strace", "-f", "-qq", "-y", "-xx", "-s", "1000000", "-e", f"trace={','.join(CALLS)}", "-o", log,
         sys.executable, "-c", MORTAL, str(state), ORIGIN, WORKER,
@@ -71,7 +77,7 @@ async def recorded(state: Path, log: Path) -> str:
     )  # fmt: skip
     said, _ = await process.communicate()
     assert process.returncode == 0
-    assert said.count(b"\n") == 6
+    assert said.count(b"\n") == 8
     return log.read_text()
 
 
@@ -117,5 +123,5 @@ async def test_whatever_a_power_loss_leaves_a_result_that_was_safe_is_there_and_
             images[name] += 1
             shutil.rmtree(folder)
     print(dict(images), f"{len(owed)} results owed at the end")
-    assert set(owed) == {"job-1", "job-3"}
+    assert set(owed) == {"job-1", "job-3", "job-4", "job-5"}
     assert min(images.values()) > 50

@@ -16,7 +16,7 @@ import pytest
 
 from studio_worker.testing.scripted_studio import ScriptedStudio
 
-from .conftest import picture, words
+from .conftest import encoded, picture, words
 from .machine import Machine, done
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which kills at a system call")
@@ -97,6 +97,7 @@ async def test_killed_at_each_system_call_a_job_has_one_result_and_runs_again_on
     await prepare("before")
     calls = await counted(machine, studio, make("counted"), tmp_path / "calls")
     struck: Counter[str] = Counter()
+    held = 0
     points = [(call, number) for call in swept for number in range(1, min(calls[call], MAX_CALLS) + 1)]
     for call, number in points:
         job_id = f"{call}-{number}"
@@ -110,6 +111,7 @@ async def test_killed_at_each_system_call_a_job_has_one_result_and_runs_again_on
         await let_go(strace)
         struck[call] += machine.is_dead
         was_kept = machine.keeps(job_id)
+        held += was_kept and machine.stages()[job_id] != "delivered"
         await machine.kill()
         await machine.start()
         if job_id not in studio.done:
@@ -119,8 +121,11 @@ async def test_killed_at_each_system_call_a_job_has_one_result_and_runs_again_on
             # A JSON result whose acknowledgement was lost waits for an offer that no studio makes now.
             await machine.until(job_id, "delivered")
         assert machine.runs[job_id] <= (1 if was_kept else 2), f"{job_id}: the engine ran once more"
-    print(f"calls {calls}, killed at {dict(struck)}")
+    print(f"calls {calls}, killed at {dict(struck)}, {held} with a kept result")
     assert studio.of_type("fail") == []
     assert studio.violations == []
+    taken = [upload for upload in studio.uploads if upload.status == 200]
+    assert [upload.job_id for upload in taken if upload.data != encoded("png", 64, 64, upload.job_id)] == []
     assert [call for call in swept if not struck[call]] == []
+    assert held or not is_practised, "no kill came between the keeping of a result and the end of its delivery"
     assert not [path.name for path in machine.state.iterdir() if "damaged" in path.name]

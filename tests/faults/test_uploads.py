@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -89,6 +90,27 @@ async def test_an_upload_whose_answer_is_cut_is_stored_once_and_settled_by_the_4
     assert [upload.status for upload in site.studio.uploads][-1] == 409
     assert site.studio.of_type("fail") == []
     assert site.engine.runs == {"job-1": 1}
+
+
+async def test_a_kept_result_whose_folder_is_away_during_some_tries_costs_no_second_run(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was unplugged, or whose mount came late."""
+    monkeypatch.setattr("studio_worker.jobs.kept_journal.AT_HAND_SECS", 0.001)
+    async with start() as site:
+        spool = Path(site.worker.status()["stateDir"]) / "spool"
+        site.studio.upload_answers.always = 503
+        await site.studio.offer(picture("job-1"))
+        await site.until(lambda: uploads_asked(site) >= 2, "a try that read the file")
+        spool.rename(spool.with_name("away"))
+        waits = len(site.clock.asked)
+        await site.until(lambda: len(site.clock.asked) >= waits + 3, "some tries that could not")
+        spool.with_name("away").rename(spool)
+        site.studio.upload_answers.always = None
+        await site.settled("job-1")
+
+    assert site.engine.runs == {"job-1": 1}
+    assert site.studio.of_type("fail") == []
 
 
 @pytest.mark.parametrize("status", [400, 403, 410, 413, 415, 422])

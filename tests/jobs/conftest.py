@@ -3,6 +3,7 @@
 import asyncio
 import io
 import random
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from studio_worker.engines.router import Routes
 from studio_worker.errors import LinkClosed
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
+from studio_worker.jobs import spool
 from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.jobs import Jobs
 from studio_worker.jobs.kept_journal import KeptJournal
@@ -435,6 +437,48 @@ def kept_file():
 async def clock():
     """A clock that only the test moves."""
     return MovedClock()
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A worker's state folder."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def life(state, clock):
+    """One process's life with the journal."""
+
+    @asynccontextmanager
+    async def live(worker_id="w-1", origin=ORIGIN, **more):
+        journal = KeptJournal(state, origin, clock, **more)
+        try:
+            await journal.open()
+            journal.recalled = list(await journal.recall(worker_id))
+            yield journal
+        finally:
+            await journal.aclose()
+
+    return live
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A disk that has what is written to it only when the test lets it; `error` is what it says then."""
+    real, found = spool.sync_file, threading.Event()
+    found.error, found.waiting = None, False
+
+    def sync(descriptor):
+        found.waiting = not found.is_set()
+        assert found.wait(20)
+        found.waiting = False
+        if found.error is not None:
+            raise found.error
+        real(descriptor)
+
+    found.begin = lambda: monkeypatch.setattr(spool, "sync_file", sync)
+    yield found
+    found.set()
 
 
 @pytest.fixture

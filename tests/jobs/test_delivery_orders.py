@@ -166,9 +166,14 @@ class Worker(RuleBasedStateMachine):
         self.answer(owed, answer)
 
     @rule(job_id=st.sampled_from(JOBS))
-    def the_studio_offers_another_task_under_its_id(self, job_id: str) -> None:
+    def the_studio_offers_another_task_under_its_id_which_is_refused(self, job_id: str) -> None:
+        assert not self.adopt(job_id, OTHER, None)
+
+    @rule(job_id=st.sampled_from(JOBS))
+    def the_studio_offers_another_task_under_its_id_which_is_taken(self, job_id: str) -> None:
         self.owed.pop(job_id, None)
         assert not self.adopt(job_id, OTHER, None)
+        self.do(lambda: self.delivery.give_way(job_id))
 
     @rule(job_id=st.sampled_from(JOBS))
     def the_studio_acknowledges(self, job_id: str) -> None:

@@ -12,6 +12,8 @@ from studio_worker.jobs.plan import LocalOrder
 from studio_worker.jobs.settlement import Answer
 from studio_worker.wire.tasks import parse_task
 
+from .journal_rows import rows
+
 
 def order(job_id="local-1", kind="llm", **task):
     fields = {"llm": {"messages": [{"role": "user", "content": "hi"}]}, "image": {"prompt": "a cup"}}[kind]
@@ -234,13 +236,30 @@ class TestAnOfferOfAJobThatIsKept:
         await wire.until("completeJson", count=2)
         assert room.engine.runs == 2
 
-    async def test_with_another_task_drops_the_old_result_even_where_it_is_refused(self, room, wire, claim):
+    async def test_with_another_task_that_is_refused_leaves_the_old_result(self, room, wire, make_wire, claim):
         room.offer(wire, claim())
         await wire.until("completeJson")
+        gone = make_wire()
+        gone.cut()
+        room.offer(gone, claim(task={"maxTokens": 5}))
+        room.offer(wire, claim(task={"maxTokens": -1}))
+        assert wire.types[-2:] == ["accept", "fail"]
         room.desk.pause()
         room.offer(wire, claim(task={"maxTokens": 5}))
         assert wire.types[-1] == "reject"
-        assert room.delivery.waiting == 0
+        room.offer(wire, claim())
+        assert wire.types[-2:] == ["accept", "completeJson"]
+        assert room.engine.runs == 1
+
+    async def test_with_another_task_that_is_taken_settles_the_old_result(self, room, wire, claim):
+        room.offer(wire, claim())
+        await wire.until("completeJson")
+        room.engine.gate.clear()
+        room.offer(wire, claim(task={"maxTokens": 5}))
+        assert (room.delivery.waiting, room.journal.owed) == (0, ("job-1",))
+        await room.journal._batches.commit_all()
+        stages = [stage for _, stage in rows(room.state_dir)]
+        assert (len(stages), stages.count("dropped")) == (2, 1)
 
     async def test_is_answered_though_the_worker_is_busy(self, room, wire, claim):
         room.offer(wire, claim())

@@ -85,13 +85,13 @@ async def test_a_thousand_jobs_leave_nothing_behind(room, wire, claim):
 
     for number in range(200):
         await one(number)
-    await room.journal._commit_all()
+    await room.journal._batches.commit_all()
     gc.collect()
     tasks, objects = len(asyncio.all_tasks()), len(gc.get_objects())
     for number in range(1_000):
         room.engine.jobs.clear()
         await one(number)
-    await room.journal._commit_all()
+    await room.journal._batches.commit_all()
     gc.collect()
     assert len(asyncio.all_tasks()) <= tasks
     assert len(gc.get_objects()) < objects + 2_000

@@ -5,9 +5,9 @@ import errno
 import shutil
 import sqlite3
 import stat
-import threading
 import time
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -26,31 +26,10 @@ from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.strict_json import dumps
 
+from .journal_rows import ANSWER, is_well, json_of, picture_of, rows, spoil
+
 FIXTURE = Path(__file__).parent / "journal-schema-1.sqlite3"
 ORIGIN = "https://studio.test"
-ANSWER = {"text": "grüße", "language": "de", "duration": 1.5}
-
-
-@pytest.fixture
-def state(tmp_path):
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def life(state, clock):
-    """One process's life with the journal."""
-
-    @asynccontextmanager
-    async def live(worker_id="w-1", origin=ORIGIN, **more):
-        journal = KeptJournal(state, origin, clock, **more)
-        try:
-            await journal.open()
-            journal.recalled = list(await journal.recall(worker_id))
-            yield journal
-        finally:
-            await journal.aclose()
-
-    return live
 
 
 @pytest.fixture
@@ -67,7 +46,7 @@ def killed(state, clock):
 
     async def kill(journal):
         journals.remove(journal)
-        await asyncio.wait([journal._commit_all()])
+        await asyncio.wait([journal._batches.commit_all()])
         journal._live.clear()
         await journal.aclose()
 
@@ -75,23 +54,8 @@ def killed(state, clock):
     return make
 
 
-def rows(state, columns="job_id, stage"):
-    with closing(sqlite3.connect(journal_path(state))) as connection:
-        return [tuple(row) for row in connection.execute(f"SELECT {columns} FROM jobs ORDER BY job_id")]
-
-
 def said(lines, event):
     return next(line for line in lines if line["event"] == event)
-
-
-def picture_of(data=b"abc", **fields):
-    return Artifact(kind=TaskKind.IMAGE, size=len(data), ext="png", data=data, meta={"seed": 7}, **fields)
-
-
-def json_of(value=None):
-    value = value or ANSWER
-    text = dumps(value)
-    return Artifact(kind=TaskKind.AUDIO_STT, size=len(text.encode()), json=value, json_text=text)
 
 
 class TestAResult:
@@ -166,6 +130,13 @@ class TestAResult:
             journal.mark(kept, Stage.WAITING)
         async with life() as journal:
             assert [each.is_unsent for each in journal.recalled] == [False]
+
+    async def test_is_sent_for_the_latest_claim_in_the_next_life(self, life, entry):
+        async with life() as journal:
+            kept = await journal.keep(entry(attempt=1), picture_of())
+            journal.mark(replace(kept, entry=entry(attempt=2)), Stage.DELIVERING)
+        async with life() as journal:
+            assert [each.kept.entry.attempt for each in journal.recalled] == [2]
 
     async def test_that_was_being_delivered_is_sent_again(self, life, entry):
         async with life() as journal:
@@ -415,25 +386,6 @@ class TestWhatIsDamaged:
             assert journal.recalled[0].kept.file == kept.file
 
 
-async def spoil(journal, state):
-    """Overwrite the whole file under the open connection, so that whatever it reads next is nonsense."""
-
-    def scribble():
-        connection = journal._database._connection
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.execute("PRAGMA cache_size = 0")
-        connection.execute("PRAGMA shrink_memory")
-        size = journal_path(state).stat().st_size
-        with journal_path(state).open("r+b") as file:
-            file.seek(4096)
-            file.write(b"\xa5" * (size - 4096))
-
-    done = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    journal._database._work.put(lambda: (scribble(), loop.call_soon_threadsafe(done.set)))
-    await done.wait()
-
-
 class TestADiskThatIsFull:
     async def bound(self, journal, pages):
         loop = asyncio.get_running_loop()
@@ -467,23 +419,6 @@ class TestADiskThatIsFull:
 
 
 @pytest.fixture
-def slow_disk(monkeypatch):
-    """A disk that has what is written to it only when the test lets it; `error` is what it says then."""
-    real, found = spool.sync_file, threading.Event()
-    found.error = None
-
-    def sync(descriptor):
-        assert found.wait(20)
-        if found.error is not None:
-            raise found.error
-        real(descriptor)
-
-    found.begin = lambda: monkeypatch.setattr(spool, "sync_file", sync)
-    yield found
-    found.set()
-
-
-@pytest.fixture
 def practised(life, entry):
     """A journal that has a file to write over."""
 
@@ -493,7 +428,7 @@ def practised(life, entry):
             kept = await journal.keep(entry("job-0"), picture_of())
             await kept.safe
             journal.close(kept, Done())
-            await journal._commit_all()
+            await journal._batches.commit_all()
             await journal._spool.probe()
             yield journal
 
@@ -505,7 +440,7 @@ class TestADiskThatTakesItsTime:
         async with practised() as journal:
             slow_disk.begin()
             kept = await journal.keep(entry(), picture_of(b"abcdef"))
-            await journal._commit_all()
+            await journal._batches.commit_all()
             assert not kept.safe.done()
             slow_disk.set()
             await asyncio.wait_for(kept.safe, 10)
@@ -637,12 +572,6 @@ class TestAFolderThatFails:
                         await asyncio.sleep(0.005)
                 assert journal.trouble.code == "disk_hangs"
             await is_well(journal)
-
-
-async def is_well(journal):
-    async with asyncio.timeout(10):
-        while journal.trouble is not None:
-            await asyncio.sleep(0.005)
 
 
 class TestHistory:

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import json
+import os
 import random
+import resource
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import aiohttp
@@ -13,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from studio_worker.errors import ResultRejected
+from studio_worker.jobs import upload_body
 from studio_worker.jobs.results import Memory
 from studio_worker.jobs.uploads import Uploader, UploadTimings
 from studio_worker.wire.urls import StudioUrls
@@ -297,6 +300,54 @@ class TestTheFile:
         with pytest.raises(ResultRejected, match="spool-lost") as caught:
             await upload(server.url, kept)
         assert caught.value.retryable
+
+    async def test_that_cannot_be_opened_for_lack_of_descriptors_is_sent_at_another_try(self, server, kept_file, file):
+        kept, held = kept_file(file), []
+
+        def exhaust():
+            with suppress(OSError):
+                while True:
+                    held.append(os.open(os.devnull, os.O_RDONLY))
+
+        bounds = resource.getrlimit(resource.RLIMIT_NOFILE)
+        async with uploader(server.url) as found:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 64, bounds[1]))
+                answer = await found.upload(kept, exhaust)
+            finally:
+                for descriptor in held:
+                    os.close(descriptor)
+                resource.setrlimit(resource.RLIMIT_NOFILE, bounds)
+            assert answer.status is None
+            assert answer.text == "the kept result could not be read: Too many open files"
+            assert (await found.upload(kept)).status == 200
+
+    async def test_whose_folder_is_away_for_a_moment_is_sent_when_it_is_back(self, server, kept_file, tmp_path):
+        folder, away = tmp_path / "spool", tmp_path / "away"
+        folder.mkdir()
+        (folder / "spooled").write_bytes(b"abc")
+        kept = kept_file(folder / "spooled")
+        async with uploader(server.url) as found:
+            folder.rename(away)
+            assert (await found.upload(kept)).status is None
+            away.rename(folder)
+            assert (await found.upload(kept)).status == 200
+
+    async def test_that_breaks_off_in_the_middle_is_sent_at_another_try(self, server, kept_file, large, monkeypatch):
+        real, reads = upload_body._read_on, []
+
+        def broken(summed, left, file):
+            reads.append(left)
+            if len(reads) == 3:
+                raise OSError(5, "Input/output error")
+            return real(summed, left, file)
+
+        monkeypatch.setattr(upload_body, "_read_on", broken)
+        async with uploader(server.url) as found:
+            kept = replace(kept_file(large), sha256=hashlib.sha256(large.read_bytes()).hexdigest())
+            answer = await found.upload(kept)
+            assert (answer.status, answer.text) == (None, "the kept result could not be read: Input/output error")
+            assert (await found.upload(kept)).status == 200
 
     async def test_that_is_not_what_was_kept_is_never_sent_to_its_end(self, server, kept_file, large):
         kept = replace(kept_file(large), sha256=hashlib.sha256(large.read_bytes()).hexdigest())

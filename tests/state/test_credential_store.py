@@ -182,7 +182,7 @@ KILLED = textwrap.dedent(
             return real(*args, **kwargs)
         setattr(os, name, call)
 
-    for name in ("open", "fsync", "replace", "rename", "fdopen", "fchmod"):
+    for name in ("open", "fsync", "fdatasync", "replace", "rename", "fdopen", "fchmod"):
         counted(name)
     CredentialStore(Path(sys.argv[1]), "https://studio.example").save(
         Credentials("https://studio.example", worker_id="w-2", auth_token="new")

@@ -1,0 +1,67 @@
+"""The journal's upkeep: its history is kept within its bounds, little by little, for as long as the worker lives."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+
+from studio_worker.errors import StudioWorkerError
+from studio_worker.jobs.journal_db import JournalDatabase
+from studio_worker.jobs.journal_history import History, end_interrupted, forget_settled, give_up_old
+from studio_worker.log import logger
+
+PAUSE_SECS = 3600.0
+"""Between two looks at the history: a worker that is busy adds some hundred rows meanwhile."""
+
+
+class Upkeep:
+    """Removes old rows. A plain object of the loop.
+
+    Args:
+        database: the journal's.
+        history: how much is remembered.
+        now: the wall clock, in seconds since the epoch.
+    """
+
+    def __init__(self, database: JournalDatabase, history: History, now: Callable[[], float]) -> None:
+        self._database = database
+        self._history = history
+        self._now = now
+        self._task: asyncio.Task[None] | None = None
+
+    async def settle_the_past(self) -> None:
+        """End what an earlier process had begun and not finished, and give up what is too old. Raises sqlite3.Error."""
+        now = self._now()
+        await self._database.run(lambda on: _settle_the_past(on, now, self._history))
+
+    def start(self) -> None:
+        """Begin; called on the loop."""
+        self._task = asyncio.create_task(self._run(), name="journal-upkeep")
+
+    async def aclose(self) -> None:
+        """Stop, and wait for it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                while await self._database.run(self._forget_some):
+                    pass
+            except (sqlite3.Error, OSError, StudioWorkerError) as error:
+                # The file may have to be opened anew, which says in our own words why it cannot be.
+                logger.bind(event="journal.history", error=str(error)).warning("Old rows could not be removed")
+            await asyncio.sleep(PAUSE_SECS)
+
+    def _forget_some(self, connection: sqlite3.Connection) -> bool:
+        return forget_settled(connection, self._now(), self._history)
+
+
+def _settle_the_past(connection: sqlite3.Connection, now: float, history: History) -> None:
+    if interrupted := end_interrupted(connection, now):
+        logger.bind(event="journal.interrupted", jobs=interrupted).warning(
+            "Jobs of an earlier process were not finished; they run again when the studio offers them"
+        )
+    give_up_old(connection, now, history)
