@@ -89,7 +89,7 @@ class Runtime:
         self._rng = rng
         self._stack = AsyncExitStack()
         self.closed_ports: frozenset[tuple[str, int]] = frozenset()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._is_ending = False
         # They watch the machine, whose time no test moves.
         self._lag = LoopLag(SystemClock())
@@ -111,16 +111,23 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         self._is_ending = True
-        for task in reversed(self._tasks):
+        for task in reversed(list(self._tasks)):
             task.cancel()
         return await self._stack.__aexit__(kind, error, trace)
 
     def spawn(self, work: Coroutine[object, object, None], *, name: str) -> None:
-        """Start a task that the runtime owns: its error, or its cancellation, ends it all, and it ends with it all."""
+        """Start a task that the runtime owns: its error, or its cancellation, ends it all, and it ends with it all.
+
+        Where everything is about to end, it is not begun.
+        """
+        if self._is_ending:
+            work.close()
+            return
         task = self._group.create_task(self._owned(work, name), name=name)
         # One that is cancelled before its first step has not begun the work, which nobody else would close.
         task.add_done_callback(lambda _: work.close())
-        self._tasks.append(task)
+        self._tasks[task] = None
+        task.add_done_callback(lambda _: self._tasks.pop(task, None))
 
     @property
     def credentials(self) -> Credentials:

@@ -22,7 +22,7 @@ from studio_worker.engines.host import Host
 from studio_worker.engines.installed_engines import InstalledEngines
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
-from studio_worker.engines.roster import CertificateWatch, in_force
+from studio_worker.engines.roster import CertificateWatch, in_force, trusted
 from studio_worker.engines.router import Routes
 from studio_worker.engines.surroundings import Surroundings
 from studio_worker.errors import ConfigError, StudioWorkerError
@@ -283,7 +283,7 @@ class Worker:
             engine_idle_secs=self._config.engine_idle_secs,
             slots=lambda: self._config.max_concurrent_jobs,
             on_death=self._engine_died,
-            on_gone=self._engine_gone,
+            on_gone=lambda *gone: self._admission.ended(*gone),  # noqa: PLW0108 - it is made below
             devices=self._finder.devices,
         )
         self._residency = Residency(
@@ -293,9 +293,6 @@ class Worker:
         self._descriptions = self._host.descriptions
         self._routes = self._draw_routes()
 
-    def _engine_gone(self, engine: EngineKey, device: str | None) -> None:
-        self._admission.ended(engine, device)
-
     async def _look_at_devices(self) -> None:
         """See what is left of the devices, and serve or refuse those who wait for their memory."""
         await self._finder.look()
@@ -304,7 +301,9 @@ class Worker:
 
     def _draw_routes(self) -> Routes:
         self._routes_until = self._quarantine.next_release()
-        return Routes.build(self._quarantine.advertised(self.engines), self._config.engine_preferences)
+        engines = self.engines
+        self._host.call_hooks_of(trusted(engines, self._config))
+        return Routes.build(self._quarantine.advertised(engines), self._config.engine_preferences)
 
     def _engine_died(self, engine: EngineKey, model: str | None, why: str) -> None:
         """Three deaths on one model withdraw it; and a GPU may be what has died."""
@@ -386,6 +385,7 @@ class Worker:
                 self._main.cancel()
                 await asyncio.wait([self._main])
         finally:
+            self._bus.close()
             await asyncio.to_thread(self._lock.release)
 
     def _raise_end(self) -> None:

@@ -108,6 +108,32 @@ class BrokenHost(Host):
         raise OSError("no threads left")
 
 
+async def test_what_is_asked_for_after_the_end_is_not_begun(runtime):
+    async with runtime() as running:
+        pass
+    begun = []
+
+    async def work():
+        begun.append(1)
+
+    running.spawn(work(), name="late")
+    assert begun == []
+
+
+async def test_tasks_that_have_ended_are_forgotten(runtime):
+    async with runtime() as running:
+        before = len(running._tasks)
+
+        async def work():
+            return
+
+        for _ in range(10):
+            running.spawn(work(), name="short")
+        async with asyncio.timeout(20):
+            while len(running._tasks) > before:
+                await asyncio.sleep(0)
+
+
 async def test_a_start_that_fails_in_its_middle_closes_what_was_open(runtime, monkeypatch):
     opened: list[aiohttp.ClientSession] = []
     begin = aiohttp.ClientSession.__init__

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from loguru import logger
@@ -99,6 +100,14 @@ async def test_events_end_with_the_worker(settings, soon):
         events = worker.events()
         follower = asyncio.create_task(anext(events, None))
     assert await soon(follower) is None
+
+
+async def test_events_asked_for_before_a_start_that_fails_end_with_it(settings):
+    worker = Worker(settings(state_dir=Path("/proc/nowhere")))
+    reader = worker.events()
+    with pytest.raises(ConfigError):
+        await worker.__aenter__()
+    assert [event async for event in reader] == []
 
 
 async def test_a_second_worker_on_the_same_folder_is_told_which_process_holds_it(settings):

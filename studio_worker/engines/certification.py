@@ -39,7 +39,7 @@ def refuse_uncertified(engines: Iterable[EngineDescription]) -> tuple[EngineDesc
     """The same engines, with those unavailable that need a certificate and have none that is valid."""
     return tuple(
         engine
-        if engine.status != "available" or not needs_certificate(engine) or _is_certified(engine)
+        if engine.status != "available" or not needs_certificate(engine) or is_certified(engine)
         else replace(engine, status="unavailable", reason=_reason(engine), remedy=_remedy(engine))
         for engine in engines
     )
@@ -100,7 +100,8 @@ def _content(distribution: str, path: tuple[str, ...]) -> InstalledContent | NoC
         return problem
 
 
-def _is_certified(engine: EngineDescription) -> bool:
+def is_certified(engine: EngineDescription) -> bool:
+    """Whether its package has a certificate that is valid for it."""
     return engine.certificate is not None and engine.certificate.word == "valid"
 
 

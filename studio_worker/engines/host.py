@@ -239,6 +239,10 @@ class Host:
         """Whether any plugin wants to be told of jobs."""
         return not self._hooks.is_empty
 
+    def call_hooks_of(self, engines: Sequence[EngineDescription]) -> None:
+        """Call the job hooks of these engines' plugins from now on, and of no others."""
+        self._hooks.use(engines)
+
     def job_started(self, job: JobInfo) -> None:
         """Tell the plugins' hooks that a job is about to run; returns at once."""
         self._hooks.job_started(job)

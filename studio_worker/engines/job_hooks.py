@@ -36,12 +36,13 @@ class JobHooks:
         self._is_used = False
         self._is_closed = False
         self._has_overflowed = False
-        owners = {
-            (engine.distribution, engine.plugin): engine
-            for engine in descriptions
-            if engine.hooks and engine.status not in ("disabled", "broken")
-        }
-        self._owners = tuple(owners.values())
+        self.use(descriptions)
+
+    def use(self, descriptions: Sequence[EngineDescription]) -> None:
+        """From now on call the hooks of these plugins; of those with an engine that is disabled or broken, none."""
+        unused = {_plugin(engine) for engine in descriptions if engine.status in ("disabled", "broken")}
+        owners = {_plugin(engine): engine for engine in descriptions if engine.hooks}
+        self._owners = tuple(owner for plugin, owner in owners.items() if plugin not in unused)
 
     @property
     def is_empty(self) -> bool:
@@ -89,3 +90,7 @@ class JobHooks:
             )
         finally:
             self._room.release()
+
+
+def _plugin(engine: EngineDescription) -> tuple[str, str]:
+    return (engine.distribution, engine.plugin)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studio_worker.engines.certification import refuse_uncertified, with_certificates
+from studio_worker.engines.certification import is_certified, needs_certificate, refuse_uncertified, with_certificates
 from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.surroundings import Surroundings, meet
 from studio_worker.engines.whereabouts import found_engines
@@ -45,6 +45,18 @@ def in_force(
     """
     allowed = disable(meet(engines, around), config.disabled_engines)
     return refuse_uncertified(allowed) if config.require_certified_engines else allowed
+
+
+def trusted(engines: Iterable[EngineDescription], config: Config) -> tuple[EngineDescription, ...]:
+    """Those whose packages may be imported into the worker itself, to hear of its jobs.
+
+    Of a package with an engine that lacks a certificate it needs, none: what may not run jobs may not hear of them.
+    """
+    known = tuple(engines)
+    if not config.require_certified_engines:
+        return known
+    refused = {each.distribution for each in known if needs_certificate(each) and not is_certified(each)}
+    return tuple(each for each in known if each.distribution not in refused)
 
 
 class CertificateWatch:

@@ -79,6 +79,28 @@ async def test_hooks_of_a_plugin_that_is_not_used_are_not_called(status, bench, 
     assert module not in sys.modules
 
 
+async def test_a_plugin_is_told_from_when_it_is_used_until_it_is_not(bench, shop, describe):
+    module = shop.make("watcher", WATCHER)
+    used = (watching(describe, module),)
+    host = bench.host(descriptions=(watching(describe, module, status="disabled"),))
+    host.job_started(JOB)
+    host.call_hooks_of(used)
+    host.job_started(JOB)
+    host.call_hooks_of(())
+    host.job_started(JOB)
+    await within(host.aclose())
+    assert len(sys.modules[module].seen) == 1
+
+
+async def test_one_engine_that_is_disabled_silences_its_plugin(bench, shop, describe):
+    module = shop.make("watcher", WATCHER)
+    both = (watching(describe, module), watching(describe, module, position=1, status="disabled"))
+    host = bench.host(descriptions=both)
+    host.job_started(JOB)
+    await within(host.aclose())
+    assert module not in sys.modules
+
+
 async def test_a_hook_that_hangs_delays_neither_jobs_nor_the_end(bench, shop, describe, log_lines):
     module = shop.make(
         "watcher",

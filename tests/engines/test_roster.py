@@ -4,7 +4,7 @@ import pytest
 
 from studio_worker.config import Config
 from studio_worker.engines.installed_content import installed_content
-from studio_worker.engines.roster import CertificateWatch, in_force, installed_engines
+from studio_worker.engines.roster import CertificateWatch, in_force, installed_engines, trusted
 from studio_worker.engines.surroundings import Surroundings
 
 from .packages import certificate, list_files, put
@@ -60,6 +60,20 @@ async def test_what_is_disabled_is_told_as_disabled_though_it_lacks_a_certificat
     fox.unlink()
     strict = config(require_certified_engines=True, disabled_engines=(*NOT_HERE, "fox"))
     assert (await found(strict)).status == "disabled"
+
+
+async def test_what_may_not_run_jobs_may_not_hear_of_them_either(fox, config):
+    required = config(require_certified_engines=True)
+
+    async def names(settings):
+        engines = in_force(await installed_engines(settings), settings, Surroundings.unknown())
+        return {engine.name for engine in trusted(engines, settings)}
+
+    assert {"fox", "synthetic"} <= await names(required)
+    fox.unlink()
+    assert "fox" in await names(config())
+    assert "fox" not in await names(required)
+    assert "synthetic" in await names(required)
 
 
 def test_a_watch_notices_a_certificate_that_comes_and_one_that_goes(tmp_path):

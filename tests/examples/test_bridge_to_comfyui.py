@@ -38,6 +38,7 @@ class StandIn:
         self.trouble: dict[str, Any] | None = None
         self.is_stuck = False
         self.is_deaf = False
+        self.refuses = False
         self._sockets: dict[str, web.WebSocketResponse] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.app = web.Application()
@@ -88,6 +89,8 @@ class StandIn:
         return web.Response(body=picture(size["width"], size["height"]), content_type="image/png")
 
     async def withdraw(self, request: web.Request) -> web.Response:
+        if self.refuses and request.transport is not None:
+            request.transport.abort()
         self.withdrawn.append(request.path)
         return web.Response()
 
@@ -167,6 +170,18 @@ async def test_a_cancelled_job_is_taken_off_the_servers_queue(worker, server):
     async with asyncio.timeout(20):
         while server.withdrawn != ["/queue", "/interrupt"]:
             await asyncio.sleep(0.01)
+
+
+async def test_a_cancelled_job_is_cancelled_also_where_the_server_has_gone(worker, server, stand_in):
+    server.is_stuck = True
+    server.refuses = True
+    job = worker.submit(TASK, model="dream.safetensors", source=SOURCE)
+    async for progress in job:
+        if progress.step == 3:
+            break
+    job.cancel()
+    with pytest.raises(JobCancelled):
+        await job
 
 
 async def test_a_job_with_a_picture_of_its_own_is_refused(worker, tmp_path):

@@ -7,6 +7,7 @@ import io
 import json
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,10 +87,16 @@ class ComfyUiEngine(Engine):
         return await asyncio.to_thread(converted, data, ext)
 
     async def _withdraw(self, http: aiohttp.ClientSession, queued: str) -> None:
-        async with asyncio.timeout(2):
-            for route, body in (("queue", {"delete": [queued]}), ("interrupt", {"prompt_id": queued})):
-                async with http.post(f"{self._url}/{route}", json=body):
-                    pass
+        """Nobody waits for the picture any more; a server that cannot be told is no news then."""
+        import aiohttp
+
+        with suppress(aiohttp.ClientError, TimeoutError):
+            await asyncio.wait_for(self._tell(http, queued), 2)
+
+    async def _tell(self, http: aiohttp.ClientSession, queued: str) -> None:
+        for route, body in (("queue", {"delete": [queued]}), ("interrupt", {"prompt_id": queued})):
+            async with http.post(f"{self._url}/{route}", json=body):
+                pass
 
 
 def checked(job: EngineJob) -> ImageTask:
@@ -141,6 +148,8 @@ async def follow(job: EngineJob, socket: aiohttp.ClientWebSocketResponse, queued
         if isinstance(message.data, bytes):
             job.progress(step, total, preview=message.data[PREVIEW_HEAD:])
             continue
+        if not isinstance(message.data, str):
+            break
         event = json.loads(message.data)
         about = event.get("data") or {}
         if about.get("prompt_id", queued) != queued:
