@@ -1,7 +1,4 @@
-"""The bridge to ComfyUI, against a stand-in on a real port that speaks the routes of ComfyUI which the bridge uses.
-
-ComfyUI itself needs PyTorch, several gigabytes, and is not run here.
-"""
+"""The bridge to ComfyUI, against a stand-in on a real port."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import sys
 from collections.abc import AsyncIterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -21,6 +17,7 @@ from studio_worker import Config, EngineError, ImageTask, JobCancelled, Unsuppor
 from studio_worker.wire.model_source import ModelSource
 
 from .conftest import NOT_HERE, ROOT, free_port
+from .stand_ins import ComfyUi, picture
 
 sys.path.append(str(ROOT / "docs" / "examples" / "plugins" / "bridge" / "src"))
 comfyui = import_module("studio_worker_bridge.comfyui")
@@ -29,81 +26,9 @@ SOURCE = ModelSource(engine="comfyui")
 TASK = ImageTask(prompt="a clay cup", width=64, height=48, steps=3, seed=7, ext="png")
 
 
-class StandIn:
-    """Queues a prompt, tells its steps over the socket, and has a picture of the size that was asked for."""
-
-    def __init__(self) -> None:
-        self.prompts: list[dict[str, Any]] = []
-        self.withdrawn: list[str] = []
-        self.trouble: dict[str, Any] | None = None
-        self.is_stuck = False
-        self.is_deaf = False
-        self.refuses = False
-        self._sockets: dict[str, web.WebSocketResponse] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.app = web.Application()
-        self.app.add_routes(
-            [
-                web.get("/ws", self.ws),
-                web.post("/prompt", self.prompt),
-                web.get("/history/{id}", self.history),
-                web.get("/view", self.view),
-                web.post("/queue", self.withdraw),
-                web.post("/interrupt", self.withdraw),
-            ]
-        )
-
-    async def ws(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self._sockets[request.query["clientId"]] = socket
-        async for _ in socket:
-            pass
-        return socket
-
-    async def prompt(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        if self.is_deaf:
-            return web.json_response({"error": {"type": "invalid_prompt"}}, status=400)
-        self.prompts.append(body["prompt"])
-        task = asyncio.create_task(self._work(self._sockets[body["client_id"]]))
-        self._tasks.add(task)
-        return web.json_response({"prompt_id": "p-1", "number": 1, "node_errors": {}})
-
-    async def _work(self, socket: web.WebSocketResponse) -> None:
-        await socket.send_json({"type": "progress", "data": {"value": 9, "max": 9, "prompt_id": "somebody-else"}})
-        for step in (1, 2, 3):
-            await socket.send_json({"type": "progress", "data": {"value": step, "max": 3, "prompt_id": "p-1"}})
-            await socket.send_bytes(b"\0\0\0\x01\0\0\0\x02" + picture(16, 16))
-        if self.trouble:
-            await socket.send_json({"type": "execution_error", "data": self.trouble | {"prompt_id": "p-1"}})
-        elif not self.is_stuck:
-            await socket.send_json({"type": "execution_success", "data": {"prompt_id": "p-1"}})
-
-    async def history(self, request: web.Request) -> web.Response:
-        saved = [{"filename": "studio-worker_1.png", "subfolder": "", "type": "output"}]
-        return web.json_response({"p-1": {"outputs": {"save": {"images": saved}}}})
-
-    async def view(self, request: web.Request) -> web.Response:
-        size = self.prompts[-1]["canvas"]["inputs"]
-        return web.Response(body=picture(size["width"], size["height"]), content_type="image/png")
-
-    async def withdraw(self, request: web.Request) -> web.Response:
-        if self.refuses and request.transport is not None:
-            request.transport.abort()
-        self.withdrawn.append(request.path)
-        return web.Response()
-
-
-def picture(width: int, height: int) -> bytes:
-    out = io.BytesIO()
-    Image.linear_gradient("L").resize((width, height)).save(out, "PNG")
-    return out.getvalue()
-
-
 @pytest.fixture
-async def stand_in() -> AsyncIterator[tuple[StandIn, str]]:
-    made, port = StandIn(), free_port()
+async def stand_in() -> AsyncIterator[tuple[ComfyUi, str]]:
+    made, port = ComfyUi(), free_port()
     runner = web.AppRunner(made.app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -112,12 +37,12 @@ async def stand_in() -> AsyncIterator[tuple[StandIn, str]]:
 
 
 @pytest.fixture
-def server(stand_in: tuple[StandIn, str]) -> StandIn:
+def server(stand_in: tuple[ComfyUi, str]) -> ComfyUi:
     return stand_in[0]
 
 
 @pytest.fixture
-async def worker(stand_in: tuple[StandIn, str], tmp_path: Path) -> AsyncIterator[Worker]:
+async def worker(stand_in: tuple[ComfyUi, str], tmp_path: Path) -> AsyncIterator[Worker]:
     config = Config(api_base_url=None, state_dir=tmp_path, local_api_port=0, disabled_engines=NOT_HERE)
     async with Worker(config, engines=[comfyui.ComfyUiEngine({"comfyui_url": stand_in[1]})]) as running:
         yield running

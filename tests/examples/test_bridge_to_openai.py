@@ -16,7 +16,6 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestServer
 from filelock import FileLock
 
@@ -24,6 +23,7 @@ from studio_worker import BadInput, Config, EngineError, LlmTask, TextDelta, Wor
 from studio_worker.wire.model_source import ModelSource
 
 from .conftest import NOT_HERE, ROOT, free_port
+from .stand_ins import talker
 
 sys.path.append(str(ROOT / "docs" / "examples" / "plugins" / "bridge" / "src"))
 OpenAiEngine = import_module("studio_worker_bridge.openai").OpenAiEngine
@@ -86,7 +86,7 @@ async def test_a_server_that_counts_no_tokens_in_a_stream_is_told_from_one_that_
 
 async def test_the_pieces_of_a_stream_join_into_the_result(tmp_path):
     """Against events as vLLM and llama-server send them; the server above leaves the counts out."""
-    async with TestServer(_streaming()) as server:
+    async with TestServer(talker()) as server:
         engine = OpenAiEngine({"openai_url": str(server.make_url("/v1"))})
         config = Config(api_base_url=None, state_dir=tmp_path, local_api_port=0, disabled_engines=NOT_HERE)
         async with Worker(config, engines=[engine]) as worker:
@@ -135,27 +135,6 @@ async def test_a_cancelled_job_leaves_the_server_free_for_the_next(worker):
     job.cancel()
     async with asyncio.timeout(60):
         await worker.submit(asked(max_tokens=2), model="gemma", source=SOURCE)
-
-
-def _streaming() -> web.Application:
-    deltas = [{"role": "assistant"}, {"reasoning_content": "hm"}, {"content": "Aye"}, {"content": ", aye."}]
-    events: list[dict[str, object]] = [{"choices": [{"index": 0, "delta": delta}]} for delta in deltas]
-    events.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})
-    events.append({"choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 5, "total_tokens": 9}})
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        assert body["stream_options"] == {"include_usage": True}
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        for event in events:
-            await response.write(f"data: {json.dumps(event)}\n\n".encode())
-        await response.write(b": a comment\n\ndata: [DONE]\n\n")
-        return response
-
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", answer)
-    return app
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:

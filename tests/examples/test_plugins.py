@@ -1,11 +1,14 @@
 """The example plugins as their users have them: built as wheels, installed, found."""
 
+import asyncio
 import json
 import zipfile
 
 import pytest
+from aiohttp.test_utils import TestServer
 
 from .conftest import PLUGINS, ROOT
+from .stand_ins import ComfyUi, talker
 
 
 def test_every_example_is_found_and_none_is_broken(environment):
@@ -50,6 +53,34 @@ def test_a_command_of_a_plugin_shows_what_its_hooks_wrote_down(environment):
 
 def test_the_commands_help_names_the_package_that_brings_it(environment):
     assert "From studio-worker-tally 1.0.0." in environment.call("--help")
+
+
+def test_the_smallest_engine_passes_the_conformance_kit(environment):
+    assert "passed" in environment.call("plugins", "check", "studio-worker-shout")
+
+
+def test_the_built_in_engine_passes_it_as_installed(environment):
+    environment.call("plugins", "check", "studio-worker")
+
+
+async def test_the_bridges_pass_it_on_servers_that_answer(environment, tmp_path):
+    tasks = [
+        ("openai", "m", {"kind": "llm", "messages": [{"role": "user", "content": "Hello"}], "maxTokens": 8}),
+        ("comfyui", "d", {"kind": "image", "prompt": "a cup", "width": 64, "height": 48, "steps": 3, "ext": "png"}),
+    ]
+    lines = [{"model": model, "task": task, "modelSource": source(engine)} for engine, model, task in tasks]
+    (tmp_path / "samples.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    async with TestServer(talker()) as openai, TestServer(ComfyUi().app) as comfyui:
+        environment.configure(
+            f"[plugins.bridge]\nopenai_url = '{openai.make_url('/v1')}'\ncomfyui_url = '{comfyui.make_url('')}'\n"
+        )
+        words = ("plugins", "check", "studio-worker-bridge", "--samples", tmp_path / "samples.jsonl")
+        said = await asyncio.to_thread(environment.call, *words)
+    assert "failed" not in said
+
+
+def source(engine):
+    return {"engine": engine, "files": [], "cliDefaults": {"cfgScale": 0, "steps": 0, "width": 0, "height": 0}}
 
 
 def test_each_example_has_a_page_of_its_own():
