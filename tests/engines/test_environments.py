@@ -109,6 +109,12 @@ async def test_a_path_where_nothing_is_is_named(tmp_path):
     assert "engine_environments" in problem.remedy
 
 
+async def test_a_path_that_cannot_be_looked_at_is_named_with_the_systems_reason(tmp_path):
+    problem = await refused(tmp_path / ("x" * 300))
+    assert problem.reason.endswith("cannot be looked at: File name too long")
+    assert "engine_environments" in problem.remedy
+
+
 async def test_a_folder_that_is_no_environment_is_named(tmp_path):
     assert (await refused(tmp_path)).reason == f"{tmp_path} is no virtual environment: it has no bin/python"
 
@@ -125,7 +131,15 @@ async def test_a_file_that_is_no_program_is_named(script):
 
 @pytest.mark.parametrize(
     "text",
-    ["exit 3", "echo hello", "echo '[]'", "echo '{}'", 'echo \'{"python": 3, "path": []}\'', "echo '[[[[[['"],
+    [
+        "exit 3",
+        "echo hello",
+        "echo '[]'",
+        "echo '{}'",
+        'echo \'{"python": 3, "path": ["/lib"]}\'',
+        'echo \'{"python": ["x"], "path": ["/lib"]}\'',
+        "echo '[[[[[['",
+    ],
 )
 async def test_an_interpreter_that_says_nothing_of_sense_is_named(text, script):
     problem = await refused(script(f"#!/bin/sh\n{text}\n"))
