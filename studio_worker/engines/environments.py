@@ -140,7 +140,8 @@ async def _asked(python: str, timeout_secs: float) -> dict[str, Any]:
         raise UnusableEnvironment(f"its interpreter cannot be started: {error.strerror or error}", remedy) from None
     try:
         said = json.loads(answer.splitlines()[-1])
-        if isinstance(said, dict) and _is_version(said["python"]) and isinstance(said["path"], list):
+        # Without a path, its packages would be looked for where the worker's own are.
+        if isinstance(said, dict) and _is_version(said["python"]) and isinstance(said["path"], list) and said["path"]:
             return said
     except (IndexError, KeyError, ValueError, RecursionError):
         pass

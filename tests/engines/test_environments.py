@@ -138,6 +138,7 @@ async def test_a_file_that_is_no_program_is_named(script):
         "echo '{}'",
         'echo \'{"python": 3, "path": ["/lib"]}\'',
         'echo \'{"python": ["x"], "path": ["/lib"]}\'',
+        'echo \'{"python": [3, 11, 2], "path": []}\'',
         "echo '[[[[[['",
     ],
 )
@@ -158,7 +159,7 @@ async def test_an_interpreter_that_never_stops_talking_is_given_up(script):
 
 
 async def test_a_python_that_is_too_old_is_named_with_the_one_that_is_needed(script):
-    path = script('#!/bin/sh\necho \'{"python": [3, 9, 2], "path": []}\'\n')
+    path = script('#!/bin/sh\necho \'{"python": [3, 9, 2], "path": ["/lib"]}\'\n')
     assert (await refused(path)).reason == "it has Python 3.9.2, studio-worker needs 3.11"
 
 
