@@ -105,9 +105,14 @@ async def look_into(name: str, path: Path, *, timeout_secs: float = TIMEOUT_SECS
     entries = [str(entry) for entry in said["path"]]
     refs = {_ref(raw, name, python, tuple(entries)) for raw in said["plugins"]}
     plugins = sorted(
-        (ref for ref in refs if not ref.is_builtin), key=lambda ref: (ref.distribution, ref.name, ref.value)
+        (ref for ref in refs if not _is_the_workers_own(ref)), key=lambda ref: (ref.distribution, ref.name, ref.value)
     )
     return Environment(name, python, version, tuple(plugins))
+
+
+def _is_the_workers_own(ref: PluginRef) -> bool:
+    """Whether this package brings it, whatever an older or newer release calls its module."""
+    return ref.distribution.replace("_", "-").lower() == "studio-worker"
 
 
 def _found(path: Path, remedy: str) -> str:

@@ -77,12 +77,13 @@ async def test_an_environment_says_its_plugins_and_its_release_and_imports_none_
     assert {(ref.environment, ref.python) for ref in found.plugins} == {("mine", found.python)}
 
 
-async def test_the_built_in_engine_of_an_environment_is_not_listed(environments):
+@pytest.mark.parametrize("module", ["studio_worker.engines.synthetic", "studio_worker.elsewhere"])
+async def test_the_built_in_engine_of_an_environment_is_not_listed_whatever_its_release_calls_it(module, environments):
     home = environments.make("plain")
     info = environments.site(home) / "studio_worker-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: studio-worker\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[studio_worker]\nsynthetic = studio_worker.engines.synthetic\n")
+    (info / "entry_points.txt").write_text(f"[studio_worker]\nsynthetic = {module}\n")
     assert (await look_into("plain", home, timeout_secs=PATIENT)).plugins == ()
 
 
