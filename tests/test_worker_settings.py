@@ -76,6 +76,14 @@ async def advert(worker: Worker, studio: ScriptedStudio) -> dict:
     return (await studio.heartbeat())["capabilities"]
 
 
+async def until_served(engine: str, worker: Worker, studio: ScriptedStudio) -> dict:
+    """The first capabilities that name this engine."""
+    async with asyncio.timeout(20):
+        while engine not in (told := await advert(worker, studio))["sources"]["llm"]:
+            pass
+    return told
+
+
 async def test_a_changed_threshold_and_name_are_in_the_next_heartbeat(file, studio):
     async with file.worker() as worker:
         assert (await advert(worker, studio))["vramThresholdGb"] == 12.0
@@ -170,12 +178,42 @@ async def test_a_plugin_that_was_disabled_at_the_start_is_described_once_it_is_e
     async with file.worker() as worker:
         assert "late" not in (await advert(worker, studio))["sources"]["llm"]
         file.write(disabled_engines=[*NOT_HERE])
-        async with asyncio.timeout(20):
-            while "late" not in (await advert(worker, studio))["sources"]["llm"]:
-                pass
+        await until_served("late", worker, studio)
         await studio.offer(llm_claim("j", claim_fields={"engine": "late"}))
         done = await studio.frame("completeJson", job_id="j")
     assert done["result"]["choices"][0]["message"]["content"] == "late"
+
+
+async def test_a_changed_table_waits_for_the_restart_and_the_engine_is_described_as_it_runs(
+    file, studio, site, caplines
+):
+    module = site.folder / f"{site.install('late', isolation='process')}.py"
+    told_by_table = "def studio_worker_engines(config):\n    Mine.sources = (config.plugin['called'],)"
+    text = module.read_text().replace("def studio_worker_engines(config):", told_by_table)
+    module.write_text(text.replace('"content": "late"', '"content": Mine.sources[0]'))
+    file.write(disabled_engines=[*NOT_HERE, "late"], **{"plugins.late": {"called": "old"}})
+    file.source.refresh()
+    async with file.worker() as worker:
+        await advert(worker, studio)
+        file.write(disabled_engines=[*NOT_HERE], **{"plugins.late": {"called": "new"}})
+        told = await until_served("old", worker, studio)
+        assert "new" not in told["sources"]["llm"]
+        await studio.offer(llm_claim("j", claim_fields={"engine": "old"}))
+        done = await studio.frame("completeJson", job_id="j")
+    assert done["result"]["choices"][0]["message"]["content"] == "old"
+    assert "plugins" in {line.get("settings") for line in caplines if "restart" in line["message"]}
+
+
+async def test_a_changed_environment_waits_for_the_restart(file, studio, site, environments):
+    home = environments.serving("owl")
+    site.install("late")
+    file.write(disabled_engines=[*NOT_HERE, "late"], engine_environments={"night": home})
+    file.source.refresh()
+    async with file.worker() as worker:
+        file.write(disabled_engines=[*NOT_HERE], engine_environments={"night": home.with_name("gone")})
+        await until_served("late", worker, studio)
+        (owl,) = [engine for engine in worker.engines if engine.environment]
+        assert (owl.name, owl.status, owl.python) == ("owl", "available", f"{home}/bin/python")
 
 
 async def test_a_changed_preference_sends_the_next_job_to_the_other_engine(file, studio, site):

@@ -55,7 +55,8 @@ CONFIG_HEAD = """\
 Defaults, then the config file over them, then the environment over both. `studio-worker config` shows every setting
 in force and where it comes from, `studio-worker config path` the file, and `studio-worker config set KEY VALUE` changes
 one setting and keeps your comments. A running worker takes a changed file by its next heartbeat; an edit that breaks
-it changes nothing and is reported once.
+it changes nothing and is reported once. Another `api_base_url`, `state_dir`, `engine_environments` or plugin's table
+waits for a restart, and the log says so.
 
 The file is TOML. `STUDIO_WORKER_CONFIG`, or `--config` before the command, names another. A setting's variable is
 `STUDIO_WORKER_` and its name in capitals; a list is comma-separated or JSON, a table is JSON. A value that is not

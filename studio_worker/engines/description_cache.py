@@ -20,11 +20,12 @@ _INSTALLED_INTO = ("site-packages", "dist-packages")
 
 
 class DescriptionCache:
-    """Descriptions by what they follow from; a plugin that could not be described is never remembered.
+    """Descriptions by what they follow from.
 
-    The key is made of distribution, version, entry point, the plugin's table, the time of the entry module's file
-    (so that a plugin under development is seen anew) and the times of the folders that packages are installed into
-    (so that `availability` is asked again after an install). A damaged or missing file is an empty cache.
+    The key is made of distribution, version, entry point, the plugin's table, the times of the modules of the entry
+    point's top package (so that a plugin under development is seen anew) and the times of the folders that packages are
+    installed into. Whoever uses it puts no plugin in of which an engine cannot run: what that lacks may come without a
+    trace in the key, such as a program or a server. A damaged or missing file is an empty cache.
 
     Args:
         path: the file; it and its folder are made when something is remembered.
@@ -49,7 +50,7 @@ class DescriptionCache:
             ref.value,
             ref.python,
             json.dumps(table, sort_keys=True, default=str),
-            str(_changed(_entry_file(ref.value, path))),
+            *(f"{module}:{_changed(module)}" for module in _modules(ref.value, path)),
             *(f"{entry}:{_changed(Path(entry))}" for entry in path if entry.endswith(_INSTALLED_INTO)),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -88,27 +89,23 @@ class DescriptionCache:
         return found if isinstance(found, dict) else {}
 
 
-def _entry_file(value: str, path: tuple[str, ...]) -> Path | None:
-    """The file of an entry point's module, found from its top package without importing that."""
-    top, *below = value.partition(":")[0].strip().split(".")
+def _modules(value: str, path: tuple[str, ...]) -> list[Path]:
+    """The files of an entry point's top package, or its one module, found without importing it."""
+    top = value.partition(":")[0].strip().partition(".")[0]
     try:
         spec = PathFinder.find_spec(top, path)
     except (ImportError, ValueError):
-        return None
+        return []
     if spec is None:
-        return None
-    if not below:
-        return Path(spec.origin) if spec.origin else None
-    for folder in spec.submodule_search_locations or ():
-        module = Path(folder, *below)
-        for file in (module.with_name(f"{module.name}.py"), module / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
+        return []
+    folders = spec.submodule_search_locations
+    if folders is None:
+        return [Path(spec.origin)] if spec.origin else []
+    return sorted(module for folder in folders for module in Path(folder).rglob("*.py"))
 
 
-def _changed(path: Path | None) -> int:
+def _changed(path: Path) -> int:
     try:
-        return 0 if path is None else path.stat().st_mtime_ns
+        return path.stat().st_mtime_ns
     except OSError:
         return 0

@@ -21,6 +21,7 @@ from studio_worker.engines.asked_program import printed_by
 from studio_worker.engines.entry_points import PluginRef
 from studio_worker.engines.environment_probe import OLDEST
 from studio_worker.engines.interpreter import Interpreter
+from studio_worker.private_file import reason
 from studio_worker.text import escape
 from studio_worker.version import CHILD_PROTOCOL, __version__
 
@@ -93,20 +94,29 @@ async def look_into(name: str, path: Path, *, timeout_secs: float = TIMEOUT_SECS
     Raises:
         UnusableEnvironment: it is not there, cannot be started, is too old, or has no studio-worker of this protocol.
     """
-    python = await asyncio.to_thread(_found, name, path)
+    remedy = f"make it anew, or take {name!r} out of engine_environments"
+    try:
+        python = await asyncio.to_thread(_found, path, remedy)
+    except OSError as error:
+        why = f"{escape(str(path), limit=300)} cannot be looked at: {reason(error)}"
+        raise UnusableEnvironment(why, remedy) from None
     said = await _asked(python, timeout_secs)
     version = _checked(said, python)
     entries = [str(entry) for entry in said["path"]]
     refs = {_ref(raw, name, python, tuple(entries)) for raw in said["plugins"]}
     plugins = sorted(
-        (ref for ref in refs if not ref.is_builtin), key=lambda ref: (ref.distribution, ref.name, ref.value)
+        (ref for ref in refs if not _is_the_workers_own(ref)), key=lambda ref: (ref.distribution, ref.name, ref.value)
     )
     return Environment(name, python, version, tuple(plugins))
 
 
-def _found(name: str, path: Path) -> str:
+def _is_the_workers_own(ref: PluginRef) -> bool:
+    """Whether this package brings it, whatever an older or newer release calls its module."""
+    return ref.distribution.replace("_", "-").lower() == "studio-worker"
+
+
+def _found(path: Path, remedy: str) -> str:
     shown = escape(str(path))
-    remedy = f"make it anew, or take {name!r} out of engine_environments"
     if not path.exists():
         raise UnusableEnvironment(f"there is no {shown}", remedy)
     python = interpreter_of(path)
@@ -135,12 +145,17 @@ async def _asked(python: str, timeout_secs: float) -> dict[str, Any]:
         raise UnusableEnvironment(f"its interpreter cannot be started: {error.strerror or error}", remedy) from None
     try:
         said = json.loads(answer.splitlines()[-1])
-        if isinstance(said, dict) and isinstance(said["python"], list) and isinstance(said["path"], list):
+        # Without a path, its packages would be looked for where the worker's own are.
+        if isinstance(said, dict) and _is_version(said["python"]) and isinstance(said["path"], list) and said["path"]:
             return said
     except (IndexError, KeyError, ValueError, RecursionError):
         pass
     ending = "" if status is None else f" (exit status {status})"
     raise UnusableEnvironment(f"its interpreter gave no answer that means anything{ending}", remedy)
+
+
+def _is_version(said: Any) -> bool:
+    return isinstance(said, list) and all(isinstance(part, int) for part in said)
 
 
 def _checked(said: Mapping[str, Any], python: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ class InstalledContent:
 def installed_content(distribution: str, path: Sequence[str] = ()) -> InstalledContent:
     """The package as it lies here; reads every file of it, so it belongs in a thread.
 
-    The same wheel gives the same hash on every machine: byte code, start scripts and what installers write down are
-    left out.
+    The same wheel gives the same hash on every machine: byte code whose source is there, start scripts and what
+    installers write down are left out.
 
     Args:
         distribution: its name.
@@ -79,8 +80,9 @@ def installed_content(distribution: str, path: Sequence[str] = ()) -> InstalledC
     if not files:
         raise NoContent(f"{distribution} has no list of its files (RECORD): install a wheel of it")
     whole = hashlib.sha256()
-    for path in sorted(str(path.as_posix()) for path in files if not _is_left_out(path)):
-        whole.update(f"{_hash(Path(str(package.locate_file(path))), path)}  {path}\n".encode())
+    listed = {path.as_posix() for path in files}
+    for name in sorted(path.as_posix() for path in files if not _is_left_out(path, listed)):
+        whole.update(f"{_hash(Path(str(package.locate_file(name))), name)}  {name}\n".encode())
     return InstalledContent(distribution, package.version, whole.hexdigest(), _archive_sha256(noted))
 
 
@@ -113,13 +115,21 @@ def _hash(file: Path, path: str) -> str:
         raise NoContent(f"{path} cannot be read: {reason(error)}") from None
 
 
-def _is_left_out(path: metadata.PackagePath) -> bool:
+def _is_left_out(path: metadata.PackagePath, listed: Collection[str]) -> bool:
     folder = path.parts[-2] if len(path.parts) > 1 else ""
     return (
-        path.suffix == ".pyc"
+        _is_compiled_here(path.as_posix(), listed)
         or (folder.endswith(".dist-info") and path.name in BY_INSTALLERS)
         or (path.parts[0] == ".." and folder in ("bin", "Scripts"))
     )
+
+
+def _is_compiled_here(path: str, listed: Collection[str]) -> bool:
+    """Whether it is what Python makes of a module of the list; byte code without a source is what would be run."""
+    try:
+        return path.endswith(".pyc") and source_from_cache(path) in listed
+    except ValueError:
+        return False
 
 
 def _noted(package: metadata.Distribution) -> dict[str, Any]:

@@ -91,15 +91,17 @@ async def _describe(
     owner = entry_of(ref)
     try:
         if ref.is_builtin:
-            answer = _describe_builtin()
-        else:
-            key = None if cache is None else await asyncio.to_thread(cache.key, ref, table)
-            answer = (cache.get(key) if cache and key else None) or await describing.describe(
-                ref.value, table, timeout_secs=timeout_secs, interpreter=Interpreter(ref.python)
-            )
-            if cache and key:
-                cache.put(key, answer)
-        return _read(answer, owner, is_builtin=ref.is_builtin)
+            return _read(_describe_builtin(), owner, is_builtin=True)
+        key = "" if cache is None else await asyncio.to_thread(cache.key, ref, table)
+        if cache is not None and (known := cache.get(key)) is not None:
+            return _read(known, owner, is_builtin=False)
+        answer = await describing.describe(
+            ref.value, table, timeout_secs=timeout_secs, interpreter=Interpreter(ref.python)
+        )
+        engines = _read(answer, owner, is_builtin=False)
+        if cache is not None and all(engine.status == "available" for engine in engines):
+            cache.put(key, answer)
+        return engines
     except PluginError as problem:
         return (broken(owner, str(problem)),)
     except OSError as error:

@@ -50,16 +50,44 @@ async def test_a_plugin_is_asked_again_after_a_change_of_its(change, shop, tmp_p
     assert DescriptionCache(path).key(ref, table) != before
 
 
-def test_the_file_of_an_entry_point_inside_a_package_counts_and_is_not_imported(shop, tmp_path):
+@pytest.mark.parametrize("changed", ["__init__.py", "engine.py", "inner/__init__.py", "inner/deep.py"])
+def test_every_module_of_a_package_counts_and_none_is_imported(changed, shop, tmp_path):
     package = shop.folder / "plugin_deep"
     (package / "inner").mkdir(parents=True)
-    (package / "__init__.py").write_text("raise SystemExit")
-    (package / "inner" / "__init__.py").write_text("")
+    for name in ("__init__.py", "engine.py", "inner/__init__.py", "inner/deep.py"):
+        (package / name).write_text("raise SystemExit")
     ref = PluginRef("deep", "plugin_deep.inner:plugin", "deep", "1")
     cache = DescriptionCache(tmp_path / "plugins.json")
     before = cache.key(ref, {})
-    os.utime(package / "inner" / "__init__.py", ns=(1, 1))
+    os.utime(package / changed, ns=(1, 1))
     assert cache.key(ref, {}) != before
+
+
+def test_a_module_that_comes_or_goes_counts(shop, tmp_path):
+    package = shop.folder / "plugin_deep"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    ref = PluginRef("deep", "plugin_deep", "deep", "1")
+    cache = DescriptionCache(tmp_path / "plugins.json")
+    before = cache.key(ref, {})
+    (package / "engine.py").write_text("")
+    assert cache.key(ref, {}) != before
+
+
+async def test_an_engine_that_is_unavailable_is_asked_again(shop, tmp_path):
+    server = tmp_path / "server"
+    shop.engine(
+        "alpha",
+        f"""
+        def availability(self):
+            from pathlib import Path
+            from studio_worker import Available, Unavailable
+            return Available() if Path({str(server)!r}).exists() else Unavailable("its server does not run")
+        """,
+    )
+    assert (await describe_one(shop, cache=DescriptionCache(tmp_path / "plugins.json"))).status == "unavailable"
+    server.touch()
+    assert (await describe_one(shop, cache=DescriptionCache(tmp_path / "plugins.json"))).status == "available"
 
 
 async def test_a_broken_plugin_is_never_remembered(shop, tmp_path):

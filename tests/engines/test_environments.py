@@ -77,12 +77,13 @@ async def test_an_environment_says_its_plugins_and_its_release_and_imports_none_
     assert {(ref.environment, ref.python) for ref in found.plugins} == {("mine", found.python)}
 
 
-async def test_the_built_in_engine_of_an_environment_is_not_listed(environments):
+@pytest.mark.parametrize("module", ["studio_worker.engines.synthetic", "studio_worker.elsewhere"])
+async def test_the_built_in_engine_of_an_environment_is_not_listed_whatever_its_release_calls_it(module, environments):
     home = environments.make("plain")
     info = environments.site(home) / "studio_worker-0.1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: studio-worker\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[studio_worker]\nsynthetic = studio_worker.engines.synthetic\n")
+    (info / "entry_points.txt").write_text(f"[studio_worker]\nsynthetic = {module}\n")
     assert (await look_into("plain", home, timeout_secs=PATIENT)).plugins == ()
 
 
@@ -109,6 +110,12 @@ async def test_a_path_where_nothing_is_is_named(tmp_path):
     assert "engine_environments" in problem.remedy
 
 
+async def test_a_path_that_cannot_be_looked_at_is_named_with_the_systems_reason(tmp_path):
+    problem = await refused(tmp_path / ("x" * 300))
+    assert problem.reason.endswith("cannot be looked at: File name too long")
+    assert "engine_environments" in problem.remedy
+
+
 async def test_a_folder_that_is_no_environment_is_named(tmp_path):
     assert (await refused(tmp_path)).reason == f"{tmp_path} is no virtual environment: it has no bin/python"
 
@@ -125,7 +132,16 @@ async def test_a_file_that_is_no_program_is_named(script):
 
 @pytest.mark.parametrize(
     "text",
-    ["exit 3", "echo hello", "echo '[]'", "echo '{}'", 'echo \'{"python": 3, "path": []}\'', "echo '[[[[[['"],
+    [
+        "exit 3",
+        "echo hello",
+        "echo '[]'",
+        "echo '{}'",
+        'echo \'{"python": 3, "path": ["/lib"]}\'',
+        'echo \'{"python": ["x"], "path": ["/lib"]}\'',
+        'echo \'{"python": [3, 11, 2], "path": []}\'',
+        "echo '[[[[[['",
+    ],
 )
 async def test_an_interpreter_that_says_nothing_of_sense_is_named(text, script):
     problem = await refused(script(f"#!/bin/sh\n{text}\n"))
@@ -144,7 +160,7 @@ async def test_an_interpreter_that_never_stops_talking_is_given_up(script):
 
 
 async def test_a_python_that_is_too_old_is_named_with_the_one_that_is_needed(script):
-    path = script('#!/bin/sh\necho \'{"python": [3, 9, 2], "path": []}\'\n')
+    path = script('#!/bin/sh\necho \'{"python": [3, 9, 2], "path": ["/lib"]}\'\n')
     assert (await refused(path)).reason == "it has Python 3.9.2, studio-worker needs 3.11"
 
 

@@ -74,6 +74,18 @@ def test_what_installers_write_down_does_not_count(fox, name):
     assert installed_content("fox").sha256 == before.sha256
 
 
+@pytest.mark.parametrize("code", ["fox_more.pyc", "__pycache__/fox_more.cpython-311.pyc", "__pycache__/plugin_fox.pyc"])
+def test_byte_code_whose_source_is_not_there_counts(fox, code):
+    module, info = fox
+    path = module.parent / code
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"made elsewhere")
+    list_files(info, module, path)
+    before = installed_content("fox")
+    path.write_bytes(b"made anew")
+    assert installed_content("fox").sha256 != before.sha256
+
+
 def test_byte_code_and_start_scripts_do_not_count(fox):
     module, info = fox
     before = installed_content("fox")
