@@ -58,9 +58,10 @@ def check(
     The engines run their samples in processes of their own, as the worker would run them. Exit status 1: a rule fails,
     or an engine's jobs could not be run.
     """
+    from studio_worker.engines.entry_points import list_plugins
     from studio_worker.testing.conformance.samples import read_samples
 
-    refs = chosen(distributions)
+    refs = chosen(distributions, list_plugins())
     given = read_samples(samples) if samples is not None else None
     settings = invocation.settings(log_level="critical").current
     certificates = Certificates(refs, certificate) if certificate is not None else None
@@ -77,21 +78,24 @@ def check(
         raise click.exceptions.Exit(1)
 
 
-def chosen(distributions: Sequence[str]) -> list[PluginRef]:
+def chosen(distributions: Sequence[str], installed: Sequence[PluginRef]) -> list[PluginRef]:
     """The plugins of these packages; each may be named by its entry point too. All of them where none is named.
+
+    Args:
+        distributions: the names, spelled in any way that indexes take for the same.
+        installed: the plugins to choose from.
 
     Raises:
         click.BadParameter: a name is that of no installed plugin.
     """
-    from studio_worker.engines.entry_points import list_plugins
+    from studio_worker.engines.entry_points import canonical
 
-    installed = list_plugins()
     if not distributions:
         return list(installed)
     found = []
     for name in distributions:
-        plain = name.replace("_", "-").lower()
-        own = [ref for ref in installed if plain in (ref.distribution.replace("_", "-").lower(), ref.name.lower())]
+        plain = canonical(name)
+        own = [ref for ref in installed if plain in (canonical(ref.distribution), canonical(ref.name))]
         if not own:
             names = ", ".join(sorted({ref.distribution for ref in installed}))
             raise click.BadParameter(f"no plugin {name!r} is installed; there are: {names}", param_hint="DIST")

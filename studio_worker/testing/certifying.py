@@ -13,9 +13,9 @@ from studio_worker.engines.certificates import (
     Certificate,
     CertifiedEngine,
     CertifiedRule,
-    canonical,
     file_name,
 )
+from studio_worker.engines.entry_points import canonical
 from studio_worker.engines.installed_content import InstalledContent, NoContent, installed_content
 from studio_worker.errors import PluginError
 from studio_worker.private_file import make_private_folder, reason, write_atomically
