@@ -156,9 +156,10 @@ class BadCertificate(PluginError):
         self.distribution = distribution
 
 
-def file_name(distribution: str, version: str) -> str:
-    """What the certificate of a package is called in the folder."""
-    return f"{canonical(distribution)}-{re.sub(r'[^A-Za-z0-9.+_-]', '_', version)}.json"
+def file_name(distribution: str, version: str, environment: str = "") -> str:
+    """What the certificate of a package is called in the folder; of one in an environment, by its name too."""
+    words = re.sub(r"[^A-Za-z0-9.+_-]", "_", f"{version}-{environment}" if environment else version)
+    return f"{canonical(distribution)}-{words}.json"
 
 
 def read_certificate(path: Path) -> Certificate:
