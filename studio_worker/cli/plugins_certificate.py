@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,25 @@ KEEP = Path()
 """``--certificate`` without a file: in the state folder, where the worker looks."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """A package and where it lies."""
+
+    distribution: str
+    environment: str
+    path: tuple[str, ...]
+
+    @classmethod
+    def of(cls, ref: PluginRef) -> _Home:
+        return cls(ref.distribution, ref.environment, ref.path)
+
+
 class Certificates:
     """One certificate a package, made of what the kit finds between the start and `write`.
 
     Args:
-        refs: the plugins that are checked. The built-in one is part of the worker and gets no certificate.
+        refs: the plugins that are checked. The built-in one is part of the worker and gets no certificate; a package
+            that lies in several environments gets one for each.
         target: the file for the one package, or `KEEP`.
 
     Raises:
@@ -34,21 +49,24 @@ class Certificates:
     def __init__(self, refs: Sequence[PluginRef], target: Path) -> None:
         from studio_worker.testing.certifying import content_to_certify
 
-        names = list(dict.fromkeys(ref.distribution for ref in refs if not ref.is_builtin))
+        self._homes = [_Home.of(ref) for ref in refs]
+        homes = list(dict.fromkeys(_Home.of(ref) for ref in refs if not ref.is_builtin))
         if target != KEEP and target.suffix != ".json":
             raise click.BadParameter(f"{target} does not end in .json; DIST comes first", param_hint="--certificate")
-        if target != KEEP and len(names) != 1:
+        if target != KEEP and len(homes) != 1:
             raise click.BadParameter(
-                f"one FILE is for one package, and {len(names)} are checked: name one", param_hint="--certificate"
+                f"one FILE is for one package, and {len(homes)} are checked: name one", param_hint="--certificate"
             )
         self._target = target
-        self._before: dict[str, InstalledContent] = {name: content_to_certify(name) for name in names}
+        self._before: dict[_Home, InstalledContent] = {
+            home: content_to_certify(home.distribution, home.path) for home in homes
+        }
 
     def write(self, reports: Sequence[Report], folder: Path) -> None:
         """Write the certificates, also of failures, and say where they are.
 
         Args:
-            reports: what the kit found.
+            reports: what the kit found, one for each plugin, in their order.
             folder: where the worker looks.
 
         Raises:
@@ -56,14 +74,14 @@ class Certificates:
         """
         from studio_worker.testing.certifying import certify, keep_certificate, write_certificate
 
-        for name, before in self._before.items():
-            own = [report for report in reports if report.distribution == name]
+        for home, before in self._before.items():
+            own = [report for whose, report in zip(self._homes, reports, strict=True) if whose == home]
             if not any(report.engines for report in own):
                 continue
-            certificate = certify(own, before)
+            certificate = certify(own, before, path=home.path)
             path = self._target
             if path == KEEP:
-                path = keep_certificate(certificate, folder)
+                path = keep_certificate(certificate, folder, home.environment)
             else:
                 write_certificate(certificate, path)
-            output.note(f"{name} {before.version}: certificate written to {path}")
+            output.note(f"{home.distribution} {before.version}: certificate written to {path}")

@@ -15,6 +15,7 @@ from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.plugins_certificate import KEEP, Certificates
 
 if TYPE_CHECKING:
+    from studio_worker.config import Config
     from studio_worker.engines.entry_points import PluginRef
     from studio_worker.testing.conformance.check import OnRule
     from studio_worker.testing.conformance.report import Report, RuleReport
@@ -55,48 +56,70 @@ def check(
 ) -> None:
     """Try every rule for engines on the plugins of a package, or on all that are installed.
 
-    The engines run their samples in processes of their own, as the worker would run them. Exit status 1: a rule fails,
-    or an engine's jobs could not be run.
+    A plugin in an environment of its own is checked there, by the interpreter that it would run on. The engines run
+    their samples in processes of their own, as the worker would run them. Exit status 1: a rule fails, or an engine's
+    jobs could not be run.
     """
     from studio_worker.testing.conformance.samples import read_samples
 
-    refs = chosen(distributions)
-    given = read_samples(samples) if samples is not None else None
     settings = invocation.settings(log_level="critical").current
+    refs = chosen(distributions, _installed(settings, look_everywhere=bool(distributions)))
+    given = read_samples(samples) if samples is not None else None
     certificates = Certificates(refs, certificate) if certificate is not None else None
     with shown(quiet=as_json) as on_rule:
         reports = asyncio.run(_checked(refs, given, settings.plugins, on_rule))
     if as_json:
         output.json_text([report.to_json() for report in reports])
     else:
-        for report in reports:
-            _show(report)
+        for ref, report in zip(refs, reports, strict=True):
+            _show(report, ref.environment)
     if certificates is not None:
         certificates.write(reports, settings.certificates_path)
     if not all(report.passed or not report.engines for report in reports):
         raise click.exceptions.Exit(1)
 
 
-def chosen(distributions: Sequence[str]) -> list[PluginRef]:
+def chosen(distributions: Sequence[str], installed: Sequence[PluginRef]) -> list[PluginRef]:
     """The plugins of these packages; each may be named by its entry point too. All of them where none is named.
+
+    Args:
+        distributions: the names, spelled in any way that indexes take for the same.
+        installed: the plugins to choose from.
 
     Raises:
         click.BadParameter: a name is that of no installed plugin.
     """
-    from studio_worker.engines.entry_points import list_plugins
+    from studio_worker.engines.entry_points import canonical
 
-    installed = list_plugins()
     if not distributions:
         return list(installed)
     found = []
     for name in distributions:
-        plain = name.replace("_", "-").lower()
-        own = [ref for ref in installed if plain in (ref.distribution.replace("_", "-").lower(), ref.name.lower())]
+        plain = canonical(name)
+        own = [ref for ref in installed if plain in (canonical(ref.distribution), canonical(ref.name))]
         if not own:
             names = ", ".join(sorted({ref.distribution for ref in installed}))
             raise click.BadParameter(f"no plugin {name!r} is installed; there are: {names}", param_hint="DIST")
         found += [ref for ref in own if ref not in found]
     return found
+
+
+def _installed(settings: Config, *, look_everywhere: bool) -> tuple[PluginRef, ...]:
+    """The plugins beside the worker and in environments; of an environment that cannot be used it is said why.
+
+    Args:
+        settings: where the environments are, and which are disabled.
+        look_everywhere: look into disabled environments too.
+    """
+    from studio_worker.engines.environments import list_environments
+    from studio_worker.engines.whereabouts import find_plugins
+
+    disabled = () if look_everywhere else settings.disabled_engines
+    found = asyncio.run(find_plugins(list_environments(settings), disabled))
+    for entry in found.entries:
+        if entry.status == "broken":
+            output.note(f"environment {entry.name} is left out: {entry.reason}; {entry.remedy}")
+    return found.plugins
 
 
 async def _checked(
@@ -133,7 +156,7 @@ def shown(*, quiet: bool) -> Iterator[OnRule]:
         yield tell
 
 
-def _show(report: Report) -> None:
+def _show(report: Report, environment: str) -> None:
     rows = [
         {"engine": engine.name, **{name: getattr(rule, name) for name in COLUMNS[1:]}, "outcome": rule.outcome.value}
         for engine in report.engines
@@ -141,7 +164,7 @@ def _show(report: Report) -> None:
     ]
     if rows:
         output.rows(rows, as_json=False, columns=COLUMNS)
-    of = f"{report.distribution} {report.version}"
+    of = f"{report.distribution} {report.version}" + (f" (environment {environment})" if environment else "")
     for name, rule in report.failures:
         output.note(f"{of}: {name} fails {rule.rule}: {rule.message}")
     for name, rule in report.unproven:

@@ -199,12 +199,12 @@ def _brought(
     """The plugins of the packages that were changed, as they are described now."""
     from studio_worker.cli.engines import described
     from studio_worker.cli.plugins_installed import installed_plugins
-    from studio_worker.cli.plugins_requirement import normalised
+    from studio_worker.engines.entry_points import canonical
 
     importlib.invalidate_caches()
-    names = {normalised(change.name) for change in changes} | {each.name for each in wanted}
+    names = {canonical(change.name) for change in changes} | {each.name for each in wanted}
     found = installed_plugins(described(invocation.settings(log_level="error").current))
-    return tuple(plugin for plugin in found if normalised(plugin.distribution) in names)
+    return tuple(plugin for plugin in found if canonical(plugin.distribution) in names)
 
 
 def _show(changes: Sequence[Change], plugins: Sequence[InstalledPlugin], *, dry_run: bool, as_json: bool) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 from studio_worker.cli.lazy import GROUP
 from studio_worker.cli.plugins_origin import origin_of
-from studio_worker.cli.plugins_requirement import normalised
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.entry_points import list_plugins
+from studio_worker.engines.entry_points import canonical, list_plugins
 from studio_worker.text import escape
 
 
@@ -84,9 +83,9 @@ def installed_plugins(engines: Iterable[EngineDescription]) -> tuple[InstalledPl
 
 def packages_of_plugins() -> dict[str, tuple[str, ...]]:
     """The packages that bring plugins or commands, by the name that indexes know; each with its plugins' names."""
-    found: dict[str, tuple[str, ...]] = {normalised(package): () for package in _commands()}
+    found: dict[str, tuple[str, ...]] = {canonical(package): () for package in _commands()}
     for plugin in list_plugins():
-        package = normalised(plugin.distribution)
+        package = canonical(plugin.distribution)
         found[package] = (*found.get(package, ()), plugin.name)
     return dict(sorted(found.items()))
 

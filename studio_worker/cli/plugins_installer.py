@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from studio_worker.cli.plugins_process import InstallFailed, run_installer
-from studio_worker.cli.plugins_requirement import Requirement, normalised
+from studio_worker.cli.plugins_requirement import Requirement
+from studio_worker.engines.entry_points import canonical
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import NotJson, loads
 
@@ -176,7 +177,7 @@ def _changed(lines: Sequence[str]) -> Iterator[Change]:
     for line in lines:
         found = re.fullmatch(r" ([+~]) ([A-Za-z0-9._-]+)(?:==(\S+)| @ (\S+)| \(.*)?.*", line)
         if found is not None:
-            after[normalised(found[2])] = escape(found[3] or _version_in(found[4] or ""), limit=200)
+            after[canonical(found[2])] = escape(found[3] or _version_in(found[4] or ""), limit=200)
     for name, version in after.items():
         yield Change(name, installed_version(name), version)
 

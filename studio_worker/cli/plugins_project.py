@@ -10,9 +10,8 @@ from pathlib import Path
 
 import click
 
-from studio_worker.cli.plugins_requirement import normalised
 from studio_worker.engines.description import SYNTHETIC
-from studio_worker.engines.entry_points import list_plugins
+from studio_worker.engines.entry_points import canonical, list_plugins
 from studio_worker.engines.known import DISTRIBUTIONS
 from studio_worker.errors import StudioWorkerError
 from studio_worker.private_file import reason
@@ -139,7 +138,7 @@ def read_new_name(text: str) -> str:
         click.BadParameter: it breaks a rule, or something is called so already.
     """
     shown = escape(text, limit=60)
-    name = normalised(text).removeprefix(PREFIX)
+    name = canonical(text).removeprefix(PREFIX)
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name, re.ASCII) or len(name) > MAX_NAME:
         raise click.BadParameter(
             f"{shown!r} is no name for a package: begin with a letter, go on with letters, digits and single hyphens, "
@@ -150,7 +149,7 @@ def read_new_name(text: str) -> str:
     if name in DISTRIBUTIONS or PREFIX + name in DISTRIBUTIONS.values():
         raise click.BadParameter(f"{name!r} is an engine that the project publishes itself: take another name")
     for ref in list_plugins():
-        if name == normalised(ref.name) or PREFIX + name == normalised(ref.distribution):
+        if name == canonical(ref.name) or PREFIX + name == canonical(ref.distribution):
             raise click.BadParameter(
                 f"{name!r} is installed here already ({ref.distribution} {ref.version}): take another name, or "
                 f"`studio-worker plugins uninstall {ref.distribution}` first"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from studio_worker.engines.entry_points import canonical
 from studio_worker.private_file import reason
 from studio_worker.text import escape
 
@@ -41,11 +42,6 @@ class Requirement:
     name: str | None
 
 
-def normalised(name: str) -> str:
-    """A package's name as indexes compare names (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def read_requirement(text: str) -> Requirement:
     """What a word of the command line asks for.
 
@@ -61,14 +57,14 @@ def read_requirement(text: str) -> Requirement:
     found = _PACKAGE.fullmatch(package)
     if found is None or found[1].lower().endswith(_ARCHIVES):
         raise _refusal(f"{shown!r} is no package name: {MAY_BE}")
-    return Requirement(package, package, normalised(found[1]))
+    return Requirement(package, package, canonical(found[1]))
 
 
 def read_name(text: str) -> str:
     """A package's name alone, as indexes compare names. Raises click.BadParameter."""
     if not re.fullmatch(_NAME, text, re.ASCII):
         raise _refusal(f"{escape(text, limit=100)!r} is no package name: `studio-worker plugins` lists them")
-    return normalised(text)
+    return canonical(text)
 
 
 def _of_path(text: str, shown: str) -> Requirement:
@@ -87,7 +83,7 @@ def _of_path(text: str, shown: str) -> Requirement:
         raise _refusal(f"{shown!r} is no wheel: {MAY_BE}")
     if not zipfile.is_zipfile(path):
         raise _refusal(f"{shown!r} is damaged: a wheel is a zip file, which this is not")
-    return Requirement(path.as_uri(), str(path), normalised(wheel[1]))
+    return Requirement(path.as_uri(), str(path), canonical(wheel[1]))
 
 
 def _refusal(sentence: str) -> click.BadParameter:

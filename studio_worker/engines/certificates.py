@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from studio_worker.engines.entry_points import canonical
 from studio_worker.errors import PluginError
 from studio_worker.private_file import reason
 from studio_worker.text import escape
@@ -155,14 +156,10 @@ class BadCertificate(PluginError):
         self.distribution = distribution
 
 
-def file_name(distribution: str, version: str) -> str:
-    """What the certificate of a package is called in the folder."""
-    return f"{canonical(distribution)}-{re.sub(r'[^A-Za-z0-9.+_-]', '_', version)}.json"
-
-
-def canonical(distribution: str) -> str:
-    """A package's name as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+def file_name(distribution: str, version: str, environment: str = "") -> str:
+    """What the certificate of a package is called in the folder; of one in an environment, by its name too."""
+    words = re.sub(r"[^A-Za-z0-9.+_-]", "_", f"{version}-{environment}" if environment else version)
+    return f"{canonical(distribution)}-{words}.json"
 
 
 def read_certificate(path: Path) -> Certificate:

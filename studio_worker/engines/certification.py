@@ -117,5 +117,7 @@ def _remedy(engine: EngineDescription) -> str:
     if standing is not None and standing.word == "newer":
         return "update studio-worker"
     if standing is not None and standing.word == "failed":
+        if engine.environment:
+            return f"update it: pip --python {engine.python} install --upgrade {engine.distribution}"
         return f"update it: studio-worker plugins install --upgrade {engine.distribution}"
     return f"studio-worker plugins check {engine.distribution} --certificate"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -38,7 +39,12 @@ class PluginRef:
     @property
     def is_builtin(self) -> bool:
         """Whether it is the synthetic engine of this package."""
-        return (self.distribution.replace("_", "-").lower(), self.value) == _BUILTIN
+        return (canonical(self.distribution), self.value) == _BUILTIN
+
+
+def canonical(name: str) -> str:
+    """A package's name as indexes compare names (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def list_plugins() -> tuple[PluginRef, ...]:

@@ -86,16 +86,6 @@ def installed_content(distribution: str, path: Sequence[str] = ()) -> InstalledC
     return InstalledContent(distribution, package.version, whole.hexdigest(), _archive_sha256(noted))
 
 
-def wheel_sha256(path: Path) -> str:
-    """The SHA-256 of a wheel.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _package(distribution: str, path: Sequence[str]) -> metadata.Distribution:
     if not path:
         return metadata.distribution(distribution)

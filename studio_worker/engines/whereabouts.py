@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from studio_worker.config import Config
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.description_cache import DescriptionCache
-from studio_worker.engines.entry_points import PluginRef, list_plugins
+from studio_worker.engines.entry_points import PluginRef, canonical, list_plugins
 from studio_worker.engines.environments import UnusableEnvironment, install_command, list_environments, look_into
 from studio_worker.engines.plugins import TIMEOUT_SECS, discover
 from studio_worker.text import escape
@@ -114,8 +113,8 @@ def _without_doubles(
     beside: Sequence[PluginRef], apart: Sequence[PluginRef]
 ) -> tuple[list[PluginRef], list[EngineDescription]]:
     """The worker's own plugins that no environment brings, and entries for the others."""
-    homes = {_normal(ref.distribution): ref.environment for ref in apart}
-    kept = [ref for ref in beside if _normal(ref.distribution) not in homes]
+    homes = {canonical(ref.distribution): ref.environment for ref in apart}
+    kept = [ref for ref in beside if canonical(ref.distribution) not in homes]
     shadowed = [
         EngineDescription(
             name=escape(ref.name, limit=64),
@@ -124,15 +123,10 @@ def _without_doubles(
             plugin=ref.name,
             entry_point=ref.value,
             status="unavailable",
-            reason=f"the environment {homes[_normal(ref.distribution)]!r} brings it too and is used",
+            reason=f"the environment {homes[canonical(ref.distribution)]!r} brings it too and is used",
             remedy="uninstall one of the two",
         )
         for ref in beside
-        if _normal(ref.distribution) in homes
+        if canonical(ref.distribution) in homes
     ]
     return kept, shadowed
-
-
-def _normal(distribution: str) -> str:
-    """A distribution's name as package indexes compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()

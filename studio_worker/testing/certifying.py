@@ -13,9 +13,9 @@ from studio_worker.engines.certificates import (
     Certificate,
     CertifiedEngine,
     CertifiedRule,
-    canonical,
     file_name,
 )
+from studio_worker.engines.entry_points import canonical
 from studio_worker.engines.installed_content import InstalledContent, NoContent, installed_content
 from studio_worker.errors import PluginError
 from studio_worker.private_file import make_private_folder, reason, write_atomically
@@ -29,29 +29,32 @@ class CannotCertify(PluginError):
     """No certificate can be written; the sentence says why, and what to do."""
 
 
-def content_to_certify(distribution: str) -> InstalledContent:
+def content_to_certify(distribution: str, path: Sequence[str] = ()) -> InstalledContent:
     """The package as it lies here, taken before it is checked. Reads every file of it: for a thread.
+
+    Args:
+        distribution: its name.
+        path: where its interpreter imports from (`PluginRef.path`); empty: this one's.
 
     Raises:
         CannotCertify: its files cannot be told from others.
     """
     try:
-        return installed_content(distribution)
+        return installed_content(distribution, path)
     except NoContent as problem:
         raise CannotCertify(f"{distribution} cannot be certified: {problem}") from None
 
 
 def certify(
-    reports: Sequence[Report], before: InstalledContent, *, now: datetime | None = None, wheel_sha256: str | None = None
+    reports: Sequence[Report], before: InstalledContent, *, path: Sequence[str] = (), now: datetime | None = None
 ) -> Certificate:
     """The certificate of a package, also of one with failures, which it then says. For a thread.
 
     Args:
         reports: what the kit found, one for each plugin of the package; at least one.
         before: `content_to_certify`, from before the kit ran.
+        path: where its interpreter imports from, as `content_to_certify` was told.
         now: the time.
-        wheel_sha256: of the wheel that the package was installed from, where the caller knows it; else what the
-            installer noted down.
 
     Raises:
         CannotCertify: a report is about no package or another one, or the package has changed meanwhile.
@@ -60,7 +63,7 @@ def certify(
         if canonical(report.distribution) != canonical(before.distribution) or report.version != before.version:
             about = f"{report.distribution} {report.version}".strip() or "an engine that is not installed"
             raise CannotCertify(f"the report is about {about}, not about {before.distribution} {before.version}")
-    after = content_to_certify(before.distribution)
+    after = content_to_certify(before.distribution, path)
     if after.sha256 != before.sha256:
         raise CannotCertify(f"{before.distribution} has changed while it was checked: check it again")
     return Certificate(
@@ -69,7 +72,7 @@ def certify(
         kit_version=reports[0].kit_version,
         api_version=reports[0].api_version,
         content_sha256=after.sha256,
-        wheel_sha256=wheel_sha256 or after.wheel_sha256,
+        wheel_sha256=after.wheel_sha256,
         checked_at=(now or datetime.now(UTC)).replace(microsecond=0),
         python=platform.python_version(),
         platform=platform.platform(terse=True) or "unknown",
@@ -92,8 +95,13 @@ def certify(
     )
 
 
-def keep_certificate(certificate: Certificate, folder: Path) -> Path:
+def keep_certificate(certificate: Certificate, folder: Path, environment: str = "") -> Path:
     """Put a certificate into a worker's folder of them (`Config.certificates_path`), in place of the package's last.
+
+    Args:
+        certificate: what to keep.
+        folder: the folder.
+        environment: the environment that the package lies in, by name; each has a file of its own.
 
     Returns:
         the file.
@@ -105,7 +113,7 @@ def keep_certificate(certificate: Certificate, folder: Path) -> Path:
         make_private_folder(folder)
     except OSError as error:
         raise CannotCertify(f"the folder {folder} cannot be made: {reason(error)}") from None
-    path = folder / file_name(certificate.distribution, certificate.version)
+    path = folder / file_name(certificate.distribution, certificate.version, environment)
     write_certificate(certificate, path)
     return path
 

@@ -143,6 +143,37 @@ def test_a_failed_check_is_certified_as_failed(program: Call, check: Call, fox: 
     assert (found["status"], found["certificate"]["status"]) == ("unavailable", "failed")
 
 
+def test_an_engine_in_an_environment_of_its_own_is_checked_certified_and_then_used(
+    program: Call, environments: Any, home: Path, tmp_path: Path
+) -> None:
+    den = environments.serving("hare", "job.check_cancelled(); return say(job, 'hello')")
+    (tmp_path / "samples.jsonl").write_text(json.dumps({"model": "m", "task": TASK}) + "\n")
+    config = home / ".config" / "minis-studio-worker" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"require_certified_engines = true\n[engine_environments]\nden = {json.dumps(str(den))}\n")
+    refused = json.loads(program("engines", "info", "hare", "--json").out)
+    assert refused["status"] == "unavailable"
+    assert refused["remedy"] == "studio-worker plugins check plugin-hare --certificate"
+    command = refused["remedy"].split()[1:]
+    outcome = program(*command[:-1], "--samples", str(tmp_path / "samples.jsonl"), command[-1])
+    assert outcome.status == 0, outcome.out + outcome.err
+    assert "plugin-hare 1.0 (environment den): passed" in outcome.err
+    assert "plugin-hare-1.0-den.json" in outcome.err
+    found = json.loads(program("engines", "info", "hare", "--json").out)
+    assert (found["status"], found["certificate"]["status"]) == ("available", "valid")
+
+
+def test_an_environment_that_cannot_be_used_is_left_out_with_the_reason(
+    program: Call, home: Path, tmp_path: Path
+) -> None:
+    config = home / ".config" / "minis-studio-worker" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"[engine_environments]\nden = {json.dumps(str(tmp_path / 'gone'))}\n")
+    outcome = program("plugins", "check", "unicorn")
+    assert outcome.status == 2
+    assert "environment den is left out: there is no " in outcome.err
+
+
 def test_a_file_that_is_no_json_is_refused_before_anything_is_checked(check: Call) -> None:
     outcome = check("--certificate", "studio-worker-onnx")
     assert outcome.status == 2

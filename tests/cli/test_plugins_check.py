@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from studio_worker.cli.plugins_check import chosen
+from studio_worker.engines.entry_points import PluginRef
 from studio_worker.testing import RULES, Report
 
 Call = Callable[..., Any]
@@ -76,6 +78,13 @@ def test_an_engine_without_samples_has_not_passed_and_hears_what_to_do(fox: Call
     outcome = program("plugins", "check", "studio-worker-fox", environ=environ)
     assert outcome.status == 1
     assert "nothing is shown of fox: there are no samples of llm: ship conformance.jsonl" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["Studio_Worker.Fox", "studio--worker-fox", "Red_fox", "red.fox"])
+def test_a_plugin_is_found_by_any_spelling_of_its_package_or_its_own_name(name: str) -> None:
+    ref = PluginRef("red_Fox", "studio_worker_fox", "Studio.worker_Fox", "1.0")
+    other = PluginRef("hare", "hare", "studio-worker-hare", "1.0")
+    assert chosen([name], [other, ref]) == [ref]
 
 
 def test_an_unknown_package_is_a_usage_error_that_names_the_installed_ones(cli: Call) -> None:

@@ -1,5 +1,6 @@
 """What a certificate is worth for an engine that is here, and what becomes of an engine without one."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -149,7 +150,7 @@ def test_a_package_is_hashed_once_for_all_its_engines(keep, tmp_path, monkeypatc
     hashed = []
     monkeypatch.setattr(
         "studio_worker.engines.certification.installed_content",
-        lambda name: hashed.append(name) or installed_content(name),
+        lambda name, path: hashed.append(name) or installed_content(name, path),
     )
     with_certificates([FOX, FOX], tmp_path / "certificates")
     assert hashed == ["fox"]
@@ -194,6 +195,12 @@ def test_a_certificate_that_does_not_hold_is_told_by_its_word_and_remedy(tmp_pat
     (refused,) = refuse_uncertified([EngineDescription(**{**vars(FOX), "certificate": bad})])
     assert (refused.status, refused.remedy) == ("unavailable", remedy)
     assert refused.reason == f"its certificate is {word} (so it is), and require_certified_engines is on"
+
+
+def test_a_plugin_in_an_environment_that_failed_is_updated_there(tmp_path):
+    apart = replace(FOX, environment="den", python="/den/bin/python", certificate=Standing("failed", "", tmp_path))
+    (refused,) = refuse_uncertified([apart])
+    assert refused.remedy == "update it: pip --python /den/bin/python install --upgrade fox"
 
 
 def test_a_valid_certificate_lets_an_engine_be_used(keep, tmp_path):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from studio_worker.engines.installed_content import NoContent, installed_content, wheel_sha256
+from studio_worker.engines.installed_content import NoContent, installed_content
 
 from .packages import list_files, wheel
 
@@ -117,7 +117,7 @@ def test_the_same_wheel_gives_the_same_content_wherever_pip_puts_it(tmp_path, mo
             patch.syspath_prepend(tmp_path / folder)
             found.append(installed_content("fox-wheel"))
     assert found[0] == found[1]
-    assert found[0].wheel_sha256 == wheel_sha256(made) == hashlib.sha256(made.read_bytes()).hexdigest()
+    assert found[0].wheel_sha256 == hashlib.sha256(made.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import pytest
 
 from studio_worker.engines.certificates import MAX_BYTES, read_certificate
-from studio_worker.engines.installed_content import InstalledContent
 from studio_worker.testing import EngineReport, Outcome, Report, RuleReport
 from studio_worker.testing.certifying import (
     CannotCertify,
@@ -68,10 +67,19 @@ def test_the_plugins_of_one_package_share_a_certificate(before):
     assert [engine.name for engine in made.engines] == ["fox", "vixen"]
 
 
-def test_the_hash_of_a_wheel_is_the_callers_or_the_installers(before):
-    noted = InstalledContent("fox", "1.0", before.sha256, None)
-    assert certify([report()], noted).wheel_sha256 is None
-    assert certify([report()], noted, wheel_sha256="a" * 64).wheel_sha256 == "a" * 64
+def test_a_package_of_another_interpreter_is_hashed_where_that_one_finds_it(fox, monkeypatch):
+    path = (str(fox.parent),)
+    monkeypatch.undo()
+    with pytest.raises(CannotCertify, match="is not installed"):
+        content_to_certify("fox")
+    before = content_to_certify("fox", path)
+    assert certify([report()], before, path=path).content_sha256 == before.sha256
+
+
+def test_the_certificates_of_several_environments_lie_side_by_side(before, tmp_path):
+    made = certify([report()], before)
+    kept = [keep_certificate(made, tmp_path / "kept", name) for name in ("", "den", "a/b")]
+    assert [path.name for path in kept] == ["fox-1.0.json", "fox-1.0-den.json", "fox-1.0-a_b.json"]
 
 
 def test_a_package_that_changed_while_it_was_checked_gets_none(before, fox):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,16 @@ def test_a_package_that_is_linked_to_its_folder_is_looked_for_there(site: Site, 
     site.holds("_studio_worker_fox.pth", f"# a link\nimport sys\n{tmp_path / 'src'}\n")
     site.lists("_studio_worker_fox.pth")
     assert shipped_samples(REF) == path
+
+
+def test_those_of_a_plugin_in_an_environment_are_found_where_its_interpreter_imports_from(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = site.holds("studio_worker_fox/conformance.jsonl")
+    site.lists("studio_worker_fox/conformance.jsonl")
+    monkeypatch.undo()
+    assert shipped_samples(REF) is None
+    assert shipped_samples(replace(REF, environment="apart", path=(str(site.folder),))) == path
 
 
 def test_a_plugin_that_ships_none_has_none(site: Site) -> None:

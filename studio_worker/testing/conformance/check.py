@@ -13,6 +13,7 @@ from typing import Any
 
 from studio_worker.engines.base import Engine
 from studio_worker.engines.entry_points import PluginRef
+from studio_worker.engines.self_report import said
 from studio_worker.testing.conformance.catalogue import RULES
 from studio_worker.testing.conformance.described import describe
 from studio_worker.testing.conformance.limits import Limits
@@ -151,7 +152,7 @@ class Examination:
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     async def try_rule(self, trial: Trial, rule: Rule) -> RuleReport:
-        """One rule on one engine."""
+        """One rule on one engine; whatever the engine makes a rule stumble over is a failure, and no exception."""
         began = time.monotonic()
         try:
             outcome, message = Outcome.PASSED, await rule.check(trial)
@@ -159,6 +160,8 @@ class Examination:
             outcome, message = Outcome.FAILED, str(broken)
         except NotApplicable as reason:
             outcome, message = Outcome.SKIPPED, str(reason)
+        except Exception as error:  # noqa: BLE001 - an engine may hand over what no rule has thought of
+            outcome, message = Outcome.FAILED, f"the rule could not be finished: {said(error)}"
         return RuleReport(rule.id, outcome, message, round(time.monotonic() - began, 3))
 
 

@@ -7,6 +7,7 @@ input may be a ``data:`` URL of the task, too.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -107,9 +108,9 @@ def shipped_samples(ref: PluginRef) -> Path | None:
         ref: the plugin. Where its distribution brings several, the one in the entry point's own package counts.
     """
     package = ref.value.partition(":")[0].partition(".")[0]
-    try:
-        distribution = metadata.distribution(ref.distribution)
-    except metadata.PackageNotFoundError:
+    found = metadata.distributions(name=ref.distribution, path=list(ref.path) or sys.path)
+    distribution = next(iter(found), None)
+    if distribution is None:
         return None
     listed = [file for file in distribution.files or () if file.name == FILE_NAME]
     own = [file for file in listed if package in file.parts]

@@ -51,7 +51,7 @@ class Ran:
 
     Attributes:
         sample: what was run.
-        plan: the job, its defaults resolved.
+        plan: the job, its defaults resolved; None where it is none that could be planned.
         output: what the host took from the engine; a file's bytes are in `data`.
         data: a binary result's bytes.
         error: the error that the job ended with.
@@ -64,7 +64,7 @@ class Ran:
     """
 
     sample: Sample
-    plan: Plan
+    plan: Plan | None = None
     output: EngineOutput | None = None
     data: bytes | None = None
     error: JobError | None = None
@@ -98,6 +98,7 @@ class Ran:
             ResultRejected: it would not be delivered.
         """
         assert self.output is not None, "only a result can be looked at"
+        assert self.plan is not None, "what has a result was planned"
         result = self.output.result
         if not isinstance(result, (LlmResult, TranscriptResult)) and self.data is not None:
             # Its file may be another's by now.
@@ -157,14 +158,21 @@ class Workbench:
             how: `is_stream` follows the pieces; `marks` tell the watched engine what is wanted besides: ``cancel`` the
                 job when the engine asks, ``count`` what is printed, note the ``traces``.
         """
-        ran, call = await self._begin(sample, description or self.description, **how)
+        ran = Ran(sample=sample)
+        try:
+            call = await self._begin(ran, description or self.description, **how)
+        except JobError as error:
+            # As in the worker, a job that cannot be begun is one that fails.
+            ran.error = error
+            return ran
         await self._follow(ran, call, host or self._host)
         return ran
 
     async def run_cancelled(self, sample: Sample) -> Ran:
         """Run a sample, cancel it once it has begun, and wait until the engine has let go."""
         begun = asyncio.Event()
-        ran, call = await self._begin(sample, self.description)
+        ran = Ran(sample=sample)
+        call = await self._begin(ran, self.description)
         call = replace(call, on_progress=lambda *_: begun.set(), watch=_Begun(begun))
         began = time.monotonic()
         running = asyncio.create_task(self._host.run(call))
@@ -228,19 +236,19 @@ class Workbench:
 
     async def _begin(
         self,
-        sample: Sample,
+        ran: Ran,
         description: EngineDescription,
         *,
         is_stream: bool = False,
         marks: Sequence[str] = (),
-    ) -> tuple[Ran, EngineCall]:
-        plan = self._plan(sample, description)
+    ) -> EngineCall:
+        sample = ran.sample
+        ran.plan = plan = self._plan(sample, description)
         for mark in marks:
             (self._records / f"{plan.job_id}.{mark}").touch()
         work_dir = self._folder / f"work-{plan.job_id}"
-        inputs = await asyncio.to_thread(_copied_in, plan, sample, work_dir)
-        ran = Ran(sample=sample, plan=plan, inputs=inputs)
-        call = EngineCall(
+        ran.inputs = inputs = await asyncio.to_thread(_copied_in, plan, sample, work_dir)
+        return EngineCall(
             job_id=plan.job_id,
             route=plan.route,
             task=plan.task,
@@ -251,7 +259,6 @@ class Workbench:
             on_progress=lambda *_: None,
             on_chunk=ran.chunks.append if is_stream else None,
         )
-        return ran, call
 
     def _plan(self, sample: Sample, description: EngineDescription) -> Plan:
         """The job, as the worker plans it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from studio_worker.testing.conformance.rule import BrokenRule, NotApplicable
 from studio_worker.testing.conformance.trial import Trial
@@ -62,7 +63,7 @@ async def progress_is_sane(trial: Trial) -> str:
         for step, total, stage in ran.record["progress"] if ran.record else ():
             count += 1
             call = f"job.progress({step!r}, {total!r}, stage={stage!r})"
-            if isinstance(step, str) or isinstance(total, str) or step != int(step) or total != int(total):
+            if not (_is_whole(step) and _is_whole(total)):
                 raise BrokenRule(f"{call}: steps are whole numbers")
             if not 0 <= step <= total or total < 1:
                 raise BrokenRule(f"{call}: a step is from 0 to its total, and a total at least 1")
@@ -136,6 +137,10 @@ async def leaves_loop_free(trial: Trial) -> str:
         f"run() kept the event loop from everybody else for {min(longest):.1f} s; await what takes long, give work to "
         "asyncio.to_thread, or take isolation 'thread'"
     )
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, (int, float)) and math.isfinite(number) and number == int(number)
 
 
 async def _longest_wait() -> float:

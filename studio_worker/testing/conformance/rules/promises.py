@@ -8,7 +8,7 @@ import wave
 from typing import Any
 
 from studio_worker.engines.base import RESULT_TYPES, AudioChunk, AudioResult, LlmResult, TextDelta
-from studio_worker.errors import EngineError
+from studio_worker.errors import EngineError, ResultRejected
 from studio_worker.testing.conformance.rule import BrokenRule, NotApplicable
 from studio_worker.testing.conformance.trial import Trial
 from studio_worker.testing.conformance.workbench import Ran
@@ -65,7 +65,7 @@ async def runs_side_by_side(trial: Trial) -> str:
 async def stream_adds_up(trial: Trial) -> str:
     """A stream ends with the result, and its pieces are the result."""
     tried = 0
-    for first in await trial.good_runs():
+    for first in await trial.delivered_runs():
         ran = await trial.bench.run(first.sample, is_stream=True)
         if ran.record is None or not ran.record["pieces"]:
             if ran.error is None:
@@ -128,6 +128,10 @@ def _check_pieces(ran: Ran) -> None:
         raise BrokenRule(f"stream() yields more than one {needed}; yield it once, as the last")
     if ran.output is None:
         return
+    try:
+        ran.inspect()
+    except ResultRejected as problem:
+        raise BrokenRule(f"the result of stream() would not be delivered, that of run() is: {problem}") from None
     result = ran.output.result
     if isinstance(result, LlmResult):
         message = result.json["choices"][0]["message"]
