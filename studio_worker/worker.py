@@ -37,6 +37,7 @@ from studio_worker.machine import Machine, probe
 from studio_worker.models.residency import Residency
 from studio_worker.readiness import Readiness
 from studio_worker.runtime import Runtime
+from studio_worker.second_look import SecondLook
 from studio_worker.session.log_shipping import LogShipper
 from studio_worker.session.timings import Timings
 from studio_worker.state import StateLock
@@ -116,6 +117,7 @@ class Worker:
         self._logs = LogShipper(self._clock, lambda: self._runtime.secrets() if self._runtime else ())
         self._lock = StateLock(config.state_path)
         self._certificates = CertificateWatch(config.certificates_path)
+        self._second_look = SecondLook(lambda: self._installed.described(self._config), self._take_found)
         self._machine = Machine("unknown-host", "unknown-user")
         self._descriptions: tuple[EngineDescription, ...] = ()
         self._routes = Routes.build(())
@@ -361,8 +363,10 @@ class Worker:
         if self._source is not None and (config := self._source.refresh()) is not self._seen_config:
             self._seen_config = config
             self._take_settings(config)
-        if self._config.require_certified_engines and self._certificates.has_changed() and self._runtime is not None:
-            self._runtime.spawn(self._describe_anew(), name="describe")
+        if self._config.require_certified_engines and self._certificates.has_changed():
+            self._second_look.want()
+        if self._runtime is not None:
+            self._second_look.begin(self._runtime.spawn)
         if self._routes_until is not None and self._clock.monotonic() >= self._routes_until:
             self._routes = self._draw_routes()
 
@@ -370,13 +374,11 @@ class Worker:
         before = self._config
         self._config = followed(before, config, self._finder.missing)
         self._routes = self._draw_routes()
-        if set(before.disabled_engines) - set(config.disabled_engines) and self._runtime is not None:
-            self._runtime.spawn(self._describe_anew(), name="describe")
+        if set(before.disabled_engines) - set(config.disabled_engines):
+            self._second_look.want()
 
-    async def _describe_anew(self) -> None:
-        """Engines that were disabled at the start have never been looked at; certificates may have come or gone."""
-        given = tuple(each for each in self._descriptions if not each.plugin)
-        self._descriptions = (*await self._installed.described(self._config), *given)
+    def _take_found(self, found: tuple[EngineDescription, ...]) -> None:
+        self._descriptions = (*found, *(each for each in self._descriptions if not each.plugin))
         self._routes = self._draw_routes()
 
     async def _stop_now(self) -> None:

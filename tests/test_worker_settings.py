@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from studio_worker import LlmResult, Worker
+from studio_worker import InstalledEngines, LlmResult, Worker
 from studio_worker.config import Config, ConfigSource
 from studio_worker.engines.base import Engine, EngineCapabilities
+from studio_worker.engines.description import EngineDescription
 from studio_worker.errors import NoEngine, PluginError
 from studio_worker.testing.claims import llm_claim
 from studio_worker.testing.devices import FakeDevices
@@ -182,6 +183,24 @@ async def test_a_plugin_that_was_disabled_at_the_start_is_described_once_it_is_e
         await studio.offer(llm_claim("j", claim_fields={"engine": "late"}))
         done = await studio.frame("completeJson", job_id="j")
     assert done["result"]["choices"][0]["message"]["content"] == "late"
+
+
+async def test_a_worker_outlives_a_second_look_at_its_engines_that_fails(file, studio, caplines):
+    class Failing(InstalledEngines):
+        async def described(self, config: Config) -> tuple[EngineDescription, ...]:
+            if "nobody" not in config.disabled_engines:
+                raise OSError(36, "File name too long")
+            return await super().described(config)
+
+    file.write(disabled_engines=[*NOT_HERE, "nobody"])
+    file.source.refresh()
+    async with file.worker(installed=Failing(only=["synthetic"])) as worker:
+        await advert(worker, studio)
+        file.write(disabled_engines=[*NOT_HERE])
+        async with asyncio.timeout(20):
+            while not [line for line in caplines if line["event"] == "engine.describe"]:
+                await advert(worker, studio)
+        assert "synthetic" in (await advert(worker, studio))["sources"]["llm"]
 
 
 async def test_a_changed_table_waits_for_the_restart_and_the_engine_is_described_as_it_runs(

@@ -35,9 +35,11 @@ async def printed_by(
         return bytes(output.data), None if output.is_too_much else process.get_returncode()
     finally:
         end_group(process.get_pid(), is_hard=True)
-        # The system reports the end of what was killed at once; nothing could be done about one that it does not end.
-        await asyncio.wait([output.exited], timeout=1.0)
-        process.close()
+        try:
+            # The system reports the end of what was killed at once; for one that it does not end nothing can be done.
+            await asyncio.wait([output.exited], timeout=1.0)
+        finally:
+            process.close()
 
 
 class _Output(asyncio.SubprocessProtocol):

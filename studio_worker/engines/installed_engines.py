@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,8 +31,8 @@ class InstalledEngines:
     ``Worker(config, installed=installed)`` for each. Asking is all that they share: models, processes and settings are
     each worker's own, and a plugin whose table differs between two workers is asked for each of the tables.
 
-    What was found stays until the object is gone: a plugin that is installed later is seen by a new one. Not for
-    several event loops at once.
+    What was found stays until the object is gone: a plugin that is installed later is seen by a new one. What was
+    broken is asked again by whoever comes later, and told once. Not for several event loops at once.
 
     Args:
         only: the plugins that are looked at, by the names of their entry points (``"synthetic"`` is the built-in one);
@@ -44,32 +44,50 @@ class InstalledEngines:
         self._turn = asyncio.Lock()
         self._places: dict[_Places, Whereabouts] = {}
         self._found: dict[_Key, tuple[EngineDescription, ...]] = {}
+        self._turns = 0
+        self._failures: dict[_Key | _Places, int] = {}
+        self._told: set[EngineDescription] = set()
 
     async def described(self, config: Config) -> tuple[EngineDescription, ...]:
         """What `roster.installed_engines` gives for these settings; a plugin that was asked is not asked again."""
         tables, disabled = config.plugins, config.disabled_engines
+        arrived = self._turns
         environments = await asyncio.to_thread(list_environments, config)
         async with self._turn:
-            place = await self._look(environments, disabled)
+            self._turns += 1
+            place = await self._look(environments, disabled, arrived)
             plugins = [ref for ref in place.plugins if self._only is None or ref.name in self._only]
             entries = [entry for entry in place.entries if self._only is None or entry.plugin in self._only]
             keys = {ref: (ref, _written(tables.get(ref.name, {}))) for ref in plugins}
-            new = [ref for ref, key in keys.items() if key not in self._found and not is_disabled(ref, disabled)]
+            used = {ref: key for ref, key in keys.items() if not is_disabled(ref, disabled)}
+            new = [ref for ref, key in used.items() if key not in self._found or self._is_asked_again(key, arrived)]
             for ref, engines in zip(new, await describe_each(new, tables), strict=True):
                 self._found[keys[ref]] = engines
-                report_broken(disable(engines, disabled))
-                report_deprecated(disable(engines, disabled))
+                self._note(keys[ref], disable(engines, disabled))
             known = [self._found.get(key) or (entry_of(ref),) for ref, key in keys.items()]
         found = disable((*(engine for engines in known for engine in engines), *entries), disabled)
         return await asyncio.to_thread(with_certificates, found, config.certificates_path)
 
-    async def _look(self, environments: Mapping[str, Path], disabled: Collection[str]) -> Whereabouts:
+    async def _look(self, environments: Mapping[str, Path], disabled: Collection[str], arrived: int) -> Whereabouts:
         """Where the plugins are; who has looked at the same places before does not look again."""
         key = tuple((name, path, name in disabled) for name, path in sorted(environments.items()))
-        if key not in self._places:
+        if key not in self._places or self._is_asked_again(key, arrived):
             self._places[key] = await find_plugins(environments, disabled)
-            report_broken(self._places[key].entries)
+            self._note(key, self._places[key].entries)
         return self._places[key]
+
+    def _is_asked_again(self, key: _Key | _Places, arrived: int) -> bool:
+        """Whether what failed had failed before this caller came: those who wait at the same time share the answer."""
+        return self._failures.get(key, arrived + 1) <= arrived
+
+    def _note(self, key: _Key | _Places, engines: Sequence[EngineDescription]) -> None:
+        self._failures.pop(key, None)
+        if any(engine.status == "broken" for engine in engines):
+            self._failures[key] = self._turns
+        new = [engine for engine in engines if engine not in self._told]
+        self._told.update(new)
+        report_broken(new)
+        report_deprecated(new)
 
 
 def _written(table: Mapping[str, Any]) -> str:
