@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import studio_worker
 from studio_worker.engines.framing import MAX_FRAME_BYTES, BrokenFrame, FrameReader, pack, read_frame
+from studio_worker.version import CHILD_PROTOCOL
 
 HOME = Path(studio_worker.__file__).parents[1]
 JSON = st.recursive(
@@ -120,7 +121,8 @@ def start_child() -> subprocess.Popen:
 
 
 def request(value: str, path: list[str]) -> bytes:
-    return pack({"type": "describe", "value": value, "table": {}, "path": path, "pythonpath": None})
+    message = {"type": "describe", "value": value, "table": {}, "path": path, "pythonpath": None}
+    return pack(message | {"protocol": CHILD_PROTOCOL})
 
 
 def test_a_child_answers_one_request_and_leaves_when_the_pipe_ends(shop):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import aiohttp
@@ -38,6 +39,7 @@ class Attempt:
         self.protocol: str | None = SUBPROTOCOL
         self.code: int | None = None
         self.ended_at: float | None = None
+        self._response = SimpleNamespace(history=())
         self.is_up = self.is_closing = self.was_suspended = False
         self.opened_at = self.heard_at = studio.loop.time()
         self.welcomed_at: float | None = None
@@ -161,6 +163,7 @@ class MoodyStudio:
     answers_close: bool = True
     due: float | None = None
     last: Attempt | None = None
+    closed: bool = False
 
     @property
     def live(self) -> Attempt | None:

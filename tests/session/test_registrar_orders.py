@@ -82,6 +82,8 @@ class Request:
 class Transport:
     """Stands where the client stands, with one request under way at most."""
 
+    closed = False
+
     def __init__(self) -> None:
         self.under_way: Request | None = None
         self.asked = asyncio.Event()

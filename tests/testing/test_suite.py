@@ -22,9 +22,8 @@ def ran(folder: Path, source: str, *args: str) -> subprocess.CompletedProcess[st
     (folder / "test_mine.py").write_text(HEAD + source)
     here = Path(__file__).parent
     (folder / "pytest.ini").write_text(f"[pytest]\nasyncio_mode = auto\npythonpath = {here}\n")
-    plugin = ["-p", "studio_worker.testing.pytest_plugin", "-p", "no:cacheprovider"]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", *plugin, "-rA", *args, "test_mine.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *args, "test_mine.py"],
         cwd=folder,
         capture_output=True,
         text=True,
