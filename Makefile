@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell $(name) -c 'import sys; print("$(name)") if sys.version_info >= (3, 11) else None' 2>/dev/null)) python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Two: the tests take half the time, and each starts processes of its own.
+PROCESSES ?= 2
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --prefer-binary
 PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
 PROJECTS := pyproject.toml $(addsuffix pyproject.toml,$(PLUGINS))
@@ -32,8 +34,8 @@ demo: $(VENV)/ready-demo ## Run a studio, a worker and a file of real jobs; resu
 	@$(BIN)/studio-worker demo --models-root .demo/models --out .demo/results $(ARGS)
 
 .PHONY: test
-test: $(VENV)/ready-test browser ## Run every test (ARGS="-k name" for some)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/ready-test browser ## Run every test (ARGS="-k name" for some, PROCESSES=N side by side)
+	@$(BIN)/python -m pytest -n $(PROCESSES) $(ARGS)
 
 .PHONY: check
 check: format-check lint types test docs ## All that a commit must pass

@@ -311,9 +311,9 @@ class Worker:
         """Three deaths on one model withdraw it; and a GPU may be what has died."""
         if self._finder.devices.gpus and self._runtime is not None:
             self._runtime.spawn(self._look_at_devices(), name="devices")
-        name = next((each.name for each in self._descriptions if each.key == engine), "")
-        if model is not None and self._quarantine.died(name, model):
-            logger.bind(event="engine.quarantine", engine=name, model=model, reason=why).error(
+        dead = next((each for each in self._descriptions if each.key == engine), None)
+        if dead is not None and model is not None and self._quarantine.died(dead, model):
+            logger.bind(event="engine.quarantine", engine=dead.name, model=model, reason=why).error(
                 "An engine keeps dying on a model, which is left alone for a while"
             )
             self._routes = self._draw_routes()

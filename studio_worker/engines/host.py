@@ -290,7 +290,7 @@ class Host:
             "elapsed_ms": round(elapsed_secs * 1000, 1),
         }
         if is_done:
-            self.speeds.took(call.route.engine.name, call.route.kind, call.route.model, elapsed_secs)
+            self.speeds.took(call.route.engine, call.route.kind, call.route.model, elapsed_secs)
             logger.debug("An engine has done its job", **said)
         elif error is not None and not isinstance(error, JobCancelled):
             logger.bind(**said, reason=str(error), retryable=error.retryable).warning("An engine failed its job")

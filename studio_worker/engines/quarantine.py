@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from studio_worker.clock import Clock
 from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.process_runner import EngineKey
 from studio_worker.text import escape
 
 DEATHS = 3
@@ -40,6 +41,7 @@ class Quarantined:
 
 @dataclass(slots=True)
 class _Record:
+    engine: str
     deaths: list[float]
     total: int = 0
     pause_secs: float = 0.0
@@ -47,7 +49,9 @@ class _Record:
 
 
 class Quarantine:
-    """Counts deaths of child processes, pair by pair. A plain object of the loop; `engine` is an engine's name.
+    """Counts deaths of child processes, pair by pair. A plain object of the loop.
+
+    Engines are told apart by their keys: two environments may bring two versions of one.
 
     Args:
         clock: time.
@@ -55,13 +59,13 @@ class Quarantine:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._records: dict[tuple[str, str], _Record] = {}
+        self._records: dict[tuple[EngineKey, str], _Record] = {}
 
-    def died(self, engine: str, model: str) -> bool:
+    def died(self, engine: EngineDescription, model: str) -> bool:
         """A child died while it loaded or ran this model; whether the pair is in quarantine now."""
         now = self._clock.monotonic()
-        record = self._records.pop((engine, model), None) or _Record([])
-        self._records[engine, model] = record
+        record = self._records.pop((engine.key, model), None) or _Record(engine.name, [])
+        self._records[engine.key, model] = record
         recent = [at for at in record.deaths if now - at < WINDOW_SECS]
         record.total = record.total + 1 if recent or record.pause_secs else 1
         record.deaths = [*recent, now][-DEATHS:]
@@ -71,20 +75,20 @@ class Quarantine:
         self._bound(now)
         return now < record.until
 
-    def succeeded(self, engine: str, model: str) -> None:
+    def succeeded(self, engine: EngineDescription, model: str) -> None:
         """A job of this pair was done, which ends its time on trial; deaths before that stay counted."""
-        record = self._records.get((engine, model))
+        record = self._records.get((engine.key, model))
         if record is not None and record.pause_secs:
-            del self._records[engine, model]
+            del self._records[engine.key, model]
 
-    def refusal(self, engine: str, model: str) -> str | None:
+    def refusal(self, engine: EngineDescription, model: str) -> str | None:
         """Why this pair is not run now, with when it is tried again; None where it may run."""
-        record = self._records.get((engine, model))
+        record = self._records.get((engine.key, model))
         left = record.until - self._clock.monotonic() if record else 0.0
         if record is None or left <= 0:
             return None
         return (
-            f"engine '{engine}' died {record.total} times on model '{escape(model, limit=200)}'; "
+            f"engine '{engine.name}' died {record.total} times on model '{escape(model, limit=200)}'; "
             f"it is tried again in {max(1, round(left))} s"
         )
 
@@ -93,8 +97,8 @@ class Quarantine:
         """What is in quarantine now, the longest there first."""
         now = self._clock.monotonic()
         return tuple(
-            Quarantined(engine, model, record.total, round(record.until - now, 1))
-            for (engine, model), record in self._records.items()
+            Quarantined(record.engine, model, record.total, round(record.until - now, 1))
+            for (_, model), record in self._records.items()
             if record.until > now
         )
 
@@ -117,7 +121,7 @@ class Quarantine:
             model: reason
             for ids in engine.models.values()
             for model in ids
-            if not model.endswith(":*") and (reason := self.refusal(engine.name, model))
+            if not model.endswith(":*") and (reason := self.refusal(engine, model))
         }
         if not reasons:
             return engine

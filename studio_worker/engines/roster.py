@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studio_worker.engines.certificates import MAX_FILES
 from studio_worker.engines.certification import is_certified, needs_certificate, refuse_uncertified, with_certificates
 from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.surroundings import Surroundings, meet
@@ -60,7 +62,7 @@ def trusted(engines: Iterable[EngineDescription], config: Config) -> tuple[Engin
 
 
 class CertificateWatch:
-    """Notices that certificates have come or gone; one look at a folder each time.
+    """Notices that certificates have come, gone or become others: by the names and times of a folder's files.
 
     Args:
         folder: that folder; it may not be there.
@@ -71,12 +73,23 @@ class CertificateWatch:
         self._mark = self._look()
 
     def has_changed(self) -> bool:
-        """Whether the folder is another than at the last call."""
+        """Whether the folder's files are others than at the last call."""
         before, self._mark = self._mark, self._look()
         return self._mark != before
 
-    def _look(self) -> int | None:
+    def _look(self) -> frozenset[tuple[str, int, int]]:
         try:
-            return self._folder.stat().st_mtime_ns
+            with os.scandir(self._folder) as entries:
+                certificates = [entry for entry in entries if entry.name.endswith(".json")]
         except OSError:
-            return None
+            return frozenset()
+        read = sorted(certificates, key=lambda entry: entry.name)[:MAX_FILES]
+        return frozenset(_mark(entry) for entry in read)
+
+
+def _mark(file: os.DirEntry[str]) -> tuple[str, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (file.name, 0, 0)
+    return (file.name, found.st_mtime_ns, found.st_size)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.process_runner import EngineKey
 from studio_worker.wire.kinds import TaskKind
 
 MAX_PAIRS = 256
@@ -49,11 +51,11 @@ class Speeds:
     """The times of the jobs that ended well. A plain object of the loop."""
 
     def __init__(self) -> None:
-        self._times: OrderedDict[tuple[str, TaskKind, str], deque[float]] = OrderedDict()
+        self._times: OrderedDict[tuple[str, EngineKey, TaskKind, str], deque[float]] = OrderedDict()
 
-    def took(self, engine: str, kind: TaskKind, model: str, secs: float) -> None:
+    def took(self, engine: EngineDescription, kind: TaskKind, model: str, secs: float) -> None:
         """A job of `model` has ended well."""
-        key = (engine, kind, model)
+        key = (engine.name, engine.key, kind, model)
         times = self._times.get(key)
         if times is None:
             times = self._times[key] = deque(maxlen=MAX_JOBS)
@@ -64,5 +66,8 @@ class Speeds:
         times.append(secs)
 
     def read(self) -> tuple[Speed, ...]:
-        """What is known, by engine, kind and model."""
-        return tuple(Speed(*key, len(times), median(times)) for key, times in sorted(self._times.items()))
+        """What is known, by engine, kind and model; of two engines of one name, each has its own."""
+        return tuple(
+            Speed(name, kind, model, len(times), median(times))
+            for (name, _, kind, model), times in sorted(self._times.items())
+        )

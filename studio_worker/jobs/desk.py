@@ -276,7 +276,7 @@ class Desk:
             plan = draw(asked, self._routes(), device=self._settings().device_of, rng=self._rng)
         except RecursionError:
             raise BadClaim("claim", "is nested too deeply") from None
-        if (reason := self._quarantine.refusal(plan.route.engine.name, plan.model)) is not None:
+        if (reason := self._quarantine.refusal(plan.route.engine, plan.model)) is not None:
             raise EngineError(reason)
         return plan
 

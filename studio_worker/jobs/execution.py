@@ -243,7 +243,7 @@ class Execution:
                     # The call is over; the engine may be at it still, with the memory and the device of this room.
                     ticket.room = held.pop_all()
                     raise
-        self._quarantine.succeeded(route.engine.name, route.model)
+        self._quarantine.succeeded(route.engine, route.model)
         return output
 
     async def _materials(

@@ -12,6 +12,8 @@ from studio_worker.testing.clocks import HandClock
 from studio_worker.wire.kinds import TaskKind
 
 IMAGE, LLM = TaskKind.IMAGE, TaskKind.LLM
+TOY = EngineDescription(name="toy")
+OTHER = EngineDescription(name="other", plugin="other")
 
 
 @pytest.fixture
@@ -24,8 +26,8 @@ def quarantine(clock):
     return Quarantine(clock)
 
 
-def kill(quarantine, times=3, engine="toy", model="m"):
-    return [quarantine.died(engine, model) for _ in range(times)]
+def kill(quarantine, times=3, toy=TOY, model="m"):
+    return [quarantine.died(toy, model) for _ in range(times)]
 
 
 def engine(**models):
@@ -46,20 +48,20 @@ def test_deaths_of_longer_ago_do_not_count(quarantine, clock):
 def test_the_refusal_names_engine_model_deaths_and_the_next_try(quarantine, clock):
     kill(quarantine, model="m\n")
     clock.secs += 100
-    assert quarantine.refusal("toy", "m\n") == ("engine 'toy' died 3 times on model 'm\\n'; it is tried again in 200 s")
+    assert quarantine.refusal(TOY, "m\n") == ("engine 'toy' died 3 times on model 'm\\n'; it is tried again in 200 s")
 
 
 def test_other_models_and_other_engines_go_on(quarantine):
     kill(quarantine)
-    assert quarantine.refusal("toy", "other") is None
-    assert quarantine.refusal("other", "m") is None
+    assert quarantine.refusal(TOY, "other") is None
+    assert quarantine.refusal(OTHER, "m") is None
 
 
 def test_it_is_tried_again_after_the_pause(quarantine, clock):
     kill(quarantine)
     assert quarantine.next_release() == clock.secs + PAUSE_SECS
     clock.secs += PAUSE_SECS
-    assert quarantine.refusal("toy", "m") is None
+    assert quarantine.refusal(TOY, "m") is None
     assert quarantine.next_release() is None
 
 
@@ -85,7 +87,7 @@ def test_a_death_during_the_pause_does_not_make_it_longer(quarantine, clock):
 def test_a_success_clears_the_past(quarantine, clock):
     kill(quarantine)
     clock.secs += PAUSE_SECS
-    quarantine.succeeded("toy", "m")
+    quarantine.succeeded(TOY, "m")
     assert kill(quarantine, 2) == [False, False]
 
 
@@ -93,7 +95,7 @@ def test_successes_between_deaths_do_not_undo_them(quarantine, clock):
     found = []
     for _ in range(3):
         found += kill(quarantine, 1)
-        quarantine.succeeded("toy", "m")
+        quarantine.succeeded(TOY, "m")
         clock.secs += 60
     assert found == [False, False, True]
 
@@ -102,7 +104,7 @@ def test_deaths_of_long_ago_are_not_told(quarantine, clock):
     kill(quarantine, 2)
     clock.secs += 601
     kill(quarantine, 3)
-    assert "died 3 times" in quarantine.refusal("toy", "m")
+    assert "died 3 times" in quarantine.refusal(TOY, "m")
 
 
 def test_a_quarantined_model_is_withdrawn_and_the_others_stay(quarantine):
@@ -115,7 +117,7 @@ def test_a_label_stays_and_so_does_its_route(quarantine):
     kill(quarantine)
     toy = engine(image=("toy:*",))
     assert quarantine.advertised([toy]) == (toy,)
-    assert quarantine.refusal("toy", "m")
+    assert quarantine.refusal(TOY, "m")
 
 
 def test_a_kind_of_which_no_model_is_left_is_still_served_by_source(quarantine):
@@ -134,7 +136,7 @@ def test_an_engine_of_which_no_listed_model_is_left_still_serves_its_source(quar
 
 
 def test_what_is_in_quarantine_is_listed_until_it_is_tried_again(quarantine, clock):
-    quarantine.died("other", "n")
+    quarantine.died(OTHER, "n")
     kill(quarantine)
     assert quarantine.pairs == (Quarantined("toy", "m", 3, PAUSE_SECS),)
     clock.secs += PAUSE_SECS
@@ -162,6 +164,14 @@ def test_an_engine_that_cannot_run_anyway_is_left_as_it_is(quarantine):
 def test_what_is_remembered_is_bounded_and_the_quarantined_are_forgotten_last(quarantine):
     kill(quarantine)
     for number in range(MAX_PAIRS + 50):
-        quarantine.died("toy", str(number))
+        quarantine.died(TOY, str(number))
     assert len(quarantine._records) == MAX_PAIRS
-    assert quarantine.refusal("toy", "m")
+    assert quarantine.refusal(TOY, "m")
+
+
+def test_the_same_engine_of_another_environment_goes_on(quarantine):
+    old, new = (replace(TOY, environment=name, models={IMAGE: ("m",)}) for name in ("old", "new"))
+    kill(quarantine, toy=old)
+    assert quarantine.refusal(old, "m")
+    assert quarantine.refusal(new, "m") is None
+    assert [engine.status for engine in quarantine.advertised([old, new])] == ["unavailable", "available"]

@@ -1,19 +1,24 @@
 """How long jobs take, as it is measured."""
 
+from dataclasses import replace
+
 import pytest
 
+from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.speeds import MAX_JOBS, MAX_PAIRS, Speed, Speeds
 from studio_worker.errors import BadInput
 from studio_worker.wire.kinds import TaskKind
 
 from .runs import in_thread, raising, within
 
+OWL = EngineDescription(name="owl")
+
 
 def test_the_median_of_each_model_is_told():
     speeds = Speeds()
     for secs in (1.0, 9.0, 2.0):
-        speeds.took("owl", TaskKind.LLM, "b", secs)
-    speeds.took("owl", TaskKind.LLM, "a", 0.12345)
+        speeds.took(OWL, TaskKind.LLM, "b", secs)
+    speeds.took(OWL, TaskKind.LLM, "a", 0.12345)
     assert speeds.read() == (
         Speed("owl", TaskKind.LLM, "a", 1, 0.12345),
         Speed("owl", TaskKind.LLM, "b", 3, 2.0),
@@ -23,10 +28,20 @@ def test_the_median_of_each_model_is_told():
     }  # fmt: skip
 
 
+def test_the_same_engine_of_two_environments_is_measured_twice():
+    speeds = Speeds()
+    for environment, secs in (("old", 9.0), ("new", 1.0)):
+        speeds.took(replace(OWL, environment=environment), TaskKind.LLM, "m", secs)
+    assert [(speed.engine, speed.jobs, speed.median_secs) for speed in speeds.read()] == [
+        ("owl", 1, 1.0),
+        ("owl", 1, 9.0),
+    ]
+
+
 def test_only_the_last_jobs_count():
     speeds = Speeds()
     for secs in [100.0] * MAX_JOBS + [1.0] * MAX_JOBS:
-        speeds.took("owl", TaskKind.LLM, "m", secs)
+        speeds.took(OWL, TaskKind.LLM, "m", secs)
     (speed,) = speeds.read()
     assert (speed.jobs, speed.median_secs) == (MAX_JOBS, 1.0)
 
@@ -34,9 +49,9 @@ def test_only_the_last_jobs_count():
 def test_the_model_that_rested_longest_makes_way():
     speeds = Speeds()
     for number in range(MAX_PAIRS):
-        speeds.took("owl", TaskKind.LLM, f"m{number}", 1.0)
-    speeds.took("owl", TaskKind.LLM, "m0", 1.0)
-    speeds.took("owl", TaskKind.LLM, "new", 1.0)
+        speeds.took(OWL, TaskKind.LLM, f"m{number}", 1.0)
+    speeds.took(OWL, TaskKind.LLM, "m0", 1.0)
+    speeds.took(OWL, TaskKind.LLM, "new", 1.0)
     models = {speed.model for speed in speeds.read()}
     assert len(models) == MAX_PAIRS
     assert {"m0", "new"} <= models

@@ -7,6 +7,7 @@ import pytest
 
 from studio_worker.clock import SystemClock
 from studio_worker.engines.base import Engine, EngineCapabilities, LlmResult
+from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.quarantine import PAUSE_SECS, Quarantine
 from studio_worker.jobs.stage_limits import StageLimits
 from studio_worker.testing.clocks import HandClock
@@ -19,6 +20,9 @@ COMPLETION = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
+
+SLOW = EngineDescription(name="slow", position=1)
+"""The engine that a room is given after its own."""
 
 
 class SlowEngine(Engine):
@@ -104,7 +108,7 @@ async def test_a_pair_in_quarantine_is_refused_with_the_reason_and_may_be_tried_
 ):
     async with open_room(tmp_path, engines=[SlowEngine()], quarantine=quarantine) as room:
         for _ in range(3):
-            quarantine.died("slow", "gate-llm")
+            quarantine.died(SLOW, "gate-llm")
         room.offer(wire, slow_claim)
         failed = await wire.until("fail")
     assert "engine 'slow' died 3 times on model 'gate-llm'" in failed.error
@@ -118,8 +122,8 @@ async def test_a_job_that_is_done_ends_the_trial_of_its_pair(open_room, tmp_path
     engine.steps = 1
     async with open_room(tmp_path, engines=[engine], quarantine=quarantine) as room:
         for _ in range(3):
-            quarantine.died("slow", "gate-llm")
+            quarantine.died(SLOW, "gate-llm")
         clock.secs += PAUSE_SECS
         room.offer(wire, slow_claim)
         await wire.until("completeJson")
-        assert quarantine.died("slow", "gate-llm") is False
+        assert quarantine.died(SLOW, "gate-llm") is False
