@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from studio_worker.engines.certificates import ESSENTIAL
 from studio_worker.testing import EngineReport, Outcome, Report, RuleReport
-from studio_worker.testing.conformance.report import ESSENTIAL
 
 
 def report(**outcomes: Outcome) -> Report:

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from studio_worker.engines.certificates import ESSENTIAL
+
 KIT_VERSION = "1"
 """The version of the set of rules: it grows when a rule is added or asks for more."""
 
@@ -114,10 +116,6 @@ class Report:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"this is no report of the conformance kit: {type(error).__name__}: {error}") from None
-
-
-ESSENTIAL = "every-kind-runs"
-"""The rule without which nothing is shown: an engine whose jobs were not run has not passed."""
 
 
 def _engine_to_json(engine: EngineReport) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def test_two_faults_share_a_folder(faulty):
 
 def test_five_lines_are_enough_for_a_crash_in_a_process(tmp_path):
     (tmp_path / "test_theirs.py").write_text(THEIRS)
-    plugins = ("-p", "no:cacheprovider", "-p", "studio_worker.testing.pytest_plugin", "-o", "asyncio_mode=auto")
+    plugins = ("-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *plugins, "test_theirs.py"],
         cwd=tmp_path,
