@@ -59,7 +59,7 @@ def try_(invocation: Invocation, name: str, file: Path, job_id: str | None, out:
             raise ResultNotWritten(f"{out} cannot be made: {reason(error)}; give --out another place") from None
     target = Target(order.kind, out, may_replace=False)
     target.check(as_json=as_json)
-    carry_out(_settings_for(engine, engines, order, settings), order, target, as_json=as_json)
+    carry_out(settings_for(engine, engines, order, settings), order, target, as_json=as_json)
 
 
 def read_task(file: Path, job_id: str | None) -> Order:
@@ -166,13 +166,20 @@ def _for_engine(order: Order, engine: EngineDescription) -> Order:
     return order
 
 
-def _settings_for(
+def settings_for(
     engine: EngineDescription, engines: tuple[EngineDescription, ...], order: Order, settings: Config
 ) -> Config:
-    """The settings with that engine preferred, and the other plugins left alone, which need not be looked at."""
+    """The settings with that engine preferred; other plugins and environments are left alone, and not looked at.
+
+    Args:
+        engine: the engine that the order is for.
+        engines: all that are installed.
+        order: the order, which names its source.
+        settings: the user's own.
+    """
     assert order.source is not None
-    own = {engine.name, engine.plugin, engine.distribution}
-    others = {each.plugin for each in engines} - own
+    own = {engine.name, engine.plugin, engine.distribution, engine.environment}
+    others = {name for each in engines for name in (each.plugin, each.environment) if name} - own
     return settings.model_copy(
         update={
             "engine_preferences": {**settings.engine_preferences, order.source.engine: engine.name},
