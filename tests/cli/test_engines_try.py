@@ -177,6 +177,7 @@ def test_one_of_several_lines_is_named(task: Call) -> None:
         (LLM | {"seed": True}, "seed"),
         (LLM | {"files": []}, "files"),
         (LLM | {"inputs": {"audio": 3}}, "audio"),
+        (LLM | {"inputs": {"audio": ["a.wav", "b.wav"]}}, "inputs.audio"),
         (LLM | {"modelSource": {"engine": ""}}, "modelSource"),
     ],
 )
