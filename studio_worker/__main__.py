@@ -16,6 +16,8 @@ BROKEN_PIPE = 1
 
 def main() -> int:
     """Run the command line of this process; returns its exit status."""
+    # Pydantic's own look for plugins dies of any package's damaged entry_points.txt, here and in engines' processes.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         status = _run(sys.argv[1:])
         if sys.stdout is not None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -59,7 +58,7 @@ def try_(invocation: Invocation, name: str, file: Path, job_id: str | None, out:
             raise ResultNotWritten(f"{out} cannot be made: {reason(error)}; give --out another place") from None
     target = Target(order.kind, out, may_replace=False)
     target.check(as_json=as_json)
-    carry_out(_settings_for(engine, engines, order, settings), order, target, as_json=as_json)
+    carry_out(settings_for(engine, engines, order, settings), order, target, as_json=as_json)
 
 
 def read_task(file: Path, job_id: str | None) -> Order:
@@ -71,6 +70,7 @@ def read_task(file: Path, job_id: str | None) -> Order:
     """
     from studio_worker.cli.generate_order import Order
     from studio_worker.cli.jobs_file import bad_line, job_lines
+    from studio_worker.testing.conformance.samples import files_of, inputs_of
     from studio_worker.wire.model_source import parse_model_source
     from studio_worker.wire.tasks import parse_task
 
@@ -92,8 +92,8 @@ def read_task(file: Path, job_id: str | None) -> Order:
             task=parse_task(job["task"]),
             model=job["model"],
             source=None if source is None else parse_model_source(source),
-            inputs={role: paths[0] for role, paths in _paths(job.get("inputs"), folder).items()},
-            files=_paths(job.get("files"), folder) or None,
+            inputs=inputs_of(job, folder),
+            files=files_of(job, folder) or None,
             seed=seed,
         )
     except ValueError as error:
@@ -117,21 +117,6 @@ def _one_line(file: Path, name: str) -> bytes:
     if isinstance(whole, dict) and isinstance(whole.get("claim"), dict):
         whole = whole["claim"]
     return dumps_lossy(whole).encode()
-
-
-def _paths(given: Any, folder: Path) -> dict[str, list[Path]]:
-    """A sample's files by role; relative ones are beside the samples. Raises ValueError."""
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise ValueError("files and inputs must be objects, role to path")
-    found = {}
-    for role, paths in given.items():
-        listed = [paths] if isinstance(paths, str) else paths
-        if not isinstance(listed, list) or not listed or not all(isinstance(path, str) and path for path in listed):
-            raise ValueError(f"{role}: must be a path, or a list of paths")
-        found[str(role)] = [folder / path for path in listed]
-    return found
 
 
 def _engine(engines: tuple[EngineDescription, ...], name: str) -> EngineDescription:
@@ -166,13 +151,20 @@ def _for_engine(order: Order, engine: EngineDescription) -> Order:
     return order
 
 
-def _settings_for(
+def settings_for(
     engine: EngineDescription, engines: tuple[EngineDescription, ...], order: Order, settings: Config
 ) -> Config:
-    """The settings with that engine preferred, and the other plugins left alone, which need not be looked at."""
+    """The settings with that engine preferred; other plugins and environments are left alone, and not looked at.
+
+    Args:
+        engine: the engine that the order is for.
+        engines: all that are installed.
+        order: the order, which names its source.
+        settings: the user's own.
+    """
     assert order.source is not None
-    own = {engine.name, engine.plugin, engine.distribution}
-    others = {each.plugin for each in engines} - own
+    own = {engine.name, engine.plugin, engine.distribution, engine.environment}
+    others = {name for each in engines for name in (each.plugin, each.environment) if name} - own
     return settings.model_copy(
         update={
             "engine_preferences": {**settings.engine_preferences, order.source.engine: engine.name},

@@ -28,7 +28,14 @@ class LazyGroup(click.Group):
         """The commands of installed packages by name; looked up once, none of them imported."""
         from importlib.metadata import entry_points
 
-        found = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
+        try:
+            listed = list(entry_points(group=GROUP))
+        except Exception:  # noqa: BLE001 - the parser raises whatever a damaged file makes it stumble over
+            # Imported for this alone: it costs the help and every command's start.
+            from studio_worker.engines.entry_points import readable_entry_points
+
+            listed = readable_entry_points(GROUP)
+        found = sorted(listed, key=lambda point: (point.name, point.value))
         return {point.name: point for point in reversed(found) if point.name not in COMMANDS}
 
     def list_commands(self, ctx: click.Context) -> list[str]:

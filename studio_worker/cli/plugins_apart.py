@@ -50,23 +50,25 @@ def install_apart(
 
 
 def uninstall_apart(invocation: Invocation, name: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Remove the environment `name` with all that is in it. Raises click.BadParameter where there is none of ours."""
+    """Remove the environment `name`, however it is spelled; click.BadParameter where there is none of ours."""
+    from studio_worker.engines.entry_points import canonical
     from studio_worker.engines.environment_making import remove_environment
     from studio_worker.engines.environments import FINISHED, FOLDER
 
     state = invocation.settings().current.state_path
-    folder = state / FOLDER / name
     made = sorted(mark.parent.name for mark in (state / FOLDER).glob(f"*/{FINISHED}"))
-    if name not in made:
+    own = next((each for each in made if canonical(each) == canonical(name)), None)
+    if own is None:
         raise click.BadParameter(
             f"no environment of this name was made here; those that were: {', '.join(made) or 'none'}",
             param_hint="NAME",
         )
+    folder = state / FOLDER / own
     if not dry_run:
         if not yes and not click.confirm(f"Remove {folder}?", err=True):
             output.note("nothing was removed")
             raise click.exceptions.Exit(1)
-        remove_environment(state, name)
+        remove_environment(state, own)
     if as_json:
         output.json_text({"environment": str(folder), "dryRun": dry_run, "removed": not dry_run})
     else:

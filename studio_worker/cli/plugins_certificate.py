@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from studio_worker.testing.conformance.report import Report
 
 KEEP = Path()
-"""``--certificate`` without a file: in the state folder, where the worker looks."""
+"""``--certificate`` without a file: in the state folder, where the worker looks. Told by identity: ``.`` equals it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Certificates:
 
         self._homes = [_Home.of(ref) for ref in refs]
         homes = list(dict.fromkeys(_Home.of(ref) for ref in refs if not ref.is_builtin))
-        if target != KEEP and target.suffix != ".json":
+        if target is not KEEP and target.suffix != ".json":
             raise click.BadParameter(f"{target} does not end in .json; DIST comes first", param_hint="--certificate")
-        if target != KEEP and len(homes) != 1:
+        if target is not KEEP and len(homes) != 1:
             raise click.BadParameter(
                 f"one FILE is for one package, and {len(homes)} are checked: name one", param_hint="--certificate"
             )
@@ -80,7 +80,7 @@ class Certificates:
                 continue
             certificate = certify(own, before, path=home.path)
             path = self._target
-            if path == KEEP:
+            if path is KEEP:
                 path = keep_certificate(certificate, folder, home.environment)
             else:
                 write_certificate(certificate, path)

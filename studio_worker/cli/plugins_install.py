@@ -75,6 +75,11 @@ def install(
     if own_environment:
         from studio_worker.cli.plugins_apart import install_apart
 
+        if upgrade:
+            raise click.UsageError(
+                "--upgrade cannot be used with --own-environment: `studio-worker plugins uninstall --own-environment` "
+                "the old one, then install it anew"
+            )
         install_apart(invocation, wanted, dry_run=dry_run, yes=yes, as_json=as_json)
         return
     check_changeable()

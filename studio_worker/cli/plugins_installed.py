@@ -10,7 +10,7 @@ from typing import Any
 from studio_worker.cli.lazy import GROUP
 from studio_worker.cli.plugins_origin import origin_of
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.entry_points import canonical, list_plugins
+from studio_worker.engines.entry_points import canonical, entry_points_of, list_plugins
 from studio_worker.text import escape
 
 
@@ -109,7 +109,7 @@ def _plugin(engines: Sequence[EngineDescription], commands: tuple[str, ...]) -> 
 def _commands() -> dict[str, tuple[str, ...]]:
     """The commands of installed packages, by distribution."""
     found: dict[str, tuple[str, ...]] = {}
-    for point in sorted(metadata.entry_points(group=GROUP)):
+    for point in sorted(entry_points_of(GROUP)):
         package = "unknown" if point.dist is None else escape(point.dist.name, limit=200)
         found[package] = (*found.get(package, ()), escape(point.name, limit=64))
     return found

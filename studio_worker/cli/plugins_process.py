@@ -13,6 +13,7 @@ from signal import SIGINT
 from typing import Any
 
 from studio_worker.engines.interpreter import OWN
+from studio_worker.engines.process_group import end_group
 from studio_worker.errors import StudioWorkerError
 from studio_worker.private_file import reason
 from studio_worker.text import escape
@@ -96,7 +97,8 @@ def _end(child: subprocess.Popen[str]) -> None:
     try:
         child.communicate(timeout=GRACE_SECS)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        child.kill()
+        # What it has started itself (uv's pip, a build) holds our end of its output open, and would go on.
+        end_group(child.pid, is_hard=True)
 
 
 def _last_words(lines: Sequence[str]) -> str:

@@ -295,6 +295,10 @@ class EngineJob:
             raise Cancelled
 
 
+DECLARED = ("name", "sources", "isolation", "concurrency", "api_version", "deterministic", "needs")
+"""The attributes by which an `Engine` tells of itself; whoever stands in for an engine has all of them."""
+
+
 class Engine(ABC):
     """Runs jobs of one or more kinds.
 

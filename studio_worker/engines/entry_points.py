@@ -49,25 +49,26 @@ def canonical(name: str) -> str:
 
 def list_plugins() -> tuple[PluginRef, ...]:
     """The installed plugins, by distribution and name; no plugin is imported."""
-    found = {_ref(entry) for entry in _entry_points()}
+    found = {_ref(entry) for entry in entry_points_of(PROJECT)}
     return tuple(sorted(found, key=lambda ref: (ref.distribution, ref.name, ref.value)))
 
 
-def _entry_points() -> list[metadata.EntryPoint]:
-    """The group's entry points; a distribution whose list cannot be read costs itself alone."""
+def entry_points_of(group: str) -> list[metadata.EntryPoint]:
+    """The entry points of a group; a distribution whose list cannot be read costs itself alone."""
     try:
-        return list(metadata.entry_points(group=PROJECT))
+        return list(metadata.entry_points(group=group))
     except Exception:  # noqa: BLE001 - the parser raises whatever a damaged file makes it stumble over
-        return _readable_entry_points()
+        return readable_entry_points(group)
 
 
-def _readable_entry_points() -> list[metadata.EntryPoint]:
+def readable_entry_points(group: str) -> list[metadata.EntryPoint]:
+    """The same, distribution by distribution; those that cannot be read are named in the log."""
     found: dict[str, list[metadata.EntryPoint]] = {}
     for package in metadata.distributions():
         name = str(package.metadata["Name"])
         try:
             # The first of a name on the path is the one that is imported.
-            found.setdefault(name, [entry for entry in package.entry_points if entry.group == PROJECT])
+            found.setdefault(name, [entry for entry in package.entry_points if entry.group == group])
         except Exception as error:  # noqa: BLE001 - as above
             logger.bind(event="engine.plugin", distribution=name, reason=said(error)).warning(
                 "The entry points of a distribution cannot be read"

@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from studio_worker.engines.environments import FINISHED, FOLDER, interpreter_of
 from studio_worker.engines.interpreter import Interpreter
@@ -89,17 +92,25 @@ def make_environment(plan: EnvironmentPlan, *, run: Run | None = None) -> Path:
         its folder.
 
     Raises:
-        PluginError: there is one of this name already, or a command failed; then nothing of it is left.
+        PluginError: there is one of this name already, or it is being made or removed; or a command failed: then
+            nothing of it is left.
     """
+    try:
+        make_private_folder(plan.folder.parent)
+    except OSError as error:
+        raise PluginError(f"the environment {plan.name!r} could not be made: {reason(error)}") from None
+    with _alone(plan.folder):
+        return _made(plan, run or _run)
+
+
+def _made(plan: EnvironmentPlan, run: Run) -> Path:
     mark = plan.folder / FINISHED
     if mark.exists():
         raise PluginError(
             f"there is an environment {plan.name!r} already, in {escape(str(plan.folder))}: remove it first"
         )
-    run = run or _run
     variables = Interpreter(str(interpreter_of(plan.folder))).environment()
     try:
-        make_private_folder(plan.folder.parent)
         for command in plan.commands:
             status, said = run(command, variables)
             if status:
@@ -122,18 +133,37 @@ def remove_environment(state: Path, name: str) -> bool:
     """Remove one that was made here; whether there was one. Engines that run from it lose what they have not imported.
 
     Raises:
-        PluginError: it cannot be removed.
+        PluginError: it cannot be removed, or is being made or removed.
     """
     folder = state / FOLDER / name
     if not _NAME.fullmatch(name) or not (folder / FINISHED).is_file():
         return False
-    try:
-        # Without its mark it counts no more, however far the removal comes.
-        (folder / FINISHED).unlink()
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise PluginError(f"the environment {name!r} cannot be removed: {reason(error)}") from None
+    with _alone(folder):
+        try:
+            # Without its mark it counts no more, however far the removal comes.
+            (folder / FINISHED).unlink()
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise PluginError(f"the environment {name!r} cannot be removed: {reason(error)}") from None
     return True
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep everybody else from making or removing the environment in `folder`; raises PluginError where one does."""
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise PluginError(
+            f"the environment {folder.name!r} is being made or removed by another process: wait for it to end"
+        ) from None
+    except OSError as error:
+        raise PluginError(f"the environment {folder.name!r} cannot be locked: {reason(error)}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def own_requirement() -> str:

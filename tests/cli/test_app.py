@@ -306,6 +306,20 @@ def test_a_broken_external_command_is_named_with_its_package(
     assert program("config", "path", environ=environ).status == 0
 
 
+@pytest.mark.parametrize("args", [["--help"], ["plugins", "list"], ["hello"]])
+def test_a_damaged_list_of_entry_points_costs_its_own_package_alone(
+    args: list[str], program: Call, installed: Call
+) -> None:
+    installed("studio-worker-bad", source="", entry_points="[studio_worker.commands]\njust text")
+    environ = installed(
+        "studio-worker-hello",
+        source=COMMAND,
+        entry_points="[studio_worker.commands]\nhello = studio_worker_hello:hello\n",
+    )
+    outcome = program(*args, environ=environ)
+    assert (outcome.status, "hello" in outcome.out) == (0, True), outcome.err
+
+
 def test_an_external_command_cannot_take_our_names(program: Call, installed: Call) -> None:
     environ = installed(
         "studio-worker-hello",

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from studio_worker.cli.engines_try import read_task
+from studio_worker.cli.engines_try import read_task, settings_for
 from studio_worker.cli.jobs_file import BadJobsFile
+from studio_worker.config import Config
+from studio_worker.engines.description import EngineDescription
+from studio_worker.wire.model_source import ModelSource
 
 Call = Callable[..., Any]
 
@@ -145,6 +149,16 @@ def test_a_sample_brings_its_files_from_beside_it(tmp_path: Path) -> None:
     )
 
 
+def test_the_same_plugin_in_another_environment_is_left_alone(task: Call) -> None:
+    near, far, beside = (
+        EngineDescription(name=name, distribution=name, plugin=name, environment=environment)
+        for name, environment in (("fox", "near"), ("fox", "far"), ("hare", ""))
+    )
+    order = replace(read_task(Path(task(LLM)), None), source=ModelSource(engine="fox"))
+    settings = settings_for(near, (far, near, beside), order, Config(disabled_engines=("owl",)))
+    assert settings.disabled_engines == ("far", "hare", "owl")
+
+
 def test_one_of_several_lines_is_named(task: Call) -> None:
     file = Path(task(LLM | {"id": "a"}, IMAGE | {"id": "b"}))
     assert read_task(file, "b").model == "synthetic-image"
@@ -163,6 +177,7 @@ def test_one_of_several_lines_is_named(task: Call) -> None:
         (LLM | {"seed": True}, "seed"),
         (LLM | {"files": []}, "files"),
         (LLM | {"inputs": {"audio": 3}}, "audio"),
+        (LLM | {"inputs": {"audio": ["a.wav", "b.wav"]}}, "inputs.audio"),
         (LLM | {"modelSource": {"engine": ""}}, "modelSource"),
     ],
 )

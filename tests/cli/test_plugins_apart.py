@@ -87,8 +87,15 @@ def test_an_environment_that_was_made_is_removed_with_all_that_is_in_it(environm
     assert install(environment, "--yes")[0] == 0
     told = environment.run("plugins", "uninstall", "studio-worker-fox", "--own-environment", "--dry-run")
     assert (told.returncode, folder_of(environment).exists()) == (0, True)
-    done = environment.run("plugins", "uninstall", "studio-worker-fox", "--own-environment", "--yes")
+    done = environment.run("plugins", "uninstall", "Studio_Worker.Fox", "--own-environment", "--yes")
     assert done.returncode == 0, done.stderr
+    assert not folder_of(environment).exists()
+
+
+def test_an_environment_is_not_upgraded_but_made_anew(environment: Environment) -> None:
+    status, _, err = install(environment, "--upgrade", "--yes")
+    assert status == 2
+    assert "--upgrade cannot be used with --own-environment: `studio-worker plugins uninstall" in err
     assert not folder_of(environment).exists()
 
 

@@ -175,9 +175,10 @@ def test_an_environment_that_cannot_be_used_is_left_out_with_the_reason(
 
 
 def test_a_file_that_is_no_json_is_refused_before_anything_is_checked(check: Call) -> None:
-    outcome = check("--certificate", "studio-worker-onnx")
-    assert outcome.status == 2
-    assert "studio-worker-onnx does not end in .json; DIST comes first" in outcome.err
+    for name in ("studio-worker-onnx", "."):
+        outcome = check("--certificate", name)
+        assert outcome.status == 2
+        assert f"{name} does not end in .json; DIST comes first" in outcome.err
 
 
 def test_one_file_is_not_for_all_packages(program: Call, fox: dict[str, str]) -> None:

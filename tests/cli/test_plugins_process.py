@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from studio_worker.cli import plugins_process
 from studio_worker.cli.plugins_process import InstallFailed, run_installer
+from studio_worker.engines.process_group import group_is_gone
 
 
 def run(code: str) -> list[str]:
@@ -69,6 +72,28 @@ def test_what_breaks_off_the_reading_ends_it(leaves_nothing) -> None:  # type: i
 
     with leaves_nothing(), pytest.raises(KeyboardInterrupt):
         run_installer([sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(100)"], "do it", stop)
+
+
+def test_what_it_has_started_ends_with_it_where_it_does_not_end_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plugins_process, "GRACE_SECS", 0.1)
+    stubborn = "import os, signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(os.getpid(), flush=True); "
+    code = f"""
+{stubborn}
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {stubborn + "time.sleep(100)"!r}])
+"""
+    lines: list[str] = []
+
+    def stop(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_installer([sys.executable, "-c", code], "do it", stop)
+    assert asyncio.run(group_is_gone(int(lines[0]), within_secs=10))
 
 
 def test_it_may_undo_what_it_has_begun(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from studio_worker.engines.certificates import (
     read_certificate,
     read_folder,
 )
-from studio_worker.testing.conformance import report
 
 from .packages import certificate, engine, put
 
@@ -46,10 +45,6 @@ def test_it_says_which_rules_an_engine_broke(write):
 def test_an_engine_is_proven_by_its_jobs(write, outcome, proven):
     found = read_certificate(write(engines=[engine("fox", every_kind_runs=outcome)]))
     assert found.of_engine("fox").is_proven is proven
-
-
-def test_the_rule_that_proves_is_the_kits():
-    assert certificates.ESSENTIAL == report.ESSENTIAL
 
 
 def test_fields_that_a_later_worker_adds_are_no_damage(write):

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from studio_worker.config import Config
 from studio_worker.engines import environment_making
@@ -126,6 +127,28 @@ def test_a_second_one_of_the_same_name_is_refused_and_the_first_stays(tmp_path):
     with pytest.raises(PluginError, match="there is an environment 'lama' already"):
         make_environment(plan(tmp_path, "raise SystemExit(1)"))
     assert (folder / FINISHED).exists()
+
+
+def test_one_that_is_being_made_is_not_made_by_another_and_is_finished(tmp_path):
+    refused = []
+
+    def run(command, variables):
+        (tmp_path / FOLDER / "lama").mkdir(exist_ok=True)
+        with pytest.raises(PluginError, match="'lama' is being made or removed by another process: wait") as told:
+            make_environment(plan(tmp_path, "raise SystemExit(1)"))
+        refused.append(told)
+        return 0, ""
+
+    folder = make_environment(plan(tmp_path, MAKES), run=run)
+    assert len(refused) == 1
+    assert (folder / FINISHED).exists()
+
+
+def test_one_that_is_being_removed_is_not_removed_twice(tmp_path):
+    folder = make_environment(plan(tmp_path, MAKES))
+    with FileLock(folder.with_name("lama.lock")), pytest.raises(PluginError, match="'lama' is being made or removed"):
+        remove_environment(tmp_path, "lama")
+    assert remove_environment(tmp_path, "lama")
 
 
 def test_what_was_made_is_removed_and_nothing_else(tmp_path):

@@ -11,9 +11,9 @@ import pytest
 from broken.good import MAGIC, Streaming
 
 from studio_worker import ImageTask, LlmTask, SttTask
+from studio_worker.engines.certificates import ESSENTIAL
 from studio_worker.testing import RULES, Limits, Outcome, Report, Sample, check_engine
 from studio_worker.testing.claims import hum
-from studio_worker.testing.conformance.report import ESSENTIAL
 
 LIMITS = Limits(cancel_secs=1.0, block_secs=0.15)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from studio_worker.engines.certificates import ESSENTIAL
 from studio_worker.testing import RULES
-from studio_worker.testing.conformance.report import ESSENTIAL
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "check-an-engine.md"
 

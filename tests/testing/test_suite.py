@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from studio_worker.testing import Limits
+from studio_worker.testing.conformance.check import Examination
+from studio_worker.testing.conformance.subject import Subject
+from studio_worker.testing.conformance.suite import RunningExamination
 
 HEAD = """
 import pytest
@@ -74,6 +80,31 @@ class TestMine(EngineConformance):
 """
     done = ran(tmp_path, source, "-k", "every-kind")
     assert "PASSED test_mine.py::TestMine::test_rule[every-kind-runs]" in done.stdout, done.stdout
+
+
+def test_an_engine_whose_jobs_could_not_be_run_has_not_passed(tmp_path: Path) -> None:
+    source = """
+class TestMine(EngineConformance):
+    engine = "broken.good:make"
+    samples = []
+"""
+    done = ran(tmp_path, source, "-k", "every-kind or leaves-job")
+    assert "FAILED test_mine.py::TestMine::test_rule[every-kind-runs]" in done.stdout
+    assert "every-kind-runs: good: there are no samples of llm: ship conformance.jsonl" in done.stdout
+    assert "1 failed, 1 skipped" in done.stdout
+
+
+def test_an_examination_that_cannot_begin_leaves_no_loop_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = []
+
+    async def fails(_examination: Examination) -> None:
+        loops.append(asyncio.get_running_loop())
+        raise OSError("no room")
+
+    monkeypatch.setattr(Examination, "__aenter__", fails)
+    with pytest.raises(OSError, match="no room"):
+        RunningExamination(Subject.of_engine("broken.good:make"), [], Limits()).__enter__()
+    assert [loop.is_closed() for loop in loops] == [True]
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_those_that_are(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal, TypeAlias
 
 from studio_worker.engines.base import (
+    DECLARED,
     AudioChunk,
     Available,
     Engine,
@@ -41,9 +42,8 @@ class Fault(Engine):
 
     def __init__(self, engine: Engine | None, when: When, *, at: Stage = "run") -> None:
         self.engine = engine = engine or Alone()
-        self.name, self.sources, self.api_version = engine.name, engine.sources, engine.api_version
-        self.isolation, self.concurrency = engine.isolation, engine.concurrency
-        self.deterministic = engine.deterministic
+        for name in DECLARED:
+            setattr(self, name, getattr(engine, name))
         self._at = at
         self._turns = Turns(when)
         # The host looks which of these an engine has of its own; the wrapped one decides.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio_worker.testing.conformance.report import ESSENTIAL
+from studio_worker.engines.certificates import ESSENTIAL
 from studio_worker.testing.conformance.rule import Rule
 from studio_worker.testing.conformance.rules import describing, endurance, manners, promises, refusals, running
 

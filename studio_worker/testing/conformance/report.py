@@ -1,11 +1,12 @@
-"""What the kit found: an outcome and a sentence for each rule of each engine, as JSON that reads back the same."""
+"""What the kit found: an outcome and a sentence for each rule of each engine, and that as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+from studio_worker.engines.certificates import ESSENTIAL
 
 KIT_VERSION = "1"
 """The version of the set of rules: it grows when a rule is added or asks for more."""
@@ -97,43 +98,7 @@ class Report:
         """The report as a JSON object."""
         return {**asdict(self), "engines": [_engine_to_json(engine) for engine in self.engines]}
 
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Report:
-        """What `to_json` made.
-
-        Raises:
-            ValueError: it is no report.
-        """
-        try:
-            return cls(
-                distribution=_text(raw["distribution"]),
-                version=_text(raw["version"]),
-                kit_version=_text(raw["kit_version"]),
-                api_version=int(raw["api_version"]),
-                engines=tuple(_engine(engine) for engine in raw["engines"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"this is no report of the conformance kit: {type(error).__name__}: {error}") from None
-
-
-ESSENTIAL = "every-kind-runs"
-"""The rule without which nothing is shown: an engine whose jobs were not run has not passed."""
-
 
 def _engine_to_json(engine: EngineReport) -> dict[str, Any]:
     rules = [{**asdict(rule), "outcome": rule.outcome.value} for rule in engine.rules]
     return {"name": engine.name, "rules": rules}
-
-
-def _engine(raw: Mapping[str, Any]) -> EngineReport:
-    rules = (
-        RuleReport(_text(rule["rule"]), Outcome(rule["outcome"]), _text(rule["message"]), float(rule["secs"]))
-        for rule in raw["rules"]
-    )
-    return EngineReport(_text(raw["name"]), tuple(rules))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a text is needed, not {type(value).__name__}")
-    return value

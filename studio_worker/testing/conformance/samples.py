@@ -162,13 +162,30 @@ def _sample(raw: Any, folder: Path) -> Sample:
         task=parse_task(raw.get("task")),
         model=model,
         source=None if source is None else parse_model_source(source),
-        files=_files(raw.get("files", {}), folder),
-        inputs={role: path for role, (path,) in _files(raw.get("inputs", {}), folder, field="inputs").items()},
+        files=files_of(raw, folder),
+        inputs=inputs_of(raw, folder),
         seed=seed,
     )
 
 
-def _files(raw: Any, folder: Path, *, field: str = "files") -> dict[str, list[Path]]:
+def files_of(raw: Mapping[str, Any], folder: Path) -> dict[str, list[Path]]:
+    """A sample's model files by role; relative paths are below `folder`. Raises ValueError."""
+    return _paths(raw.get("files"), folder, "files")
+
+
+def inputs_of(raw: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """A sample's inputs by role, one file each; relative paths are below `folder`. Raises ValueError."""
+    found = {}
+    for role, paths in _paths(raw.get("inputs"), folder, "inputs").items():
+        if len(paths) != 1:
+            raise ValueError(f"inputs.{role}: an input is one file")
+        found[role] = paths[0]
+    return found
+
+
+def _paths(raw: Any, folder: Path, field: str) -> dict[str, list[Path]]:
+    if raw is None:
+        return {}
     if not isinstance(raw, dict):
         raise ValueError(f"{field}: must be an object, role to path")
     found = {}
@@ -176,7 +193,5 @@ def _files(raw: Any, folder: Path, *, field: str = "files") -> dict[str, list[Pa
         listed = [paths] if isinstance(paths, str) else paths
         if not isinstance(listed, list) or not listed or not all(isinstance(path, str) and path for path in listed):
             raise ValueError(f"{field}.{role}: must be a path, or a list of paths")
-        if field == "inputs" and len(listed) != 1:
-            raise ValueError(f"{field}.{role}: an input is one file")
         found[role] = [folder / path for path in listed]
     return found

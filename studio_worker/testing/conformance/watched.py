@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from studio_worker.engines.base import Available, Engine, EngineCapabilities, EngineJob, Estimate, Unavailable
+from studio_worker.engines.base import DECLARED, Available, Engine, EngineCapabilities, EngineJob, Estimate, Unavailable
 from studio_worker.engines.self_report import said as said_of
 from studio_worker.engines.warm import loads_models
 from studio_worker.engines.working import streams
@@ -44,7 +44,7 @@ class Watched(Engine):
         self._shares = engine.isolation != "process"
         self._loads = self._unloads = 0
         self._load_changes: list[str] = []
-        for name in ("name", "sources", "isolation", "concurrency", "api_version", "deterministic"):
+        for name in DECLARED:
             setattr(self, name, getattr(engine, name))
         # The host tells by these whether the engine has them.
         own = vars(self)
@@ -133,15 +133,17 @@ class Watched(Engine):
         self._engine.unload(loaded)
 
     def _begin(self, job: EngineJob) -> tuple[RunNotes, WatchedJob]:
-        counter = PrintCounter() if self._is_marked(job, "count") else None
         notes = RunNotes(
             before=take_traces(owns_temp=self._is_alone) if self._is_marked(job, "traces") else None,
             surroundings=look(),
             began=time.monotonic(),
             cancels=self._is_marked(job, "cancel"),
-            printing=counter,
         )
-        return notes, WatchedJob.of(job, notes)
+        watched = WatchedJob.of(job, notes)
+        if self._is_marked(job, "count"):
+            # Last: what fails before it leaves the descriptors where they are.
+            notes.printing = PrintCounter()
+        return notes, watched
 
     def _is_marked(self, job: EngineJob, mark: str) -> bool:
         """Whether the kit wants something special of this run."""

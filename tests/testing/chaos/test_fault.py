@@ -10,6 +10,7 @@ from studio_worker import (
     EngineError,
     Estimate,
     LlmResult,
+    Needs,
     TaskKind,
     TextDelta,
     Unavailable,
@@ -84,6 +85,13 @@ def ask(order):
 
 def test_a_wrapped_engine_describes_itself_as_before():
     assert report_of(chaos.crash(Fox())) == report_of(Fox())
+
+
+def test_what_an_engine_needs_is_needed_by_a_wrapped_one():
+    class Needy(Fox):
+        needs = Needs(gpu="nvidia")
+
+    assert chaos.crash(Needy()).needs == Needs(gpu="nvidia")
 
 
 def test_a_missing_library_stays_missing():
