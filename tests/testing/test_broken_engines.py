@@ -53,7 +53,7 @@ SENTENCES = {
     "lets-cancelled-through": r"check_cancelled\(\) raised Cancelled, and run\(\) went on to a result; .*nor a bare",
     "leaves-loop-free": r"run\(\) kept the event loop from everybody else for 0\.\d s; await what takes long",
     "is-quiet": r"one job printed 3\d\d,\d{3} bytes, at most 262,144 are in order; .*use job\.log",
-    "survives-ten-runs": r"of 10 runs of the same job in a row, number \d fails: .*the pool is exhausted",
+    "survives-ten-runs": r"of 10 runs of the same job in a row, number \d+ fails: .*the pool is exhausted",
     "keeps-its-size": r"its memory grew by \d+ MiB over 8 runs of the same job; let go",
     "leaves-no-threads": r"8 threads more after 8 runs of the same job \(uploader\); join",
     "leaves-no-files-open": r"8 open files more after 8 runs of the same job \(/dev/null\); open them in a `with`",
