@@ -86,7 +86,7 @@ audit: $(VENV)/ready-demo ## Look for known vulnerabilities in what we bring (as
 
 .PHONY: clean
 clean: ## Remove everything that make made
-	@rm -rf $(VENV) .demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .demo site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +
 
 # Chromium, for the tests of the dashboard in a real browser; without it only they are skipped, and say so.
