@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
 sys.path.insert(0, str(ROOT))
 
-from tests.faults.rows import ROWS, Later, Partly  # noqa: E402 - the checkout is no installed package
+from tests.faults.rows import ROWS, Partly  # noqa: E402 - the checkout is no installed package
 
 CHAPTERS = {
     "F-01": "The network",
@@ -72,10 +72,8 @@ class Outcomes:
     figures: tuple[tuple[str, str], ...]
 
 
-def tests_of(entry: tuple[str, ...] | Partly | Later) -> tuple[str, ...]:
+def tests_of(entry: tuple[str, ...] | Partly) -> tuple[str, ...]:
     """The tests of a row, each as ``path::name`` below the checkout."""
-    if isinstance(entry, Later):
-        return ()
     places = entry.tests if isinstance(entry, Partly) else entry
     return tuple(place if place.startswith("plugins/") else f"tests/{place}" for place in places)
 
@@ -147,7 +145,7 @@ def rows_part() -> str:
     lines = [
         f"- Faults survived: **{whole['F']} of {count['F']}**.",
         f"- Bad input refused with a clear sentence: **{whole['B']} of {count['B']}**.",
-        "- The others are shown in part, or not yet; their rows say what is missing.",
+        "- The others are shown in part; their rows say what is missing.",
     ]
     for row, entry in ROWS.items():
         if row in CHAPTERS:
@@ -162,9 +160,7 @@ def figures_part(figures: Iterable[tuple[str, str]]) -> str:
     return FIGURES + FIGURES_HEAD + "\n".join(["| | |", "| --- | --- |", *rows]) + "\n" if rows else ""
 
 
-def _shown(entry: tuple[str, ...] | Partly | Later) -> str:
-    if isinstance(entry, Later):
-        return f"not yet: {entry.reason}"
+def _shown(entry: tuple[str, ...] | Partly) -> str:
     said = "; ".join(_sentence(place) for place in tests_of(entry))
     return f"{said}. **Not shown yet:** {entry.lacks}" if isinstance(entry, Partly) else said
 
@@ -176,9 +172,7 @@ def _sentence(place: str) -> str:
     return f"{subject} {name.removeprefix('test_').replace('_', ' ')}".strip()
 
 
-def _outcome(row: str, entry: tuple[str, ...] | Partly | Later) -> str:
-    if isinstance(entry, Later):
-        return "not yet"
+def _outcome(row: str, entry: tuple[str, ...] | Partly) -> str:
     if isinstance(entry, Partly):
         return "in part"
     return "survived" if row.startswith("F") else "refused"
@@ -188,7 +182,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _places(rows: Mapping[str, tuple[str, ...] | Partly | Later]) -> Iterator[str]:
+def _places(rows: Mapping[str, tuple[str, ...] | Partly]) -> Iterator[str]:
     for entry in rows.values():
         yield from tests_of(entry)
 

@@ -16,13 +16,6 @@ class Partly:
     lacks: str
 
 
-@dataclass(frozen=True)
-class Later:
-    """No test yet. `reason` names the room that is missing, or what the machine would need."""
-
-    reason: str
-
-
 NETWORK = "session/test_faults_of_the_network.py::test_"
 KEEPER = "session/test_keeper.py::test_"
 SESSION = "session/test_session.py::test_"
@@ -79,7 +72,7 @@ OUTPUT = "engines/test_process_output.py::test_"
 SOUND = "plugins/studio-worker-whisper/tests/test_sound.py::test_"
 TOML = "config/test_toml_file.py::test_"
 
-ROWS: dict[str, tuple[str, ...] | Partly | Later] = {
+ROWS: dict[str, tuple[str, ...] | Partly] = {
     # The network.
     "F-01": (
         NETWORK + "a_closed_port_is_tried_again_for_ever_without_a_budget",

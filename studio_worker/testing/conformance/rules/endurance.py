@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -41,37 +41,21 @@ async def keeps_its_size(trial: Trial) -> str:
 
 async def leaves_no_threads(trial: Trial) -> str:
     """No thread outlives its job."""
-    records = await trial.steady_records()
-    grown = records[-1]["before"]["native_threads"] - records[1]["before"]["native_threads"]
-    if grown >= trial.limits.files:
-        raise BrokenRule(
-            f"{grown} threads more after {len(records) - 2} runs of the same job{_new(records, 'threads')}; join what "
-            "a job starts before it returns, or start it once in load()"
-        )
+    remedy = "join what a job starts before it returns, or start it once in load()"
+    await _check_growth(trial, "threads", "threads", remedy, count=lambda traces: traces["native_threads"])
     return "as many threads as before"
 
 
 async def leaves_no_files_open(trial: Trial) -> str:
     """No file or socket stays open."""
-    records = await trial.steady_records()
-    grown = len(records[-1]["before"]["files"]) - len(records[1]["before"]["files"])
-    if grown >= trial.limits.files:
-        raise BrokenRule(
-            f"{grown} open files more after {len(records) - 2} runs of the same job{_new(records, 'files')}; open them "
-            "in a `with` block"
-        )
+    await _check_growth(trial, "files", "open files", "open them in a `with` block")
     return "as many open files as before"
 
 
 async def leaves_no_processes(trial: Trial) -> str:
     """No process outlives the job that started it."""
-    records = await trial.steady_records()
-    grown = len(records[-1]["before"]["children"]) - len(records[1]["before"]["children"])
-    if grown >= trial.limits.files:
-        raise BrokenRule(
-            f"{grown} processes more after {len(records) - 2} runs of the same job{_new(records, 'children')}; wait "
-            "for what a job starts before it returns, also when it fails"
-        )
+    remedy = "wait for what a job starts before it returns, also when it fails"
+    await _check_growth(trial, "children", "processes", remedy)
     return "as many processes as before"
 
 
@@ -84,12 +68,8 @@ async def leaves_no_litter(trial: Trial) -> str:
     is_moved = begun["place"] != last["before"]["place"]
     if not is_moved and (written := sorted(name for name in after - before if not name.startswith((".", "__")))):
         raise BrokenRule(f"jobs wrote {written[0]} into the working directory; write into job.work_dir alone")
-    grown = len(last["before"]["temp"]) - len(records[1]["before"]["temp"])
-    if grown >= trial.limits.files:
-        raise BrokenRule(
-            f"{grown} temporary files more after {len(records) - 2} runs of the same job{_new(records, 'temp')}; write "
-            "into job.work_dir, which goes with the job"
-        )
+    remedy = "write into job.work_dir, which goes with the job"
+    await _check_growth(trial, "temp", "temporary files", remedy)
     return "no files outside work_dir"
 
 
@@ -112,6 +92,24 @@ async def frees_its_model(trial: Trial) -> str:
             "free in unload() what load() took, and keep no other reference to it"
         )
     return f"{grown / MIB:+,.0f} MiB over {len(sizes) - 1} loads and unloads"
+
+
+async def _check_growth(
+    trial: Trial,
+    what: str,
+    things: str,
+    remedy: str,
+    *,
+    count: Callable[[Mapping[str, Any]], int] | None = None,
+) -> None:
+    """Raise `BrokenRule` where the traces of the last of many runs hold more of `what` than those of the second."""
+    records = await trial.steady_records()
+    size = count or (lambda traces: len(traces[what]))
+    grown = size(records[-1]["before"]) - size(records[1]["before"])
+    if grown >= trial.limits.files:
+        raise BrokenRule(
+            f"{grown} {things} more after {len(records) - 2} runs of the same job{_new(records, what)}; {remedy}"
+        )
 
 
 def _new(records: Sequence[dict[str, Any]], what: str) -> str:
