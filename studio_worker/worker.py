@@ -15,6 +15,7 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.ending import first_error, hand_on
 from studio_worker.engines.base import Engine
+from studio_worker.engines.certificate_watch import CertificateWatch
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import DeviceProvider
@@ -22,7 +23,7 @@ from studio_worker.engines.host import Host
 from studio_worker.engines.installed_engines import InstalledEngines
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
-from studio_worker.engines.roster import CertificateWatch, in_force, trusted
+from studio_worker.engines.roster import in_force, trusted
 from studio_worker.engines.router import Routes
 from studio_worker.engines.surroundings import Surroundings
 from studio_worker.errors import ConfigError, StudioWorkerError
@@ -75,9 +76,8 @@ class Worker:
             the state folder.
         devices: where the devices are known from, for tests.
         installed: the engines of installed plugins; workers that are given the same object ask the plugins once.
-        http: a session of the embedder's for all that goes to the studio (registration, WebSocket, uploads): its
-            connector, proxies, headers, tracing and middlewares serve as they are. It is never closed here. By default
-            the worker has one of its own. Addresses that a job names are always asked by the guarded client.
+        http: a session of the embedder's for all that goes to the studio (registration, WebSocket, uploads), used as it
+            is and never closed here; by default the worker's own. What a job names is always asked by a guarded client.
 
     A worker object starts once; what ends it (`run` names the errors) is raised by `run`, else at the end of the block.
 

@@ -42,7 +42,7 @@ def install_apart(
         if not yes and not click.confirm(f"Make {plan.folder} so?", err=True):
             output.note("nothing was made")
             raise click.exceptions.Exit(1)
-        make_environment(plan, run=_run)
+        make_environment(plan, _run)
         engines = _engines_of(invocation, plan)
     _show(plan, engines, dry_run=dry_run, as_json=as_json)
     if not dry_run:
@@ -75,13 +75,12 @@ def uninstall_apart(invocation: Invocation, name: str, *, dry_run: bool, yes: bo
         output.say(f"{'would remove' if dry_run else 'removed'} {folder}")
 
 
-def _run(command: Sequence[str], variables: dict[str, str]) -> tuple[int, str]:
+def _run(command: Sequence[str], variables: dict[str, str]) -> None:
     """By the same process as every installer; what fails is raised by its own last words."""
     from studio_worker.cli.plugins_process import run_installer
 
     what = "make the environment" if "venv" in command else "install into it"
     run_installer(command, what, output.note, variables=variables)
-    return 0, ""
 
 
 def _engines_of(invocation: Invocation, plan: EnvironmentPlan) -> tuple[EngineDescription, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,8 +22,8 @@ from studio_worker.private_file import make_private_folder, reason
 from studio_worker.text import escape
 from studio_worker.version import __version__
 
-Run = Callable[[Sequence[str], dict[str, str]], tuple[int, str]]
-"""Runs a command with an environment: its exit status and what it said."""
+Run = Callable[[Sequence[str], dict[str, str]], None]
+"""Runs a command with an environment to its end; raises whatever is wrong with it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -85,22 +84,25 @@ def plan_environment(
     return EnvironmentPlan(name, folder, everything, (venv, install))
 
 
-def make_environment(plan: EnvironmentPlan, *, run: Run | None = None) -> Path:
+def make_environment(plan: EnvironmentPlan, run: Run) -> Path:
     """Make it; blocks for as long as pip takes. It counts for workers from its last step on, and not before.
+
+    Args:
+        plan: what to make.
+        run: runs each command; after its error nothing of the environment is left.
 
     Returns:
         its folder.
 
     Raises:
-        PluginError: there is one of this name already, or it is being made or removed; or a command failed: then
-            nothing of it is left.
+        PluginError: there is one of this name already, or it is being made or removed, or its folder cannot be used.
     """
     try:
         make_private_folder(plan.folder.parent)
     except OSError as error:
         raise PluginError(f"the environment {plan.name!r} could not be made: {reason(error)}") from None
     with _alone(plan.folder):
-        return _made(plan, run or _run)
+        return _made(plan, run)
 
 
 def _made(plan: EnvironmentPlan, run: Run) -> Path:
@@ -112,13 +114,7 @@ def _made(plan: EnvironmentPlan, run: Run) -> Path:
     variables = Interpreter(str(interpreter_of(plan.folder))).environment()
     try:
         for command in plan.commands:
-            status, said = run(command, variables)
-            if status:
-                last = next((line for line in reversed(said.splitlines()) if line.strip()), "it says nothing")
-                raise PluginError(
-                    f"the environment {plan.name!r} could not be made: {escape(' '.join(command[:5]), limit=300)} … "
-                    f"ended with exit status {status}: {escape(last.strip(), limit=300)}"
-                )
+            run(command, variables)
         mark.write_text(json.dumps({"name": plan.name, "requirements": plan.requirements}), encoding="utf-8")
     except OSError as error:
         shutil.rmtree(plan.folder, ignore_errors=True)
@@ -176,17 +172,3 @@ def own_requirement() -> str:
     if isinstance(url, str) and url.startswith("file:"):
         return f"studio-worker @ {url}"
     return f"studio-worker=={__version__}"
-
-
-def _run(command: Sequence[str], variables: dict[str, str]) -> tuple[int, str]:
-    done = subprocess.run(
-        command,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return done.returncode, done.stdout

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studio_worker.engines.certificates import MAX_FILES
 from studio_worker.engines.certification import is_certified, needs_certificate, refuse_uncertified, with_certificates
 from studio_worker.engines.description import EngineDescription, disable
+from studio_worker.engines.environments import list_environments
+from studio_worker.engines.plugins import TIMEOUT_SECS, discover
 from studio_worker.engines.surroundings import Surroundings, meet
-from studio_worker.engines.whereabouts import found_engines
+from studio_worker.engines.whereabouts import find_plugins
 
 if TYPE_CHECKING:
     from studio_worker.config import Config
@@ -20,16 +19,36 @@ if TYPE_CHECKING:
 
 
 async def installed_engines(
-    config: Config, *, strict: bool = False, cache: DescriptionCache | None = None
+    config: Config,
+    *,
+    strict: bool = False,
+    timeout_secs: float = TIMEOUT_SECS,
+    cache: DescriptionCache | None = None,
 ) -> tuple[EngineDescription, ...]:
-    """Every engine of the installed plugins, with its certificate; `in_force` says which may be used.
+    """Every installed engine with its certificate, for whoever asks once; `in_force` says which may be used.
 
-    Those in environments of their own are among them.
+    Each is described by the interpreter that it would run on: those in environments of their own are among them.
+
+    Args:
+        config: the settings, which name environments, tables and what is disabled.
+        strict: raise where a plugin or an environment is broken.
+        timeout_secs: for each question to an interpreter.
+        cache: for commands that only list.
 
     Raises:
-        PluginError: with `strict`, where a plugin is broken.
+        PluginError: with `strict`, naming everything that is broken.
     """
-    found = await found_engines(config, strict=strict, cache=cache)
+    environments = await asyncio.to_thread(list_environments, config)
+    places = await find_plugins(environments, config.disabled_engines, timeout_secs=timeout_secs)
+    found = await discover(
+        places.plugins,
+        config.plugins,
+        disabled=config.disabled_engines,
+        strict=strict,
+        timeout_secs=timeout_secs,
+        cache=cache,
+        known=places.entries,
+    )
     return await asyncio.to_thread(with_certificates, found, config.certificates_path)
 
 
@@ -59,37 +78,3 @@ def trusted(engines: Iterable[EngineDescription], config: Config) -> tuple[Engin
         return known
     refused = {each.distribution for each in known if needs_certificate(each) and not is_certified(each)}
     return tuple(each for each in known if each.distribution not in refused)
-
-
-class CertificateWatch:
-    """Notices that certificates have come, gone or become others: by the names and times of a folder's files.
-
-    Args:
-        folder: that folder; it may not be there.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._mark = self._look()
-
-    def has_changed(self) -> bool:
-        """Whether the folder's files are others than at the last call."""
-        before, self._mark = self._mark, self._look()
-        return self._mark != before
-
-    def _look(self) -> frozenset[tuple[str, int, int]]:
-        try:
-            with os.scandir(self._folder) as entries:
-                certificates = [entry for entry in entries if entry.name.endswith(".json")]
-        except OSError:
-            return frozenset()
-        read = sorted(certificates, key=lambda entry: entry.name)[:MAX_FILES]
-        return frozenset(_mark(entry) for entry in read)
-
-
-def _mark(file: os.DirEntry[str]) -> tuple[str, int, int]:
-    try:
-        found = file.stat()
-    except OSError:
-        return (file.name, 0, 0)
-    return (file.name, found.st_mtime_ns, found.st_size)

@@ -7,12 +7,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from studio_worker.config import Config
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.description_cache import DescriptionCache
 from studio_worker.engines.entry_points import PluginRef, canonical, list_plugins
-from studio_worker.engines.environments import UnusableEnvironment, install_command, list_environments, look_into
-from studio_worker.engines.plugins import TIMEOUT_SECS, discover
+from studio_worker.engines.environments import UnusableEnvironment, install_command, look_into
+from studio_worker.engines.plugins import TIMEOUT_SECS
 from studio_worker.text import escape
 
 
@@ -44,37 +42,6 @@ async def find_plugins(
     refs, known = await _look_into_all(environments, disabled, timeout_secs)
     kept, shadowed = _without_doubles(await asyncio.to_thread(list_plugins), refs)
     return Whereabouts((*kept, *refs), (*shadowed, *known))
-
-
-async def found_engines(
-    config: Config,
-    *,
-    strict: bool = False,
-    timeout_secs: float = TIMEOUT_SECS,
-    cache: DescriptionCache | None = None,
-) -> tuple[EngineDescription, ...]:
-    """Every engine that is installed, for whoever asks once: described by the interpreter that it would run on.
-
-    Args:
-        config: the settings, which name environments, tables and what is disabled.
-        strict: raise where a plugin or an environment is broken.
-        timeout_secs: for each question to an interpreter.
-        cache: for commands that only list.
-
-    Raises:
-        PluginError: with `strict`, naming everything that is broken.
-    """
-    environments = await asyncio.to_thread(list_environments, config)
-    found = await find_plugins(environments, config.disabled_engines, timeout_secs=timeout_secs)
-    return await discover(
-        found.plugins,
-        config.plugins,
-        disabled=config.disabled_engines,
-        strict=strict,
-        timeout_secs=timeout_secs,
-        cache=cache,
-        known=found.entries,
-    )
 
 
 async def _look_into_all(

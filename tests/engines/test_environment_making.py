@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from studio_worker.cli.plugins_process import InstallFailed, run_installer
 from studio_worker.config import Config
 from studio_worker.engines import environment_making
 from studio_worker.engines.environment_making import (
@@ -27,6 +28,11 @@ def plan(state: Path, *scripts: str) -> EnvironmentPlan:
     folder = state / FOLDER / "lama"
     commands = tuple((sys.executable, "-c", f"folder = {str(folder)!r}\n{script}") for script in scripts)
     return EnvironmentPlan("lama", folder, ("studio-worker-lama",), commands)
+
+
+def run(command, variables):
+    """As the command line does."""
+    run_installer(command, "make it", print, variables=variables)
 
 
 MAKES = "import os; os.makedirs(folder + '/bin')"
@@ -77,37 +83,36 @@ def test_an_environment_counts_once_all_commands_have_ended_well(tmp_path):
     config = Config(state_dir=tmp_path)
     seen = []
 
-    def run(command, variables):
+    def look(command, variables):
         seen.append(dict(list_environments(config)))
         Path(tmp_path, FOLDER, "lama").mkdir(exist_ok=True)
-        return 0, ""
 
-    folder = make_environment(plan(tmp_path, MAKES, "pass"), run=run)
+    folder = make_environment(plan(tmp_path, MAKES, "pass"), look)
     assert seen == [{}, {}]
     assert list_environments(config) == {"lama": folder}
     assert json.loads((folder / FINISHED).read_text())["requirements"] == ["studio-worker-lama"]
 
 
 def test_a_command_that_fails_is_named_with_its_last_words_and_leaves_nothing(tmp_path):
-    with pytest.raises(PluginError, match=r"'lama' could not be made: .* exit status 3: no such \\x1b package$"):
-        make_environment(plan(tmp_path, MAKES, "import sys; print('no such \\033 package\\n'); sys.exit(3)"))
+    with pytest.raises(InstallFailed, match=r"could not make it .exit status 3.: no such \\x1b package$"):
+        make_environment(plan(tmp_path, MAKES, "import sys; print('no such \\033 package\\n'); sys.exit(3)"), run)
     assert not (tmp_path / FOLDER / "lama").exists()
 
 
 def test_a_command_that_cannot_be_started_is_named_and_leaves_nothing(tmp_path):
     gone = EnvironmentPlan("lama", tmp_path / FOLDER / "lama", (), ((str(tmp_path / "gone"),),))
-    with pytest.raises(PluginError, match="'lama' could not be made: No such file"):
-        make_environment(gone)
+    with pytest.raises(InstallFailed, match="could not make it: it cannot be started: No such file"):
+        make_environment(gone, run)
     assert not (tmp_path / FOLDER / "lama").exists()
 
 
 def test_ctrl_c_leaves_nothing(tmp_path):
-    def run(command, variables):
+    def interrupted(command, variables):
         Path(tmp_path, FOLDER, "lama").mkdir()
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_environment(plan(tmp_path, MAKES), run=run)
+        make_environment(plan(tmp_path, MAKES), interrupted)
     assert not (tmp_path / FOLDER / "lama").exists()
 
 
@@ -116,43 +121,42 @@ def test_the_commands_get_none_of_the_workers_paths_and_no_secret(tmp_path, monk
     monkeypatch.setenv("STUDIO_WORKER_HF_TOKEN", "hunter2")
     monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
     tell = f"{MAKES}; import json; open(folder + '/variables', 'w').write(json.dumps(dict(os.environ)))"
-    variables = json.loads((make_environment(plan(tmp_path, tell)) / "variables").read_text())
+    variables = json.loads((make_environment(plan(tmp_path, tell), run) / "variables").read_text())
     assert "PYTHONPATH" not in variables
     assert "hunter2" not in str(variables)
     assert variables["PIP_INDEX_URL"] == os.environ["PIP_INDEX_URL"]
 
 
 def test_a_second_one_of_the_same_name_is_refused_and_the_first_stays(tmp_path):
-    folder = make_environment(plan(tmp_path, MAKES))
+    folder = make_environment(plan(tmp_path, MAKES), run)
     with pytest.raises(PluginError, match="there is an environment 'lama' already"):
-        make_environment(plan(tmp_path, "raise SystemExit(1)"))
+        make_environment(plan(tmp_path, "raise SystemExit(1)"), run)
     assert (folder / FINISHED).exists()
 
 
 def test_one_that_is_being_made_is_not_made_by_another_and_is_finished(tmp_path):
     refused = []
 
-    def run(command, variables):
+    def meanwhile(command, variables):
         (tmp_path / FOLDER / "lama").mkdir(exist_ok=True)
         with pytest.raises(PluginError, match="'lama' is being made or removed by another process: wait") as told:
-            make_environment(plan(tmp_path, "raise SystemExit(1)"))
+            make_environment(plan(tmp_path, "raise SystemExit(1)"), run)
         refused.append(told)
-        return 0, ""
 
-    folder = make_environment(plan(tmp_path, MAKES), run=run)
+    folder = make_environment(plan(tmp_path, MAKES), meanwhile)
     assert len(refused) == 1
     assert (folder / FINISHED).exists()
 
 
 def test_one_that_is_being_removed_is_not_removed_twice(tmp_path):
-    folder = make_environment(plan(tmp_path, MAKES))
+    folder = make_environment(plan(tmp_path, MAKES), run)
     with FileLock(folder.with_name("lama.lock")), pytest.raises(PluginError, match="'lama' is being made or removed"):
         remove_environment(tmp_path, "lama")
     assert remove_environment(tmp_path, "lama")
 
 
 def test_what_was_made_is_removed_and_nothing_else(tmp_path):
-    folder = make_environment(plan(tmp_path, MAKES))
+    folder = make_environment(plan(tmp_path, MAKES), run)
     (tmp_path / FINISHED).touch()
     assert not remove_environment(tmp_path, "other")
     assert not remove_environment(tmp_path, "..")
@@ -167,7 +171,7 @@ async def test_a_real_environment_is_made_by_venv_and_pip_and_serves(tmp_path, e
     environments.wheel("colourbox", "1.0", "VERSION = 1\n")
     options = ["--no-index", "--find-links", str(environments.wheels)]
     made = plan_environment(tmp_path, "night", ["plugin-owl"], worker="colourbox", options=options)
-    folder = make_environment(made)
+    folder = make_environment(made, run)
     environments.link_worker(folder)
     found = await look_into("night", folder, timeout_secs=60.0)
     assert [(ref.name, ref.distribution) for ref in found.plugins] == [("owl", "plugin-owl")]
