@@ -464,7 +464,10 @@ def life(state, clock):
 
 @pytest.fixture
 def slow_disk(monkeypatch):
-    """A disk that has what is written to it only when the test lets it; `error` is what it says then."""
+    """A disk that has what is written to it only when the test lets it; `error` is what it says then.
+
+    `reached` waits until something is being written.
+    """
     real, found = spool.sync_file, threading.Event()
     found.error, found.waiting = None, False
 
@@ -476,7 +479,12 @@ def slow_disk(monkeypatch):
             raise found.error
         real(descriptor)
 
-    found.begin = lambda: monkeypatch.setattr(spool, "sync_file", sync)
+    async def reached():
+        async with asyncio.timeout(10):
+            while not found.waiting:
+                await asyncio.sleep(0.005)
+
+    found.begin, found.reached = lambda: monkeypatch.setattr(spool, "sync_file", sync), reached
     yield found
     found.set()
 

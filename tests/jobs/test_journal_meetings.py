@@ -146,9 +146,7 @@ class TestAFileInTheSpool:
             await held.safe
             slow_disk.clear()
             slow_disk.error = None
-            async with asyncio.timeout(10):
-                while not slow_disk.waiting:
-                    await asyncio.sleep(0.005)
+            await slow_disk.reached()
             journal.close(held, Done())
             await journal._batches.commit_all()
             slow_disk.set()
@@ -209,9 +207,7 @@ class TestAStop:
             await journal.committed(entry())
             slow_disk.begin()
             keeping = asyncio.create_task(journal.keep(entry(), film_of(made)))
-            async with asyncio.timeout(10):
-                while not slow_disk.waiting:
-                    await asyncio.sleep(0.005)
+            await slow_disk.reached()
             keeping.cancel()
             await asyncio.wait([keeping])
             slow_disk.set()
@@ -240,9 +236,7 @@ async def test_a_row_that_is_written_while_its_film_moves_says_nothing_of_it(lif
         await journal.committed(entry())
         slow_disk.begin()
         keeping = asyncio.create_task(journal.keep(entry(), film_of(made)))
-        async with asyncio.timeout(10):
-            while not slow_disk.waiting:
-                await asyncio.sleep(0.005)
+        await slow_disk.reached()
         await journal.committed(entry())
         assert rows(state, "stage, file, sha256") == [(Stage.RUNNING, "", "")]
         slow_disk.set()
