@@ -15,11 +15,12 @@ import aiohttp
 
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
+from studio_worker.ending import first_error
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine, Quarantined
 from studio_worker.engines.router import Routes
 from studio_worker.engines.speeds import Speed
-from studio_worker.errors import ConfigError, NoRoom, StudioWorkerError
+from studio_worker.errors import ConfigError, NoRoom
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
@@ -27,6 +28,7 @@ from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.jobs import Jobs
 from studio_worker.jobs.journal import Journal, NoJournal
 from studio_worker.jobs.kept_journal import KeptJournal
+from studio_worker.jobs.side_task import cancelled_task
 from studio_worker.jobs.uploads import Uploader
 from studio_worker.log import logger
 from studio_worker.loop_lag import LoopLag
@@ -91,6 +93,7 @@ class Runtime:
         self.closed_ports: frozenset[tuple[str, int]] = frozenset()
         self._tasks: dict[asyncio.Task[None], None] = {}
         self._is_ending = False
+        self._end = ""
         # They watch the machine, whose time no test moves.
         self._lag = LoopLag(SystemClock())
         self._disk = DiskWatch(config().state_path, SystemClock())
@@ -164,6 +167,8 @@ class Runtime:
 
         What could not be written is told ahead of what the disk looks like: it has happened.
         """
+        if self._is_ending:
+            return Readiness("stopped", self._end or "the worker has stopped")
         desk = self.jobs.desk
         if desk.is_closed:
             return Readiness("draining", "the worker is stopping")
@@ -206,10 +211,10 @@ class Runtime:
             if self._is_ending:
                 raise
             # A task group takes it for a quiet end; a worker without this task would only look alive.
-            self._is_ending = True
-            raise StudioWorkerError(f"the worker's task {name!r} was cancelled: start the worker again") from None
-        except BaseException:
-            self._is_ending = True
+            self._is_ending, self._end = True, f"its task {name!r} was cancelled"
+            raise cancelled_task(name) from None
+        except BaseException as error:
+            self._is_ending, self._end = True, f"its task {name!r} has ended: {first_error(error)}"
             raise
 
     async def _emptied(self) -> None:

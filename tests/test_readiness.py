@@ -15,6 +15,7 @@ from studio_worker.readiness import (
     LEAST_FREE_BYTES,
     READY,
     DiskWatch,
+    Readiness,
     session_problem,
 )
 from studio_worker.session.state import SessionSnapshot, SessionState
@@ -125,7 +126,7 @@ async def test_a_worker_of_local_jobs_is_ready_paused_and_ready_again(settings, 
         assert worker.readiness().code == "paused"
         worker.resume()
         assert worker.readiness().is_ready
-    assert worker.readiness().code == "draining"
+    assert worker.readiness() == Readiness("stopped", "the worker has stopped")
 
 
 @pytest.fixture

@@ -34,30 +34,83 @@ def task_named(name: str) -> asyncio.Task[object]:
     return found
 
 
-ROOMS = ("jobs", "session", "loop lag", "disk watch")
+OF_THE_WORKER = ("jobs", "session", "loop lag", "disk watch", "journal upkeep")
+OF_A_SESSION = ("heartbeat", "log shipping", "orders", "reader", "sender", "watch")
 
 
-@pytest.mark.parametrize("name", ROOMS)
+def tasks_of_ours() -> set[str]:
+    return {task.get_name() for task in asyncio.all_tasks() if "studio_worker" in _file_of(task)} - {"worker"}
+
+
+def _file_of(task: asyncio.Task[object]) -> str:
+    frames = task.get_stack(limit=1)
+    return frames[0].f_code.co_filename if frames else ""
+
+
+async def test_the_tasks_of_an_idle_worker_are_those_that_are_cancelled_below(joined, studio):
+    async with Worker(joined()):
+        await studio.welcomed()
+        await studio.frame("heartbeat")
+        assert tasks_of_ours() == {*OF_THE_WORKER, *(f"session {part}" for part in OF_A_SESSION)}
+
+
+@pytest.mark.parametrize("name", OF_THE_WORKER)
 async def test_a_worker_that_loses_one_of_its_rooms_ends_and_says_which(joined, studio, soon, name):
     async with Worker(joined()) as worker:
         await studio.welcomed()
         task_named(name).cancel()
         with pytest.raises(StudioWorkerError, match=name):
             await soon(worker.run())
+        verdict = worker.readiness()
+        assert (verdict.code, name in verdict.detail) == ("stopped", True)
+        assert worker.status()["readiness"] == {"ready": False, "code": "stopped", "detail": verdict.detail}
     await studio.gone()
-    assert not [
-        task
-        for task in asyncio.all_tasks()
-        if task.get_name() in ("jobs", "session", "loop lag", "disk watch", "worker")
-    ]
+    assert tasks_of_ours() == set()
 
 
-@pytest.mark.parametrize("part", ["heartbeat", "log shipping", "orders", "reader", "sender", "watch"])
+@pytest.mark.parametrize("name", OF_THE_WORKER)
+async def test_a_worker_that_lost_one_of_its_rooms_is_not_ready_before_it_has_ended(joined, studio, name):
+    seen = []
+    async with Worker(joined()) as worker:
+        await studio.welcomed()
+        ended = asyncio.create_task(worker.run())
+        task_named(name).cancel()
+        while not ended.done():
+            await asyncio.sleep(0)
+            seen.append(worker.readiness().code)
+        assert isinstance(ended.exception(), StudioWorkerError)
+    assert set(seen) <= {"ok", "draining", "no_session", "stopped"}
+    assert "ok" not in seen[10:]
+    assert worker.readiness().code == "stopped"
+
+
+async def test_a_worker_that_lost_the_tries_to_write_what_it_could_not_ends_and_says_so(joined, studio, soon):
+    async with Worker(joined()) as worker:
+        await studio.welcomed()
+        journal = worker._config.state_path / "journal.sqlite3"
+        journal.unlink()
+        journal.mkdir()
+        await studio.offer(llm_claim("one"))
+        while worker.readiness().code != "journal":
+            await asyncio.sleep(0.001)
+        assert "journal room" in tasks_of_ours()
+        task_named("journal room").cancel()
+        with pytest.raises(StudioWorkerError, match="journal room"):
+            await soon(worker.run())
+        assert worker.readiness().code == "stopped"
+
+
+@pytest.mark.parametrize("part", OF_A_SESSION)
 async def test_a_session_that_loses_one_of_its_tasks_ends_and_the_next_one_works(joined, studio, part):
-    async with Worker(joined()):
+    async with Worker(joined()) as worker:
         await studio.welcomed()
         await studio.frame("heartbeat")
+        assert worker.readiness().is_ready
         task_named(f"session {part}").cancel()
+        while (verdict := worker.readiness()).is_ready:
+            await asyncio.sleep(0)
+        assert verdict.code == "no_session"
+        assert part in verdict.detail
         await studio.welcomed(2)
         await studio.offer(llm_claim("after"))
         await studio.frame("completeJson", job_id="after")

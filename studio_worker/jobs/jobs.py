@@ -154,6 +154,7 @@ class Jobs:
 
         Raises:
             OSError: the state folder cannot be used.
+            StudioWorkerError: the journal's own work has ended.
         """
         try:
             await self._work_dirs.open()
@@ -162,7 +163,7 @@ class Jobs:
                 self._group = group
                 self._ready.set()
                 try:
-                    await asyncio.get_running_loop().create_future()
+                    await self._journal.live()
                 finally:
                     self.desk.close()
         finally:

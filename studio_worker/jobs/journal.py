@@ -5,6 +5,7 @@ What a studio has to get lies in `studio_worker.jobs.kept_journal`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -56,6 +57,10 @@ class Journal(Protocol):
 
     async def open(self) -> None:
         """Make ready; called once, before anything else."""
+        ...
+
+    async def live(self) -> None:
+        """Never return; raise what ends the journal's own work, without which it would only look alive."""
         ...
 
     async def recall(self, worker_id: str) -> Sequence[Recalled]:
@@ -119,6 +124,10 @@ class NoJournal:
 
     async def open(self) -> None:
         """Nothing to make ready."""
+
+    async def live(self) -> None:
+        """Nothing that could end."""
+        await asyncio.get_running_loop().create_future()
 
     async def recall(self, worker_id: str) -> Sequence[Recalled]:
         """Nothing."""

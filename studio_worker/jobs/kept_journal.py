@@ -79,11 +79,17 @@ class KeptJournal:
         self._database = JournalDatabase(
             journal_path(folder), clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs
         )
+        self._losses: asyncio.Queue[BaseException] = asyncio.Queue()
         self._watch = RoomWatch(
-            folder, self._spool, self._batches.commit_all, self._trouble_changed, retry_secs=retry_secs
+            folder,
+            self._spool,
+            self._batches.commit_all,
+            self._trouble_changed,
+            self._losses.put_nowait,
+            retry_secs=retry_secs,
         )
         self._on_trouble = on_trouble
-        self._upkeep = Upkeep(self._database, history or History(), self._now)
+        self._upkeep = Upkeep(self._database, history or History(), self._now, self._losses.put_nowait)
         self._poison = Poison(clock)
         self._worker_id = ""
         self._is_open = False
@@ -119,6 +125,10 @@ class KeptJournal:
         await self._unless_full(self._upkeep.settle_the_past())
         await self._spool.open(await self._database.run(files_wanted))
         self._upkeep.start()
+
+    async def live(self) -> None:
+        """Raise the error of the upkeep, or of the tries to write what could not be written, should one of them end."""
+        raise await self._losses.get()
 
     async def recall(self, worker_id: str) -> Sequence[Recalled]:
         """The results that are still owed under this worker id; the damaged ones are set aside, and logged."""

@@ -11,6 +11,7 @@ from studio_worker.jobs.journal import Trouble
 from studio_worker.jobs.journal_row import Row
 from studio_worker.jobs.journal_trouble import as_trouble
 from studio_worker.jobs.results import Memory
+from studio_worker.jobs.side_task import SideTask
 from studio_worker.jobs.spool import Spool
 from studio_worker.log import logger
 from studio_worker.lookout import Lookout
@@ -34,6 +35,7 @@ class RoomWatch:
         spool: where files go.
         commit_all: writes all rows that have changed; says whether it worked.
         on_change: called when `trouble` has come or gone.
+        on_lost: told why the tries have ended without an outcome.
         retry_secs: time between two tries.
     """
 
@@ -45,6 +47,7 @@ class RoomWatch:
         spool: Spool,
         commit_all: Callable[[], asyncio.Future[bool]],
         on_change: Callable[[], None],
+        on_lost: Callable[[BaseException], None],
         *,
         retry_secs: float,
     ) -> None:
@@ -56,7 +59,7 @@ class RoomWatch:
         self._retry_secs = retry_secs
         self._lookout = Lookout("journal-room")
         self._held: dict[Row, tuple[Path, Memory]] = {}
-        self._trying: asyncio.Task[None] | None = None
+        self._trying = SideTask("journal room", on_lost)
         self._is_spool_in_doubt = False
         self._has_failed = False
 
@@ -76,8 +79,8 @@ class RoomWatch:
     def failed(self, trouble: Trouble, error: Exception) -> None:
         """Something could not be written."""
         is_news, self.trouble, self._has_failed = self.trouble is None, trouble, True
-        if self._trying is None:
-            self._trying = asyncio.create_task(self._until_written(), name="journal-room")
+        if not self._trying.is_running:
+            self._trying.start(self._until_written())
         if is_news:
             logger.bind(event="journal.trouble", code=trouble.code, error=str(error)).error(
                 f"Nothing can be written, and no jobs are taken: {trouble.detail}"
@@ -91,12 +94,10 @@ class RoomWatch:
 
     async def aclose(self) -> None:
         """Stop trying."""
-        if self._trying is not None:
-            self._trying.cancel()
-            await asyncio.wait([self._trying])
+        await self._trying.aclose()
 
     async def _until_written(self) -> None:
-        while True:
+        while self.trouble is not None:
             await asyncio.sleep(self._retry_secs)
             # What fails while this round goes on may be nothing that it has written: that needs one more.
             self._has_failed = False
@@ -104,10 +105,9 @@ class RoomWatch:
             # First the rows: they need next to no room, and must not wait until a film has some.
             are_rows_written = await self._commit_all()
             if has_room and await self._are_files_written() and are_rows_written and not self._has_failed:
-                break
-        self._trying, self.trouble = None, None
-        logger.bind(event="journal.trouble_over").info("Everything is written; jobs are taken again")
-        self._on_change()
+                self.trouble = None
+                logger.bind(event="journal.trouble_over").info("Everything is written; jobs are taken again")
+                self._on_change()
 
     def _has_room(self) -> bool:
         wanted = max((memory.size for _, memory in self._held.values()), default=0) + SPARE_BYTES

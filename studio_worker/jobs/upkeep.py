@@ -9,6 +9,7 @@ from collections.abc import Callable
 from studio_worker.errors import StudioWorkerError
 from studio_worker.jobs.journal_db import JournalDatabase
 from studio_worker.jobs.journal_history import History, end_interrupted, forget_settled, give_up_old
+from studio_worker.jobs.side_task import SideTask
 from studio_worker.log import logger
 
 PAUSE_SECS = 3600.0
@@ -22,13 +23,20 @@ class Upkeep:
         database: the journal's.
         history: how much is remembered.
         now: the wall clock, in seconds since the epoch.
+        on_lost: told why the upkeep has ended by itself.
     """
 
-    def __init__(self, database: JournalDatabase, history: History, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: JournalDatabase,
+        history: History,
+        now: Callable[[], float],
+        on_lost: Callable[[BaseException], None],
+    ) -> None:
         self._database = database
         self._history = history
         self._now = now
-        self._task: asyncio.Task[None] | None = None
+        self._task = SideTask("journal upkeep", on_lost)
 
     async def settle_the_past(self) -> None:
         """End what an earlier process had begun and not finished, and give up what is too old. Raises sqlite3.Error."""
@@ -37,13 +45,11 @@ class Upkeep:
 
     def start(self) -> None:
         """Begin; called on the loop."""
-        self._task = asyncio.create_task(self._run(), name="journal-upkeep")
+        self._task.start(self._run())
 
     async def aclose(self) -> None:
         """Stop, and wait for it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._task.aclose()
 
     async def _run(self) -> None:
         while True:

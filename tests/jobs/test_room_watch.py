@@ -23,7 +23,7 @@ async def spool(tmp_path):
 
 
 async def test_what_fails_while_the_last_round_goes_on_is_tried_in_another_one(tmp_path, spool):
-    told, rounds = [], []
+    told, rounds, losses = [], [], []
 
     def commit_all():
         rounds.append(len(told))
@@ -33,10 +33,11 @@ async def test_what_fails_while_the_last_round_goes_on_is_tried_in_another_one(t
         done.set_result(True)
         return done
 
-    watch = RoomWatch(tmp_path, spool, commit_all, lambda: told.append(watch.trouble), retry_secs=0.001)
+    watch = RoomWatch(tmp_path, spool, commit_all, lambda: told.append(watch.trouble), losses.append, retry_secs=0.001)
     watch.failed(TROUBLE, sqlite3.OperationalError("locked"))
     async with asyncio.timeout(10):
         while watch.trouble is not None:
             await asyncio.sleep(0.001)
     assert told == [TROUBLE, None]
     assert rounds == [1, 1]
+    assert losses == []
