@@ -207,6 +207,21 @@ async def test_a_drain_waits_for_an_upload_that_is_tried_again(joined, studio, s
     assert [upload.status for upload in studio.uploads] == [503, 503, 200]
 
 
+async def test_a_result_whose_upload_was_cancelled_is_sent_at_the_next_offer(joined, studio, soon):
+    studio.upload_answers.always = 503
+    async with Worker(joined()) as worker:
+        await studio.offer(image_claim("cup"))
+        await studio.upload("cup")
+        task_named("upload-cup").cancel()
+        while worker.status()["deliveries"] != {"pending": 0, "waiting": 1}:
+            await asyncio.sleep(0.001)
+        studio.upload_answers.always = None
+        await studio.offer(image_claim("cup"))
+        await soon(worker.drain())
+    assert studio.uploads[-1].status == 200
+    assert studio.of_type("fail", job_id="cup") == []
+
+
 async def test_abandoning_does_not_wait_for_an_upload(joined, studio, soon):
     studio.upload_answers.always = 503
     async with Worker(joined()) as worker:

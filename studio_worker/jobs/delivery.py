@@ -220,6 +220,11 @@ class Delivery:
     async def _deliver(self, owed: Owed) -> None:
         try:
             settlement = await self._uploads.until_final(owed)
+        except asyncio.CancelledError:
+            # Its row stays as it is: the next offer has the result sent, or the next process does without one.
+            if self._owed.get(owed.kept.job_id) is owed:
+                self._move(owed, State.SHELVED)
+            raise
         except JobError as error:
             self._fail(owed, error)
         except Exception as error:  # noqa: BLE001 - one result's mishap must not end every job
