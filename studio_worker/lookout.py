@@ -7,10 +7,11 @@ engines with, and no way out.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from studio_worker.daemon_thread import in_daemon_thread
 
 T = TypeVar("T")
 
@@ -39,20 +40,9 @@ class Lookout:
         async with self._turn:
             if self._out is not None and not self._out.done():
                 await asyncio.wrap_future(_end_of(self._out))
-            future: Future[T] = Future()
-            threading.Thread(target=_run, args=(future, call), name=self._name, daemon=True).start()
-            # Only now: a look whose thread could not be started never comes back.
-            self._out = future
+            # A look whose thread could not be started is none that later ones wait for.
+            self._out = future = in_daemon_thread(call, name=self._name)
             return await asyncio.wrap_future(future)
-
-
-def _run(future: Future[T], call: Callable[[], T]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(call())
-    except BaseException as error:  # noqa: BLE001 - the caller is told, if there still is one
-        future.set_exception(error)
 
 
 def _end_of(look: Future[Any]) -> Future[None]:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from aiohttp import ThreadedResolver
 
-T = TypeVar("T")
+from studio_worker.daemon_thread import in_daemon_thread
 
 
 class Names(ThreadedResolver):
@@ -36,15 +34,5 @@ class _Threads:
         return await _answer(partial(socket.getnameinfo, address, flags))
 
 
-async def _answer(ask: Callable[[], T]) -> T:
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()
-    threading.Thread(target=_run, args=(future, ask), name="names", daemon=True).start()
-    return await asyncio.wrap_future(future)
-
-
-def _run(future: Future[T], ask: Callable[[], T]) -> None:
-    try:
-        future.set_result(ask())
-    except BaseException as error:  # noqa: BLE001 - the asker is told, if there still is one
-        future.set_exception(error)
+async def _answer(ask: Callable[[], Any]) -> Any:
+    return await asyncio.wrap_future(in_daemon_thread(ask, name="names"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from studio_worker.lookout import Lookout
 from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.kinds import TaskKind
 
@@ -92,6 +93,7 @@ class Kept:
         safe: done when the result outlives a power loss too, with an OSError where it never will; None where it does.
             While the journal is in trouble it is done although nothing is written: a result that may be lost here is
             best off at its studio.
+        reads: takes the looks at its file, of all tries: a disk that hangs costs one thread, however many there are.
     """
 
     entry: Entry
@@ -100,6 +102,7 @@ class Kept:
     memory: Memory | None = None
     sha256: str = ""
     safe: asyncio.Future[None] | None = None
+    reads: Lookout = field(default_factory=lambda: Lookout("kept result"), compare=False, repr=False)
 
     @property
     def job_id(self) -> str:

@@ -7,6 +7,7 @@ has left the machine.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import struct
@@ -19,6 +20,8 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
+
+from studio_worker.lookout import Lookout
 
 _T = TypeVar("_T")
 
@@ -51,6 +54,7 @@ class FormBody(payload.Payload):
         file_bytes: its size.
         at_hand: all of the file's bytes, where they need not be read.
         sha256: what the file has to be, as hex; another one is never sent to its end. Empty: nobody knows.
+        reads: takes the looks at the file, so that one that hangs holds up nobody else.
         safe: what has to be done before the end of the form is sent, which no studio takes without it.
         meanwhile: called once the text parts are out: they keep the other side busy, so that whatever may wait until
             then costs nothing.
@@ -67,6 +71,7 @@ class FormBody(payload.Payload):
         media_type: str,
         file: Path,
         file_bytes: int,
+        reads: Lookout,
         at_hand: bytes | None = None,
         sha256: str = "",
         safe: asyncio.Future[None] | None = None,
@@ -81,6 +86,7 @@ class FormBody(payload.Payload):
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._file = file
         self._file_bytes = file_bytes
+        self._reads = reads
         self._at_hand = at_hand
         self._sha256 = sha256
         self._safe = safe
@@ -144,7 +150,7 @@ class FormBody(payload.Payload):
 
     async def _read(self, read: Callable[[_T], tuple[BinaryIO, bytes]], source: _T) -> tuple[BinaryIO, bytes]:
         try:
-            file, block = await asyncio.to_thread(read, source)
+            file, block = await self._look(partial(read, source))
             if not block:
                 file.close()
                 raise _Lost("the file is shorter than it was")
@@ -156,6 +162,12 @@ class FormBody(payload.Payload):
                 self.hindrance = said
             raise
         return file, block
+
+    async def _look(self, read: Callable[[], tuple[BinaryIO, bytes]]) -> tuple[BinaryIO, bytes]:
+        try:
+            return await self._reads.look(read)
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from None
 
     def position(self) -> tuple[int, int, int]:
         """How far the bytes are: handed on, still in our buffer, still in the kernel's. A change means progress."""

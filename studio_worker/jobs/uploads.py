@@ -151,6 +151,7 @@ def form_of(kept: Kept, meanwhile: Callable[[], None] = lambda: None) -> FormBod
         media_type=media_type(artifact.ext),
         file=kept.file,
         file_bytes=artifact.size,
+        reads=kept.reads,
         at_hand=kept.at_hand,
         sha256=kept.file_sha256,
         safe=kept.safe,

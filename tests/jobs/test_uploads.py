@@ -7,8 +7,10 @@ import os
 import random
 import resource
 import socket
+import threading
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -293,6 +295,10 @@ class TestTheNetwork:
         assert asyncio.get_running_loop().time() - begin > QUICK.stall_secs
 
 
+async def no_thread(lookout, call):
+    raise RuntimeError("can't start new thread")
+
+
 class TestTheFile:
     async def test_that_is_gone_fails_so_that_the_job_runs_again(self, server, kept_file, file):
         kept = kept_file(file)
@@ -348,6 +354,40 @@ class TestTheFile:
             answer = await found.upload(kept)
             assert (answer.status, answer.text) == (None, "the kept result could not be read: Input/output error")
             assert (await found.upload(kept)).status == 200
+
+    async def test_on_a_disk_that_hangs_costs_one_thread_however_often_it_is_tried(
+        self, server, kept_file, file, monkeypatch
+    ):
+        answers, opened = threading.Event(), Path.open
+
+        def hang(path, *args, **more):
+            if path == file:
+                assert answers.wait(30)
+            return opened(path, *args, **more)
+
+        monkeypatch.setattr(Path, "open", hang)
+        kept = kept_file(file)
+        timings = UploadTimings(connect_secs=0.05, stall_secs=0.05)
+        try:
+            async with uploader(server.url, timings) as found:
+                for _ in range(4):
+                    answer = await found.upload(kept)
+                    assert (answer.status, answer.text) == (None, "no byte moved for too long")
+                assert [each.name for each in threading.enumerate()].count("kept result") == 1
+                answers.set()
+        finally:
+            answers.set()
+        assert (await upload(server.url, kept)).status == 200
+        assert server.uploads[-1]["parts"][-1][3] == file.read_bytes()
+
+    async def test_that_no_thread_can_be_started_for_is_sent_at_another_try(self, server, kept_file, file, monkeypatch):
+        async with uploader(server.url) as found:
+            with monkeypatch.context() as patched:
+                patched.setattr(upload_body.Lookout, "look", no_thread)
+                answer = await found.upload(kept_file(file))
+            assert answer.status is None
+            assert answer.text == "the kept result could not be read: can't start new thread"
+            assert (await found.upload(kept_file(file))).status == 200
 
     async def test_that_is_not_what_was_kept_is_never_sent_to_its_end(self, server, kept_file, large):
         kept = replace(kept_file(large), sha256=hashlib.sha256(large.read_bytes()).hexdigest())
