@@ -26,6 +26,9 @@ from studio_worker.jobs.settlement import Done, Gone, NotOurs, Refused, Settleme
 from studio_worker.log import logger
 from studio_worker.wire.claims import Fingerprint
 
+RESTORED_SECS = 3600.0
+"""What a result of an earlier process gets at least, however old it looks: at its start a machine may be years off."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
@@ -129,6 +132,8 @@ class Delivery:
             kept: the result.
             is_unsent: whether a binary one is uploaded unasked; otherwise it waits until the studio offers its job.
         """
+        youngest = self._clock.monotonic() - self._bounds.age_secs + RESTORED_SECS
+        kept = replace(kept, kept_at=max(kept.kept_at, youngest))
         owed = Owed(kept, GONE, is_restored=True)
         self._owed[kept.job_id] = owed
         self._count(kept, 1)

@@ -44,12 +44,19 @@ def end_interrupted(connection: sqlite3.Connection, now: float) -> int:
     ).rowcount
 
 
-def give_up_old(connection: sqlite3.Connection, now: float, history: History) -> int:
-    """Give up results, of whatever studio, that nobody has taken for too long; how many there were."""
+def give_up_others(connection: sqlite3.Connection, now: float, history: History, ours: tuple[str, str]) -> list[str]:
+    """Give up results of other studios, or worker ids, that nobody has taken for too long; their files.
+
+    Args:
+        connection: the journal's own, in a transaction.
+        now: in seconds since the epoch.
+        history: how old they may get.
+        ours: studio and worker id of this process, which knows by itself what is too old.
+    """
     old = connection.execute(
-        f"SELECT rowid, job_id, origin FROM jobs WHERE settled_at IS NULL AND stage IN ({_among(HELD)}) "  # noqa: S608
-        "AND kept_at < ?",
-        (now - history.kept_secs,),
+        f"SELECT rowid, job_id, origin, file FROM jobs WHERE settled_at IS NULL AND stage IN ({_among(HELD)}) "  # noqa: S608
+        "AND kept_at < ? AND (origin, worker_id) != (?, ?)",
+        (now - history.kept_secs, *ours),
     ).fetchall()
     for row in old:
         connection.execute(
@@ -59,7 +66,7 @@ def give_up_old(connection: sqlite3.Connection, now: float, history: History) ->
         logger.bind(event="journal.too_old", job_id=row["job_id"], origin=row["origin"]).error(
             "A result that nobody took was given up: it is too old"
         )
-    return len(old)
+    return [str(row["file"]) for row in old if row["file"]]
 
 
 def files_wanted(connection: sqlite3.Connection) -> frozenset[str]:

@@ -89,7 +89,14 @@ class KeptJournal:
             retry_secs=retry_secs,
         )
         self._on_trouble = on_trouble
-        self._upkeep = Upkeep(self._database, history or History(), self._now, self._losses.put_nowait)
+        self._upkeep = Upkeep(
+            self._database,
+            history or History(),
+            self._now,
+            ours=lambda: (self._origin, self._worker_id),
+            remove=self._spool.remove,
+            on_lost=self._losses.put_nowait,
+        )
         self._poison = Poison(clock)
         self._worker_id = ""
         self._is_open = False

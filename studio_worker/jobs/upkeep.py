@@ -1,4 +1,4 @@
-"""The journal's upkeep: its history is kept within its bounds, little by little, for as long as the worker lives."""
+"""The journal's upkeep: what it holds is kept within its bounds, little by little, for as long as the worker lives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from studio_worker.errors import StudioWorkerError
 from studio_worker.jobs.journal_db import JournalDatabase
-from studio_worker.jobs.journal_history import History, end_interrupted, forget_settled, give_up_old
+from studio_worker.jobs.journal_history import History, end_interrupted, forget_settled, give_up_others
 from studio_worker.jobs.side_task import SideTask
 from studio_worker.log import logger
 
@@ -23,6 +23,8 @@ class Upkeep:
         database: the journal's.
         history: how much is remembered.
         now: the wall clock, in seconds since the epoch.
+        ours: the studio and the worker id of this process.
+        remove: removes a spooled file.
         on_lost: told why the upkeep has ended by itself.
     """
 
@@ -31,17 +33,25 @@ class Upkeep:
         database: JournalDatabase,
         history: History,
         now: Callable[[], float],
+        *,
+        ours: Callable[[], tuple[str, str]],
+        remove: Callable[[str], None],
         on_lost: Callable[[BaseException], None],
     ) -> None:
         self._database = database
         self._history = history
         self._now = now
+        self._ours = ours
+        self._remove = remove
         self._task = SideTask("journal upkeep", on_lost)
 
     async def settle_the_past(self) -> None:
-        """End what an earlier process had begun and not finished, and give up what is too old. Raises sqlite3.Error."""
-        now = self._now()
-        await self._database.run(lambda on: _settle_the_past(on, now, self._history))
+        """End what an earlier process had begun and not finished. Raises sqlite3.Error."""
+        interrupted = await self._database.run(lambda on: end_interrupted(on, self._now()))
+        if interrupted:
+            logger.bind(event="journal.interrupted", jobs=interrupted).warning(
+                "Jobs of an earlier process were not finished; they run again when the studio offers them"
+            )
 
     def start(self) -> None:
         """Begin; called on the loop."""
@@ -52,22 +62,24 @@ class Upkeep:
         await self._task.aclose()
 
     async def _run(self) -> None:
+        is_settled_in = False
         while True:
             try:
                 while await self._database.run(self._forget_some):
                     pass
+                # Not at the start: a machine that has just woken may have the time wrong by years for a while.
+                if is_settled_in:
+                    await self._give_up_others()
             except (sqlite3.Error, OSError, StudioWorkerError) as error:
                 # The file may have to be opened anew, which says in our own words why it cannot be.
                 logger.bind(event="journal.history", error=str(error)).warning("Old rows could not be removed")
             await asyncio.sleep(PAUSE_SECS)
+            is_settled_in = True
+
+    async def _give_up_others(self) -> None:
+        now, ours = self._now(), self._ours()
+        for file in await self._database.run(lambda on: give_up_others(on, now, self._history, ours)):
+            self._remove(file)
 
     def _forget_some(self, connection: sqlite3.Connection) -> bool:
         return forget_settled(connection, self._now(), self._history)
-
-
-def _settle_the_past(connection: sqlite3.Connection, now: float, history: History) -> None:
-    if interrupted := end_interrupted(connection, now):
-        logger.bind(event="journal.interrupted", jobs=interrupted).warning(
-            "Jobs of an earlier process were not finished; they run again when the studio offers them"
-        )
-    give_up_old(connection, now, history)

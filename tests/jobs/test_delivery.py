@@ -436,6 +436,20 @@ class TestARestoredResult:
         assert wire.types == ["accept", "completeJson"]
         assert wire.frames[1].attempt == 3
 
+    async def test_that_looks_years_old_is_given_while_the_clock_may_be_wrong(self, desk, wire, clock, kept_json):
+        old = replace(kept_json(), kept_at=clock.monotonic() - 10 * 365 * 24 * 3600)
+        desk.delivery.restore(old, is_unsent=False)
+        clock.advance(3_000)
+        desk.post(replace(kept_json("job-2"), kept_at=clock.monotonic()), wire)
+        assert desk.adopt("job-1", wire)
+
+    async def test_that_looks_years_old_is_given_up_an_hour_later(self, desk, wire, clock, kept_json):
+        old = replace(kept_json(), kept_at=clock.monotonic() - 10 * 365 * 24 * 3600)
+        desk.delivery.restore(old, is_unsent=False)
+        clock.advance(3_601)
+        desk.post(replace(kept_json("job-2"), kept_at=clock.monotonic()), wire)
+        assert not desk.adopt("job-1", wire)
+
     async def test_that_is_binary_is_uploaded_unasked(self, desk, uploads, kept_file, picture_file, events):
         desk.delivery.restore(kept_file(picture_file), is_unsent=True)
         await events.until(JobDelivered)

@@ -5,8 +5,42 @@ import asyncio
 from studio_worker.jobs import upkeep
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History
+from studio_worker.jobs.journal_row import Stage
 
-from .journal_rows import rows
+from .journal_rows import json_of, picture_of, rows
+
+
+async def test_gives_up_loudly_what_nobody_of_another_name_took_for_a_week(
+    life, entry, state, clock, monkeypatch, caplines
+):
+    async with life("w-old") as journal:
+        await journal.keep(entry("theirs"), picture_of())
+        await journal.keep(entry("theirs-json"), json_of())
+    async with life("w-1") as journal:
+        await journal.keep(entry("ours"), picture_of())
+    clock.advance(8 * 24 * 3600)
+    monkeypatch.setattr(upkeep, "PAUSE_SECS", 0.01)
+    async with life("w-1") as journal:
+        async with asyncio.timeout(10):
+            while ("theirs", Stage.FAILED) not in rows(state):
+                await asyncio.sleep(0.005)
+        assert [found.kept.job_id for found in journal.recalled] == ["ours"]
+    assert rows(state) == [("ours", Stage.KEPT), ("theirs", Stage.FAILED), ("theirs-json", Stage.FAILED)]
+    assert [file.name for file in (state / "spool").iterdir()] == [journal.recalled[0].kept.file.name]
+    told = [line for line in caplines if line["event"] == "journal.too_old"]
+    assert sorted(line["job_id"] for line in told) == ["theirs", "theirs-json"]
+    assert {line["level"] for line in told} == {"ERROR"}
+
+
+async def test_gives_nothing_up_before_it_has_lived_for_a_while(life, entry, state, clock):
+    async with life("w-old") as journal:
+        await journal.keep(entry(), picture_of())
+    clock.advance(8 * 24 * 3600)
+    async with life("w-1") as journal:
+        # One round of the upkeep is over when a row that it removes is gone.
+        journal.accept(entry("job-2"))
+        await journal.committed(entry("job-2"))
+    assert rows(state)[0] == ("job-1", Stage.KEPT)
 
 
 async def test_goes_on_after_a_time_in_which_the_journal_could_not_be_opened(life, entry, state, monkeypatch, caplines):
