@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,11 +24,21 @@ def in_daemon_thread(call: Callable[[], T], *, name: str) -> Future[T]:
         RuntimeError: no thread can be started.
     """
     future: Future[T] = Future()
-    threading.Thread(target=_run, args=(future, call), name=name, daemon=True).start()
+    threading.Thread(target=answer, args=(future, call), name=name, daemon=True).start()
     return future
 
 
-def _run(future: Future[T], call: Callable[[], T]) -> None:
+async def within(secs: float, call: Callable[[], object], *, name: str) -> bool:
+    """Whether `call` came back in time; where it did not, its thread is left to itself. Raises what it raises."""
+    done = asyncio.wrap_future(in_daemon_thread(call, name=name))
+    finished, _ = await asyncio.wait([done], timeout=secs)
+    if finished:
+        done.result()
+    return bool(finished)
+
+
+def answer(future: Future[T], call: Callable[[], T]) -> None:
+    """Make `call` here and now, and give the future what it returns or raises; not where that was cancelled."""
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -49,7 +49,8 @@ class EventReader:
     """An async iterator over events, in order; of a job's waiting progress only the latest is kept.
 
     A reader that does not keep up holds nobody up: of what waits for it the oldest go, and `missed` counts them. It
-    ends once the worker has ended and it has read the rest.
+    ends once the worker has ended and it has read the rest. Two who iterate over the same reader share its events
+    between them: each needs a reader of its own.
 
     Attributes:
         missed: events that went because this reader was slow; progress in place of earlier progress is not counted.

@@ -35,13 +35,16 @@ class Lookout:
         a look that hangs costs one thread, however many ask.
 
         Raises:
-            RuntimeError: no thread can be started; a later look may find one.
+            TimeoutError: no thread can be started, which is told as a look that does not come back; a later one may.
         """
         async with self._turn:
             if self._out is not None and not self._out.done():
                 await asyncio.wrap_future(_end_of(self._out))
             # A look whose thread could not be started is none that later ones wait for.
-            self._out = future = in_daemon_thread(call, name=self._name)
+            try:
+                self._out = future = in_daemon_thread(call, name=self._name)
+            except RuntimeError as error:
+                raise TimeoutError(str(error)) from None
             return await asyncio.wrap_future(future)
 
 

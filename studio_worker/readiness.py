@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,10 @@ class DiskWatch:
     async def run(self) -> None:
         """Look, for ever."""
         while True:
-            self._seen = await self._lookout.look(self._look)
-            self._seen_at = self._clock.monotonic()
+            # One for which there is no thread is none: what was seen grows old.
+            with suppress(TimeoutError):
+                self._seen = await self._lookout.look(self._look)
+                self._seen_at = self._clock.monotonic()
             await self._clock.sleep(DISK_LOOK_SECS)
 
     def problem(self) -> Trouble | None:

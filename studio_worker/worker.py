@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from studio_worker.advert import capabilities
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
-from studio_worker.ending import first_error, hand_on
+from studio_worker.ending import first_error, hand_on, wait_out
 from studio_worker.engines.base import Engine
 from studio_worker.engines.certificate_watch import CertificateWatch
 from studio_worker.engines.description import EngineDescription
@@ -161,18 +161,16 @@ class Worker:
             self._raise_end()
 
     async def run(self) -> None:
-        """Work until `drain` or `abandon` has ended the worker, or the studio refuses it.
+        """Work until the worker has ended: by `drain`, by `abandon`, with its block, or since the studio refuses it.
 
         Raises:
             StudioRefused: the studio does not want this worker; the sentence says what to do.
             ReconnectBudgetSpent: `ws_reconnect_attempts` is used up.
             ConfigError: the credentials cannot be used.
         """
-        task = self._task
-        try:
-            await asyncio.shield(task)
-        finally:
-            self._is_end_told |= task.done()
+        await asyncio.wait([self._task])
+        self._is_end_told = True
+        self._raise_end()
 
     async def drain(self) -> None:
         """Take no new jobs, let those that run finish and deliver, then end; at most `drain_timeout_secs`.
@@ -385,10 +383,10 @@ class Worker:
         try:
             if self._main is not None and not self._main.done():
                 self._main.cancel()
-                await asyncio.wait([self._main])
+                await wait_out(self._main)
         finally:
             self._bus.close()
-            await asyncio.to_thread(self._lock.release)
+            await wait_out(asyncio.create_task(asyncio.to_thread(self._lock.release)))
 
     def _raise_end(self) -> None:
         main = self._main

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from studio_worker.ending import first_error, hand_on
+from studio_worker.ending import first_error, hand_on, wait_out
 
 
 async def fail() -> None:
@@ -43,3 +43,29 @@ def test_the_first_error_is_found_in_groups_of_groups():
     assert repr(first_error(ExceptionGroup("outer", [inner, OSError("c")]))) == "KeyError('a')"
     error = OSError("alone")
     assert first_error(error) is error
+
+
+async def test_a_task_is_waited_out_however_often_its_caller_is_cancelled():
+    main = asyncio.create_task(stop_slowly())
+    await asyncio.sleep(0)
+    main.cancel()
+    caller = asyncio.create_task(wait_out(main))
+    for _ in range(5):
+        await asyncio.sleep(0.005)
+        caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert main.done()
+
+
+async def test_what_a_task_that_is_waited_out_ended_with_is_not_raised():
+    main = asyncio.create_task(fail())
+    await wait_out(main)
+    assert isinstance(main.exception(), ValueError)
+
+
+async def stop_slowly() -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.1)

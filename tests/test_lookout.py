@@ -95,7 +95,7 @@ async def test_a_thread_that_cannot_be_started_costs_one_look(monkeypatch):
     lookout = Lookout("test")
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", _no_thread)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
+        with pytest.raises(TimeoutError, match="can't start new thread"):
             await lookout.look(lambda: 1)
     async with asyncio.timeout(WAIT_SECS):
         assert await lookout.look(lambda: 2) == 2

@@ -8,8 +8,10 @@ import aiohttp
 import pytest
 
 from studio_worker import Worker
+from studio_worker.clock import SystemClock
 from studio_worker.jobs.journal import Trouble
 from studio_worker.local_api.server import LocalApi
+from studio_worker.lookout import Lookout
 from studio_worker.readiness import (
     DISK_AGE_SECS,
     LEAST_FREE_BYTES,
@@ -80,6 +82,26 @@ async def test_a_state_folder_that_cannot_be_written_is_told(watch, monkeypatch)
     """Root may write everywhere: the system's own answer is stood in for."""
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert "cannot be written" in (await looked(watch)).detail
+
+
+async def test_a_look_for_which_there_is_no_thread_grows_old_and_is_made_later(tmp_path, monkeypatch):
+    monkeypatch.setattr("studio_worker.readiness.DISK_LOOK_SECS", 0.001)
+    asked, real = [], Lookout.look
+
+    async def look(lookout, call):
+        asked.append(call)
+        if len(asked) < 3:
+            raise TimeoutError("can't start new thread")
+        return await real(lookout, call)
+
+    monkeypatch.setattr(Lookout, "look", look)
+    watch = DiskWatch(tmp_path / "gone", SystemClock())
+    looking = asyncio.create_task(watch.run())
+    async with asyncio.timeout(10):
+        while watch.problem() is None:
+            await asyncio.sleep(0.001)
+    looking.cancel()
+    assert watch.problem().code == "state_folder"
 
 
 def test_a_disk_that_does_not_answer_is_told_though_nothing_fails(watch):

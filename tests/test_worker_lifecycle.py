@@ -213,6 +213,55 @@ def test_cancelling_the_surrounding_task_leaves_nothing_behind(settings, gate, w
         asyncio.run(main())
 
 
+def test_a_second_cancellation_leaves_nothing_behind_either(settings, gate, words, leaves_nothing):
+    async def stop_slowly(job):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)
+
+    gate.run = stop_slowly
+
+    async def main() -> None:
+        before = asyncio.all_tasks()
+
+        async def live() -> None:
+            async with Worker(settings(), engines=[gate]) as worker:
+                job = worker.submit(words(), model="gate-llm")
+                async for _ in worker.events():
+                    started.set()
+                await job
+
+        started = asyncio.Event()
+        task = asyncio.create_task(live())
+        await started.wait()
+        for _ in range(5):
+            task.cancel()
+            await asyncio.sleep(0.01)
+        await asyncio.wait([task])
+        assert task.cancelled()
+        assert asyncio.all_tasks() == before
+        async with Worker(settings(), engines=[]):
+            pass
+
+    with leaves_nothing():
+        asyncio.run(main())
+
+
+async def test_a_run_beside_a_block_that_fails_returns_and_is_not_cancelled(settings, soon):
+    running = []
+
+    async def live() -> None:
+        async with Worker(settings()) as worker:
+            running.append(asyncio.create_task(worker.run()))
+            await asyncio.sleep(0)
+            raise ValueError("of the block")
+
+    with pytest.raises(ValueError, match="of the block"):
+        await live()
+    assert await soon(running[0]) is None
+
+
 async def test_cancelling_a_drain_at_the_end_of_the_block_stops_at_once(settings, gate, words, soon):
     async def live() -> None:
         async with Worker(settings(), engines=[gate]) as worker:

@@ -106,9 +106,6 @@ class Delivery:
         """Why no more results can be kept: what waits has reached its bounds."""
         if not self._is_full():
             return None
-        self._keep_within_bounds()
-        if not self._is_full():
-            return None
         return Trouble("spool_full", f"{len(self._owed):,} results, {self._bytes:,} bytes, wait for their delivery")
 
     @property
@@ -123,7 +120,7 @@ class Delivery:
         self._owed[kept.job_id] = owed
         self._count(kept, 1)
         self._send(owed)
-        self._keep_within_bounds()
+        self.give_up_old()
 
     def restore(self, kept: Kept, *, is_unsent: bool) -> None:
         """Take over a result of an earlier process, whose claim's connection is gone (protocol section 5).
@@ -141,7 +138,7 @@ class Delivery:
             self._send(owed)
         else:
             self._move(owed, State.SHELVED)
-        self._keep_within_bounds()
+        self.give_up_old()
 
     def adopt(self, job_id: str, fingerprint: Fingerprint, link: Link) -> bool:
         """Answer an offer from what is kept.
@@ -297,8 +294,8 @@ class Delivery:
         is_much = self._bytes >= bounds.total_bytes or self._json_bytes >= bounds.json_bytes
         return is_much or len(self._owed) >= bounds.results
 
-    def _keep_within_bounds(self) -> None:
-        """Give up what is too old: what the studio may still ask for is kept, however much it is."""
+    def give_up_old(self) -> None:
+        """Give up what has waited for too long: what the studio may still ask for is kept, however much it is."""
         now = self._clock.monotonic()
         for owed in list(self._owed.values()):
             if now - owed.kept.kept_at <= self._bounds.age_secs:

@@ -32,6 +32,10 @@ class JobStore(ModelStore, RoomStore, Protocol):
     """What jobs ask of the model store: room before they are accepted, and their files afterwards."""
 
 
+UPKEEP_SECS = 3600.0
+"""Between two looks for results that are too old to be delivered."""
+
+
 class Jobs:
     """The jobs of one worker.
 
@@ -163,7 +167,7 @@ class Jobs:
                 self._group = group
                 self._ready.set()
                 try:
-                    await self._journal.live()
+                    await self._live()
                 finally:
                     self.desk.close()
         finally:
@@ -173,6 +177,16 @@ class Jobs:
                 await self._work_dirs.aclose()
             finally:
                 await self._journal.aclose()
+
+    async def _live(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(UPKEEP_SECS) as pause:
+                    await self._journal.live()
+            except TimeoutError:
+                if not pause.expired():
+                    raise
+            self.delivery.give_up_old()
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         if self._group is None:

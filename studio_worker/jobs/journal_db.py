@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from studio_worker.daemon_thread import within
 from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, open_journal, set_aside
 from studio_worker.jobs.journal_row import WRITE, Row, finish
@@ -98,12 +99,12 @@ class JournalDatabase:
         """
         self._work.put(lambda: self._write(rows, is_full, landed))
 
-    async def aclose(self) -> None:
-        """Do what was asked for, then close the file."""
-        if self._thread is not None:
+    async def aclose(self, within_secs: float) -> None:
+        """Do what was asked for, then close the file; a disk that takes longer for it is left to itself."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._work.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._thread = None
+            await within(within_secs, thread.join, name="end of journal")
 
     def _serve(self, opened: Future[None]) -> None:
         try:

@@ -219,7 +219,7 @@ class KeptJournal:
         row = self._row_of(entry)
         if row is not None:
             row.deaths = 0
-            self._poison.forget(entry.job_id)
+            self._poison.forget(entry.job_id, entry.fingerprint)
             self._settle(row, Stage.FAILED if why else Stage.DROPPED, why)
 
     def close(self, kept: Kept, settlement: Settlement) -> None:
@@ -240,7 +240,7 @@ class KeptJournal:
     async def aclose(self) -> None:
         """Write what is still to be written, and close. Jobs that run end with no death of this process."""
         if not self._is_open:
-            await self._database.aclose()
+            await self._database.aclose(PATIENCE_SECS)
             return
         self._is_open = False
         self._batches.is_held_back = True
@@ -254,13 +254,15 @@ class KeptJournal:
         if last.done() and last.result() and not self._batches.is_empty:
             # What the batch before the last could not write is known only now.
             self._batches.flush()
-        await self._database.aclose()
-        await self._spool.aclose()
+        # What has not come back by now may never do; the threads end with the process.
+        left_secs = PATIENCE_SECS if last.done() else 0.0
+        await self._database.aclose(left_secs)
+        await self._spool.aclose(left_secs)
 
     def _note_kept(self, row: Row, artifact: Artifact, file: Path | None = None) -> None:
         """From here on the row says that there is a result: it may be written at any moment."""
         row.stage, row.kept_at, row.deaths, row.size = Stage.KEPT, self._now(), 0, artifact.size
-        self._poison.forget(row.entry.job_id)
+        self._poison.forget(row.entry.job_id, row.entry.fingerprint)
         if file is not None:
             row.file, row.ext = file.name, artifact.ext
             row.meta = dumps_lossy(dict(artifact.meta)) if artifact.meta else ""
@@ -325,10 +327,14 @@ class KeptJournal:
         self._watch.hold(row, file, memory, error)
 
     def _may_hold(self, size: int, error: OSError) -> bool:
+        """Whether memory may stand in for a file until there is room; otherwise it is lost, and told."""
         if not is_lack_of_room(error):
             self._watch.lost(error)
-            return False
-        return size <= self._watch.max_bytes
+        elif size > self._watch.max_bytes:
+            self._watch.lacked(size, error)
+        else:
+            return True
+        return False
 
     def _let_go(self, row: Row, memory: Memory) -> None:
         if not self._watch.holds(row):

@@ -39,35 +39,42 @@ class Poison:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[str, Deaths] = {}
+        # By job, then by task: the fingerprint of a job that is not known is never worked out.
+        self._known: dict[str, dict[str, Deaths]] = {}
 
     def load(self, found: Iterable[Deaths]) -> None:
         """Take over what earlier processes left."""
-        self._known |= {deaths.job_id: deaths for deaths in found}
+        for deaths in found:
+            self._known.setdefault(deaths.job_id, {})[deaths.fingerprint] = deaths
 
     def deaths(self, job_id: str, mark: Fingerprint) -> int:
         """How often this very job has ended the process."""
-        found = self._known.get(job_id)
-        return found.count if found is not None and found.fingerprint == mark.text else 0
+        found = self._of(job_id, mark)
+        return found.count if found is not None else 0
 
     def refusal(self, job_id: str, mark: Fingerprint) -> str | None:
         """Why the job is not to be run now; None where it may."""
-        count = self.deaths(job_id, mark)
-        if count < MAX_DEATHS:
+        known = self._of(job_id, mark)
+        if known is None or known.count < MAX_DEATHS:
             return None
         now = self._clock.now().timestamp()
-        if self._known[job_id].last_at > now:
+        if known.last_at > now:
             # The clock was ahead then, or was set back since: the pause begins now, and ends.
-            self._known[job_id] = replace(self._known[job_id], last_at=now)
-        left = self._known[job_id].last_at + PAUSE_SECS - now
+            known = self._known[job_id][mark.text] = replace(known, last_at=now)
+        left = known.last_at + PAUSE_SECS - now
         if left <= 0:
             return None
         minutes = max(1, round(left / 60))
         return (
-            f"the worker's process has ended {count} times while it ran this job, which is left alone here for "
+            f"the worker's process has ended {known.count} times while it ran this job, which is left alone here for "
             f"{minutes} min: look into the worker's log for how it died"
         )
 
-    def forget(self, job_id: str) -> None:
+    def forget(self, job_id: str, mark: Fingerprint) -> None:
         """The job has come to an end."""
-        self._known.pop(job_id, None)
+        if job_id in self._known:
+            self._known[job_id].pop(mark.text, None)
+
+    def _of(self, job_id: str, mark: Fingerprint) -> Deaths | None:
+        tasks = self._known.get(job_id)
+        return tasks.get(mark.text) if tasks else None

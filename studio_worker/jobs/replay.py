@@ -46,6 +46,7 @@ def recall_rows(
     monotonic, now = moment
     whose = (origin, worker_id)
     results: dict[str, tuple[Row, Recalled]] = {}
+    numbers: dict[Row, int] = {}
     unreadable: list[tuple[int, str]] = []
     held = connection.execute(
         "SELECT rowid, * FROM jobs WHERE origin = ? AND worker_id = ? AND settled_at IS NULL AND kept_at IS NOT NULL "
@@ -61,7 +62,9 @@ def recall_rows(
                 "A kept result is damaged and is not delivered; the job runs again when the studio offers it"
             )
             continue
-        results[row.entry.job_id] = (row, recalled)
+        if (earlier := results.pop(row.entry.job_id, None)) is not None:
+            unreadable.append((numbers[earlier[0]], "another result is kept for the same job, and a later one"))
+        results[row.entry.job_id], numbers[row] = (row, recalled), found["rowid"]
     deadly = connection.execute(
         "SELECT job_id, fingerprint, deaths, settled_at FROM jobs WHERE origin = ? AND worker_id = ? AND deaths > 0 "
         "AND settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT ?",
@@ -87,11 +90,16 @@ def _recalled(found: sqlite3.Row, spool: Path, monotonic: float, now: float) -> 
 
 
 def _check_file(file: Path, size: int) -> None:
-    """Whether the file is there at all; its hash is looked at on the way to the studio."""
+    """Whether the file is there at all; its hash is looked at on the way to the studio.
+
+    A disk that gives no answer just now has lost nothing: the upload finds out.
+    """
     try:
         found = file.stat().st_size
-    except OSError as error:
-        raise UnreadableRow(f"its file cannot be read: {error.strerror}") from None
+    except FileNotFoundError:
+        raise UnreadableRow("its file is not there") from None
+    except OSError:
+        return
     if found < size:
         raise UnreadableRow(f"its file has {found:,} bytes instead of {size:,}")
 

@@ -19,6 +19,9 @@ from studio_worker.lookout import Lookout
 MAX_HELD_BYTES = 256 * 1024 * 1024
 """The largest result that memory may stand in for; a larger one fails, and another worker may run it."""
 
+LACK_SECS = 600.0
+"""How long a result that memory is too small for is made room for: a disk that never has as much may do for others."""
+
 SPARE_BYTES = 64 * 1024
 """Room beyond the file that could not be written, before another try is made: its row needs some too."""
 
@@ -62,6 +65,7 @@ class RoomWatch:
         self._trying = SideTask("journal room", on_lost)
         self._is_spool_in_doubt = False
         self._has_failed = False
+        self._lacking = self._lacking_rounds = 0
 
     def hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
         """Leave a result in memory until its file can be written."""
@@ -92,6 +96,11 @@ class RoomWatch:
         self._is_spool_in_doubt = True
         self.failed(as_trouble(error), error)
 
+    def lacked(self, size: int, error: OSError) -> None:
+        """A result of `size` bytes was lost for want of room: there has to be as much, or some time has to pass."""
+        self._lacking, self._lacking_rounds = size, round(LACK_SECS / self._retry_secs)
+        self.failed(as_trouble(error), error)
+
     async def aclose(self) -> None:
         """Stop trying."""
         await self._trying.aclose()
@@ -101,7 +110,8 @@ class RoomWatch:
             await asyncio.sleep(self._retry_secs)
             # What fails while this round goes on may be nothing that it has written: that needs one more.
             self._has_failed = False
-            has_room = await self._lookout.look(self._has_room)
+            self._lacking_rounds -= 1
+            has_room = await self._look_for_room()
             # First the rows: they need next to no room, and must not wait until a film has some.
             are_rows_written = await self._commit_all()
             if has_room and await self._are_files_written() and are_rows_written and not self._has_failed:
@@ -109,8 +119,16 @@ class RoomWatch:
                 logger.bind(event="journal.trouble_over").info("Everything is written; jobs are taken again")
                 self._on_change()
 
+    async def _look_for_room(self) -> bool:
+        try:
+            return await self._lookout.look(self._has_room)
+        except TimeoutError:
+            return False
+
     def _has_room(self) -> bool:
         wanted = max((memory.size for _, memory in self._held.values()), default=0) + SPARE_BYTES
+        if self._lacking_rounds > 0:
+            wanted = max(wanted, self._lacking + SPARE_BYTES)
         try:
             return shutil.disk_usage(self._folder).free >= wanted
         except OSError:

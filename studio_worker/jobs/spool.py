@@ -10,14 +10,18 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Container
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Container
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from typing import TypeVar
 
-from studio_worker.jobs.hang_watch import HangWatch
+from studio_worker.jobs.disk_thread import DiskThread
+from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.log import logger
 from studio_worker.private_file import PRIVATE, make_private_folder, sync_file, sync_folder
+
+_T = TypeVar("_T")
 
 _PART = ".part"
 
@@ -37,17 +41,17 @@ class Spool:
     def __init__(self, folder: Path, hangs: HangWatch) -> None:
         self.folder = folder
         self._hangs = hangs
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._thread = DiskThread("spool")
         self._spares: list[Path] = []
 
     async def open(self, wanted: Container[str]) -> None:
         """Make the folder, and remove every file in it but those that are `wanted` by name. Raises OSError."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._sweep, wanted)
+        await self._ask(partial(self._sweep, wanted))
 
-    async def aclose(self) -> None:
-        """Finish what was asked for, and leave nothing but results that somebody is to get."""
-        await asyncio.to_thread(self._thread.shutdown)
-        await asyncio.to_thread(self._remove_spares)
+    async def aclose(self, within_secs: float = PATIENCE_SECS) -> None:
+        """Finish what was asked for, as far as that goes in time, and leave only results that somebody is to get."""
+        self._thread.ask(self._remove_spares)
+        await self._thread.aclose(within_secs)
 
     def new_file(self) -> Path:
         """A path for one more result: a random name, nothing of the claim becomes part of it.
@@ -59,20 +63,23 @@ class Spool:
 
     def write(self, file: Path, data: bytes) -> asyncio.Future[None]:
         """Have `data` under the name `file`, whole and safe; raises OSError, and then nothing is left of it."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._write, file, data)
+        return self._ask(partial(self._write, file, data))
 
     def take(self, file: Path, made: Path) -> asyncio.Future[str]:
         """Move the file `made` to the name `file`, whole and safe; its SHA-256. Raises OSError as `write` does."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._take, file, made)
+        return self._ask(partial(self._take, file, made))
 
     async def probe(self) -> None:
         """Write a file and remove it; the folder is made again where somebody removed it. Raises OSError."""
         file = self.folder / token_hex(16)
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._probe, file)
+        await self._ask(partial(self._probe, file))
 
     def remove(self, name: str) -> None:
         """Remove a file some time soon, or write another result over it; one that is not there is no matter."""
-        self._thread.submit(self._retire, self.folder / name)
+        self._thread.ask(partial(self._retire, self.folder / name))
+
+    def _ask(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
+        return asyncio.wrap_future(self._thread.ask(call))
 
     def _write(self, file: Path, data: bytes) -> None:
         with self._hangs.at_work(len(data)):

@@ -166,7 +166,7 @@ class FormBody(payload.Payload):
     async def _look(self, read: Callable[[], tuple[BinaryIO, bytes]]) -> tuple[BinaryIO, bytes]:
         try:
             return await self._reads.look(read)
-        except RuntimeError as error:
+        except TimeoutError as error:
             raise OSError(errno.EAGAIN, str(error)) from None
 
     def position(self) -> tuple[int, int, int]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
 from studio_worker.log import logger
 from studio_worker.studio.access import bearer, check_hash
-from studio_worker.studio.answers import Conflict, Refusal, answer
+from studio_worker.studio.answers import RETRY_AFTER_SECS, Conflict, Refusal, answer
 from studio_worker.studio.blobs import Blobs
 from studio_worker.studio.bodies import job_id_of
 from studio_worker.studio.settling import Settling
@@ -19,6 +22,9 @@ from studio_worker.studio.timings import Limits, Timings
 from studio_worker.studio.upload_form import UploadForm, read_form
 from studio_worker.wire import strict_json
 from studio_worker.wire.results import media_type, sniff_ext
+
+MAX_AT_ONCE = 4
+"""Uploads for one job by one worker: those that were cut may be noticed late."""
 
 
 class Uploads:
@@ -30,6 +36,7 @@ class Uploads:
         self._settling = settling
         self._timings = timings
         self._limits = limits
+        self._under_way: Counter[tuple[str, str]] = Counter()
 
     async def complete(self, request: web.Request) -> web.Response:
         """Handle `POST /workers/{worker_id}/jobs/{job_id}/complete`.
@@ -47,6 +54,10 @@ class Uploads:
         except Conflict:
             self._settling.let_go(worker_id, job_id)
             raise
+        with self._one_of_few(worker_id, job_id):
+            return await self._take(request, worker_id, job_id)
+
+    async def _take(self, request: web.Request, worker_id: str, job_id: str) -> web.Response:
         temp = await asyncio.to_thread(self._blobs.temp)
         blob: str | None = None
         try:
@@ -72,6 +83,23 @@ class Uploads:
             await asyncio.to_thread(self._clean, temp, blob)
         logger.bind(event="studio.upload", job_id=job_id, worker_id=worker_id, bytes=form.size).debug("Stored a result")
         return answer({"ok": True, "jobId": job_id, "bytes": form.size})
+
+    @contextmanager
+    def _one_of_few(self, worker_id: str, job_id: str) -> Iterator[None]:
+        """Each of them may fill a file of its own: a worker that has lost one makes another, and nobody needs many."""
+        if self._under_way[worker_id, job_id] >= MAX_AT_ONCE:
+            raise Refusal(
+                429,
+                f"{MAX_AT_ONCE} uploads for job {job_id} are under way: try again when one has ended",
+                headers={"Retry-After": str(RETRY_AFTER_SECS)},
+            )
+        self._under_way[worker_id, job_id] += 1
+        try:
+            yield
+        finally:
+            self._under_way[worker_id, job_id] -= 1
+            if not self._under_way[worker_id, job_id]:
+                del self._under_way[worker_id, job_id]
 
     def _clean(self, temp: Any, blob: str | None) -> None:
         temp.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ import pytest
 
 from studio_worker.engines.host import Host
 from studio_worker.events import JobDelivered
+from studio_worker.jobs import jobs
+from studio_worker.jobs.delivery import Bounds
 from studio_worker.testing.claims import silence_url
 from studio_worker.wire.kinds import TaskKind
 
@@ -97,3 +99,18 @@ async def test_a_thousand_jobs_leave_nothing_behind(room, wire, claim):
     assert len(gc.get_objects()) < objects + 2_000
     assert room.journal.owed == ()
     assert room.delivery.waiting == 0
+
+
+async def test_results_that_nobody_asks_for_are_looked_at_as_long_as_the_worker_lives(
+    open_room, tmp_path, wire, claim, monkeypatch
+):
+    monkeypatch.setattr(jobs, "UPKEEP_SECS", 0.01)
+    async with open_room(tmp_path) as room:
+        room.offer(wire, claim())
+        await wire.until("completeJson")
+        room.delivery.resume()
+        assert room.delivery.waiting == 1
+        monkeypatch.setattr(room.delivery, "_bounds", Bounds(age_secs=-1.0))
+        async with asyncio.timeout(10):
+            while room.delivery.waiting:
+                await asyncio.sleep(0.005)

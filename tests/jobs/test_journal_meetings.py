@@ -3,16 +3,19 @@
 import asyncio
 import errno
 import sqlite3
+import threading
 from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
-from studio_worker.jobs import spool
+from studio_worker.jobs import kept_journal, spool
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History, forget_settled
 from studio_worker.jobs.journal_row import Stage
 from studio_worker.jobs.settlement import Done
+from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.kinds import TaskKind
 
 from .journal_rows import film_of, is_well, json_of, picture_of, rows, spoil
@@ -282,3 +285,62 @@ class TestTheSafetyOfAResult:
             with pytest.raises(OSError, match="MemoryError"):
                 await asyncio.wait_for(kept.safe, 10)
             assert journal.trouble.code == "state_folder"
+
+
+async def test_a_disk_that_gives_no_answer_at_a_start_costs_no_kept_result(life, entry, state, monkeypatch):
+    async with life() as journal:
+        await journal.keep(entry(), picture_of())
+    stat = Path.stat
+
+    def refuse(path, **more):
+        if path.parent.name == "spool":
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(path, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", refuse)
+        async with life() as journal:
+            assert [found.kept.job_id for found in journal.recalled] == ["job-1"]
+    async with life() as journal:
+        assert [found.kept.job_id for found in journal.recalled] == ["job-1"]
+
+
+async def test_of_two_results_that_are_kept_for_one_job_the_later_is_given_and_the_other_goes(life, entry, state):
+    async with life() as journal:
+        await journal.keep(entry(), picture_of())
+        await journal.committed(entry())
+        journal._live.clear()
+        await journal.keep(entry(fingerprint=Fingerprint(text="another")), picture_of(b"another"))
+    async with life() as journal:
+        assert [found.kept.entry.fingerprint.text for found in journal.recalled] == ["another"]
+    assert sorted(rows(state, "fingerprint, stage")) == [("another", Stage.KEPT), ("f", Stage.UNREADABLE)]
+    async with life():
+        assert len(list((state / "spool").iterdir())) == 1
+
+
+async def test_a_disk_that_hangs_at_the_end_holds_up_no_stop(life, entry, monkeypatch):
+    monkeypatch.setattr(kept_journal, "PATIENCE_SECS", 0.1)
+    answers = threading.Event()
+    try:
+        async with asyncio.timeout(10):
+            async with life() as journal:
+                journal._database._work.put(lambda: answers.wait(30))
+                journal._spool._thread.ask(lambda: answers.wait(30))
+                journal.accept(entry())
+    finally:
+        answers.set()
+
+
+async def test_a_film_without_room_that_memory_is_too_small_for_is_a_trouble(life, entry, tmp_path, monkeypatch):
+    made = tmp_path / "made"
+    made.write_bytes(bytes(1_000))
+    async with life(retry_secs=60) as journal:
+        monkeypatch.setattr(journal._watch, "max_bytes", 10)
+        monkeypatch.setattr(journal._spool, "take", full)
+        with pytest.raises(OSError, match="No space left"):
+            await journal.keep(entry(), film_of(made))
+        assert journal.trouble.code == "disk_full"
+
+
+async def full(file, made):
+    raise OSError(errno.ENOSPC, "No space left on device")

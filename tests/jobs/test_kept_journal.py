@@ -302,6 +302,16 @@ class TestAJobThatKills:
             assert journal.refusal("job-1", Fingerprint(text="another")) is None
             assert journal.refusal("job-2", Fingerprint(text="f")) is None
 
+    async def test_is_refused_although_another_task_under_its_id_died_before(self, killed, life, entry, clock):
+        journal, other = await killed(), entry(fingerprint=Fingerprint(text="another"))
+        journal.accept(other)
+        await journal.committed(other)
+        await killed.kill(journal)
+        clock.advance(1)
+        await self.die(killed, entry, 3)
+        async with life() as journal:
+            assert "3 times" in journal.refusal("job-1", Fingerprint(text="f"))
+
     async def test_is_tried_again_after_a_while(self, killed, life, entry, clock):
         await self.die(killed, entry, 3)
         async with life() as journal:

@@ -54,5 +54,14 @@ async def test_a_clock_that_was_set_back_makes_the_pause_no_longer_than_it_is(po
 
 async def test_what_came_to_an_end_is_forgotten(poison, clock):
     poison.load([died(clock, MAX_DEATHS)])
-    poison.forget("job-1")
+    poison.forget("job-1", MARK)
     assert poison.refusal("job-1", MARK) is None
+
+
+async def test_another_task_under_the_same_id_hides_no_death_of_this_one(poison, clock):
+    now = clock.now().timestamp()
+    poison.load([died(clock, MAX_DEATHS), Deaths("job-1", "another task", 1, now - 10)])
+    assert "3 times" in poison.refusal("job-1", MARK)
+    assert poison.deaths("job-1", Fingerprint(text="another task")) == 1
+    poison.forget("job-1", Fingerprint(text="another task"))
+    assert poison.deaths("job-1", MARK) == MAX_DEATHS

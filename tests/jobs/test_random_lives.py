@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from queue import Empty
+from queue import Empty, SimpleQueue
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -73,16 +75,19 @@ def content_of(kept: Kept) -> bytes | None:
     return data if sha256(data).hexdigest() == kept.sha256 else None
 
 
-def end_suddenly(journal: KeptJournal, loop: asyncio.AbstractEventLoop) -> None:
-    """The threads do no more than they have begun, and only then does the loop go on, so that it can be closed."""
-    work, thread = journal._database._work, journal._database._thread
+def end_thread(work: SimpleQueue[Any], thread: threading.Thread) -> None:
     try:
         while True:
             work.get_nowait()
     except Empty:
         work.put(None)
     thread.join()
-    journal._spool._thread.shutdown(cancel_futures=True)
+
+
+def end_suddenly(journal: KeptJournal, loop: asyncio.AbstractEventLoop) -> None:
+    """The threads do no more than they have begun, and only then does the loop go on, so that it can be closed."""
+    end_thread(journal._database._work, journal._database._thread)
+    end_thread(journal._spool._thread._calls, journal._spool._thread._thread)
     while tasks := asyncio.all_tasks(loop):
         for task in tasks:
             task.cancel()

@@ -22,7 +22,7 @@ async def test_gives_up_loudly_what_nobody_of_another_name_took_for_a_week(
     monkeypatch.setattr(upkeep, "PAUSE_SECS", 0.01)
     async with life("w-1") as journal:
         async with asyncio.timeout(10):
-            while ("theirs", Stage.FAILED) not in rows(state):
+            while not journal._spool._spares:
                 await asyncio.sleep(0.005)
         assert [found.kept.job_id for found in journal.recalled] == ["ours"]
     assert rows(state) == [("ours", Stage.KEPT), ("theirs", Stage.FAILED), ("theirs-json", Stage.FAILED)]

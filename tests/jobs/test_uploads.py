@@ -296,7 +296,7 @@ class TestTheNetwork:
 
 
 async def no_thread(lookout, call):
-    raise RuntimeError("can't start new thread")
+    raise TimeoutError("can't start new thread")
 
 
 class TestTheFile:

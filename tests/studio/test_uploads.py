@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from studio_worker.studio import uploads
 from studio_worker.studio.settling import Settling
 from studio_worker.studio.timings import Limits, Timings
 from studio_worker.testing.raw_worker import PNG, Admin, RawWorker, image_job, llm_job
@@ -176,6 +177,31 @@ async def test_of_two_uploads_at_once_one_is_taken(admin: Admin, worker: RawWork
     assert [said["reason"] for status, said in answers if status == 409] == ["done"] * 3
     blobs, incoming = left(tmp_path)
     assert (len(blobs), incoming) == (1, [])
+
+
+async def test_of_many_uploads_at_once_for_a_job_a_few_are_begun(
+    admin: Admin, worker: RawWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await take(admin, worker)
+    begun, go = [], asyncio.Event()
+    read = uploads.read_form
+
+    async def read_later(*form: Any) -> Any:
+        begun.append(form)
+        await go.wait()
+        return await read(*form)
+
+    monkeypatch.setattr(uploads, "read_form", read_later)
+    asked = [asyncio.create_task(worker.upload("fox")) for _ in range(6)]
+    done, waiting = await asyncio.wait(asked, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    while len(done) < 2:
+        done, waiting = await asyncio.wait(asked, timeout=0.05)
+    assert [(status, "are under way" in said["error"]) for status, said in (task.result() for task in done)] == [
+        (429, True)
+    ] * 2
+    go.set()
+    assert sorted(status for status, _ in await asyncio.gather(*waiting)) == [200, 409, 409, 409]
+    assert len(begun) == 4
 
 
 async def test_an_upload_is_taken_where_the_job_is_queued_again_and_was_this_workers(
