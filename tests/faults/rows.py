@@ -337,6 +337,9 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     "F-103": ("test_worker_faults.py::test_heartbeats_go_on_through_a_drain_that_takes_long",),
     "F-104": (
         "test_worker_faults.py::test_a_session_that_loses_one_of_its_tasks_ends_and_the_next_one_works",
+        "test_worker_faults.py::test_a_worker_that_lost_one_of_its_rooms_is_not_ready_before_it_has_ended",
+        "test_worker_faults.py::test_a_worker_that_lost_the_tries_to_write_what_it_could_not_ends_and_says_so",
+        "test_worker_faults.py::test_a_result_whose_upload_was_cancelled_is_sent_at_the_next_offer",
         "test_worker_faults.py::test_a_worker_that_loses_one_of_its_rooms_ends_and_says_which",
         FAULT_PROCESS + "a_cancelled_job_task_frees_its_seat_and_the_worker_goes_on",
     ),
