@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from studio_worker_llama.shown_names import MAX_SHOWN, shown
+
 Value: TypeAlias = bool | int | float | str | list[int] | list[float] | None
 """A key's value; of an array, its numbers where they are few, else None."""
 
@@ -27,7 +29,6 @@ MAX_HEADER = 512 * 1024 * 1024
 """Bytes before the tensors; a vocabulary of 262,144 tokens takes 6 MB."""
 
 _KEPT_ITEMS = 4_096
-_SHOWN_CHARS = 100
 _CHUNK = 4 * 1024 * 1024
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _TEXT, _ARRAY = 8, 9
@@ -81,11 +82,6 @@ def read_header(path: Path) -> GgufHeader:
         return _Reader(file, size).header()
 
 
-def _shown(name: str) -> str:
-    """A stranger's name as a sentence can hold it."""
-    return name if name.isprintable() and len(name) <= _SHOWN_CHARS else ascii(name[:_SHOWN_CHARS])
-
-
 class _Reader:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -108,7 +104,7 @@ class _Reader:
         lengths: dict[str, int] = {}
         for number in range(keys):
             key = self._text(MAX_NAME, f"key {number}")
-            what = _shown(key)
+            what = shown(key)
             kind = self._count("I", 12, what)
             if kind == _ARRAY:
                 values[key], lengths[key] = self._array(what)
@@ -117,7 +113,7 @@ class _Reader:
         offsets = [self._tensor(number) for number in range(tensors)]
         alignment = values.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1) or alignment > 2**20:
-            raise BadHeader(f"general.alignment is {alignment!r:.{_SHOWN_CHARS}}; a power of two is needed")
+            raise BadHeader(f"general.alignment is {alignment!r:.{MAX_SHOWN}}; a power of two is needed")
         begin = -(-(self._passed + self._at) // alignment) * alignment
         for name, offset in offsets:
             if offset % alignment or begin + offset >= self._size:
@@ -125,7 +121,7 @@ class _Reader:
         return GgufHeader(values, lengths, tensors)
 
     def _tensor(self, number: int) -> tuple[str, int]:
-        name = _shown(self._text(MAX_NAME, f"tensor {number}"))
+        name = shown(self._text(MAX_NAME, f"tensor {number}"))
         dimensions = self._count("I", 4, f"tensor {name}")
         self._take(8 * dimensions + 4, f"tensor {name}")
         return name, int(self._number("Q", f"tensor {name}"))
