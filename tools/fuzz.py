@@ -45,6 +45,9 @@ MAX_WORDS = 300
 CHANGED = 0.7
 """The share of inputs that a target's own way of changing them makes, where it has one."""
 
+CHATTER = ("INFO:", "WARNING: Failed to find function", "Dictionary:", "#", "0x", "MS:", "artifact_prefix")
+"""How lines of libFuzzer's begin that say nothing of a finding."""
+
 GRACE_SECS = 120
 """How much longer than asked a process may take, for reading the corpus and for ending."""
 
@@ -113,7 +116,7 @@ def read_outcome(said: str, status: int) -> Outcome:
         runs = total[1]
     kept = re.search(r"Test unit written to (\S+)", said)
     is_well = status == 0 and total is not None
-    lines = [line for line in said.splitlines() if not line.startswith(("INFO:", "#", "0x", "artifact_prefix"))]
+    lines = [line for line in said.splitlines() if line and not line.startswith(CHATTER)]
     last = "\n".join((*lines[-25:], f"it ended with {status}"))
     return Outcome(int(runs), int(features), Path(kept[1]) if kept else None, "" if is_well else last)
 
