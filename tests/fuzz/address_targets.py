@@ -13,7 +13,7 @@ from yarl import URL
 from studio_worker.errors import FetchRefused
 from studio_worker.fetch.data_urls import decode
 from studio_worker.fetch.guard import Guard, shown
-from studio_worker.models.places import plain_url, sanitised
+from studio_worker.models.places import sanitised
 from studio_worker.retry_after import retry_after as read_retry_after
 from studio_worker.testing.claims import silence_url
 from studio_worker.text import escape
@@ -80,11 +80,6 @@ def file_name(data: bytes, folder: Path) -> None:
     assert (path.parent, path.name) == (folder, name)
     path.touch()
     path.unlink()
-
-
-@target(seeds=["https://example.org/a.gguf?sig=x#y", "a"])
-def file_address(data: bytes, folder: Path) -> None:
-    assert "?" not in plain_url(text(data))
 
 
 @target(

@@ -29,7 +29,7 @@ def test_a_sound_sample_is_read(fed: Target, folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, print_blob=True)
+@settings(max_examples=100, print_blob=True)
 @given(data=st.data())
 def test_a_damaged_sample_is_read_or_refused_and_nothing_else_happens(
     fed: Target, folder: Path, data: st.DataObject
