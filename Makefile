@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 # Two: the tests take half the time, and each starts processes of its own.
 PROCESSES ?= 2
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --prefer-binary
+# For each target of `make fuzz`.
+SECS ?= 60
 PLUGINS := $(sort $(dir $(wildcard plugins/*/pyproject.toml)))
 PROJECTS := pyproject.toml $(addsuffix pyproject.toml,$(PLUGINS))
 
@@ -78,6 +80,11 @@ faults: $(VENV)/ready-test browser ## Run the tests of the fault catalogue and w
 .PHONY: bench
 bench: $(VENV)/ready-test ## Measure overhead, routing and start-up against their floors
 	@$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -s $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/ready-test ## Fuzz the parsers that strangers reach (SECS=60 for each, TARGETS="claim url" for some)
+	@$(PIP) --group fuzz
+	@$(BIN)/python tools/fuzz.py $(TARGETS) --secs $(SECS)
 
 .PHONY: audit
 audit: $(VENV)/ready-demo ## Look for known vulnerabilities in what we bring (asks the advisory database)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +72,9 @@ class Edit:
         except (TOMLKitError, ValueError, RecursionError):
             table, text = {}, ""
         # By their text, because a NaN is not equal to itself.
-        if repr(self._read_back(table)) != repr(_plain(self.value)):
+        is_set = repr(self._read_back(table)) == repr(_plain(self.value))
+        # tomlkit may put a new table before other keys, which are the table's from then on.
+        if not is_set or repr(_rest(table, self.path)) != repr(_rest(file.table, self.path)):
             raise ConfigError(f"{shown(file.path)} cannot be changed in place: set {'.'.join(self.path)} by hand")
         return replace(file, text=text, table=table)
 
@@ -100,6 +102,15 @@ class Edit:
                 return None
             table = table[name]
         return table
+
+
+def _rest(table: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    """What a file holds besides the value at `path`, less the tables on the way to it that hold nothing else."""
+    name, *inner = path
+    rest = {key: value for key, value in table.items() if key != name}
+    if inner and isinstance(below := table.get(name), Mapping) and (kept := _rest(below, inner)):
+        rest[name] = kept
+    return rest
 
 
 def write_edit(file: TomlFile) -> None:

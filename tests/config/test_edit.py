@@ -77,6 +77,18 @@ def test_a_table_may_be_written_in_any_form(text: str) -> None:
     assert found["plugins"]["piper"] == {"voice": "x", "speed": 2}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'plugins.piper.voice = "x"\nhf_token = "y"\n',
+        'engine_preferences.onnx = "lama"\nplugins."a b".c = { d = 1 }\nauto_start = true\n',
+    ],
+)
+def test_a_change_that_would_move_another_setting_into_its_table_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be changed in place: set plugins\.llama\.gpu_layers by hand"):
+        changed(text, ("plugins", "llama", "gpu_layers"), 3)
+
+
 def test_a_key_inside_what_is_no_table_is_refused_for_doing_by_hand() -> None:
     with pytest.raises(ConfigError, match=r"cannot be changed in place: set plugins\.piper\.voice by hand"):
         changed("plugins = 5\n", ("plugins", "piper", "voice"), "x")

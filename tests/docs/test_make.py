@@ -28,6 +28,12 @@ def test_a_python_without_venv_is_explained_in_a_sentence(root, tmp_path):
     assert not (tmp_path / "venv").exists()
 
 
+def test_fuzz_names_the_targets_and_the_seconds(root, tmp_path):
+    said = make(root, "--dry-run", "fuzz", "SECS=5", "TARGETS=claim url", f"VENV={tmp_path}").stdout
+    assert "--group fuzz" in said
+    assert "tools/fuzz.py claim url --secs 5" in said
+
+
 def test_the_second_set_up_does_nothing(root, tmp_path):
     venv = tmp_path / "venv"
     (venv / "bin").mkdir(parents=True)

@@ -93,6 +93,22 @@ def test_a_header_that_lies_is_refused_by_the_key(tmp_path: Path, data: bytes, p
 @pytest.mark.parametrize(
     "data",
     [
+        head(text("\u202e\n\x1b[2J".encode()) + struct.pack("<I", 77)),
+        head(text(b"a" * 60_000) + struct.pack("<I", 77)),
+        head(tensors=1) + text(b"w\n" * 30_000) + struct.pack("<I", 9),
+        head(text(b"general.alignment") + struct.pack("<I", 8) + text(b"3" * 90_000)),
+    ],
+    ids=["a key that turns lines round", "a long key", "a long name of a tensor", "a long alignment"],
+)
+def test_a_name_that_no_line_can_hold_is_shown_in_part_and_escaped(tmp_path: Path, data: bytes) -> None:
+    said = refused(tmp_path, data)
+    assert said.isprintable()
+    assert len(said) < 250
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
         head(*(text(b"%d" % number) + b"\x00\x00\x00\x00\x01" for number in range(100_001))),
         head(text(b"tokenizer.huggingface.json") + struct.pack("<I", 8) + text(b" " * (4 * 1024 * 1024 + 1))),
         head(text(b"a.b") + struct.pack("<IIQ", 9, 0, 2**24 + 1) + bytes(2**24 + 1)),

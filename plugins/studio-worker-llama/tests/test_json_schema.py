@@ -41,6 +41,21 @@ def test_true_and_one_are_different_wishes() -> None:
         json_grammar({"type": "object", "allOf": wishes, "required": ["a"]})
 
 
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J\u202e", "n" * 5_000])
+@pytest.mark.parametrize("form", ["member", "type", "reference", "way round"])
+def test_a_name_that_no_line_can_hold_is_shown_in_part_and_escaped(name: str, form: str) -> None:
+    way_round = {"$ref": f"#/$defs/{name}", "$defs": {name: {"$ref": f"#/$defs/{name}"}}}
+    schemas: dict[str, Any] = {
+        "member": {"properties": {name: {"not": {}}}},
+        "type": {"type": name},
+        "reference": {"$ref": name},
+        "way round": way_round,
+    }
+    said = refused(schemas[form])
+    assert said.isprintable()
+    assert len(said) < 300
+
+
 @pytest.mark.parametrize("reference", ["#/no", "#/x/5", "#/x/one", "#/x/1/y"])
 def test_a_reference_that_points_nowhere_is_refused(reference: str) -> None:
     with pytest.raises(BadInput, match=r"task\.jsonSchema\.\$ref: .* points nowhere"):

@@ -152,6 +152,13 @@ def test_a_config_that_could_not_be_spoken_by_is_refused_at_once(
     assert "is no config" in refusal(tmp_path, json.dumps(raw))
 
 
+def test_a_config_is_not_repeated_at_length(tmp_path: Path) -> None:
+    raw = copy.deepcopy(CONFIG) | {"phoneme_type": "x" * 5_000}
+    said = refusal(tmp_path, json.dumps(raw))
+    assert "is no config of a Piper voice" in said
+    assert len(said) < 300
+
+
 @settings(deadline=None, print_blob=True)
 @given(raw=spoiled(CONFIG))
 def test_any_config_is_refused_before_the_network_or_fit_to_speak_by(tmp_path_factory: Any, raw: Any) -> None:

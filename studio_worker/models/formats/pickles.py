@@ -68,9 +68,10 @@ def check_pickles(path: Path, name: str) -> None:
     check_head(head, name)
     if not _is_safetensors(head, name) and _reads_as_pickle(head):
         raise _refusal(name, "it is a pickle")
-    if not (head.startswith(_ZIP) or zipfile.is_zipfile(path)):
-        return
     try:
+        # The question is answered with an error, too: by an end of an archive that says it has other parts.
+        if not (head.startswith(_ZIP) or zipfile.is_zipfile(path)):
+            return
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             if len(members) > _MAX_MEMBERS:

@@ -114,6 +114,17 @@ def test_an_archive_without_a_directory_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("before", [b"", b"#!/bin/sh\n"])
+def test_an_archive_that_says_it_has_other_parts_is_refused_or_is_none(tmp_path: Path, before: bytes) -> None:
+    data = bytearray(zipped(("a.pt", b"x" * 99), before=before))
+    # The end of an archive of 64 bits stands before the end that all have, and names the number of its disks.
+    end = data.index(b"PK\x05\x06")
+    data[end:end] = struct.pack("<4sIQI", b"PK\x06\x07", 0, 0, 2)
+    rule, said = judged(check_pickles, tmp_path / "x", "a.bin", bytes(data))
+    assert rule == ("" if before else "archive")
+    assert ("archive that cannot be read" in said) == (not before)
+
+
 def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
     data = bytearray(zipped(("a.pt", b"x" * 99)))
     for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from studio_worker_llama.shown_names import MAX_SHOWN, shown
+
 Value: TypeAlias = bool | int | float | str | list[int] | list[float] | None
 """A key's value; of an array, its numbers where they are few, else None."""
 
@@ -102,15 +104,16 @@ class _Reader:
         lengths: dict[str, int] = {}
         for number in range(keys):
             key = self._text(MAX_NAME, f"key {number}")
-            kind = self._count("I", 12, key)
+            what = shown(key)
+            kind = self._count("I", 12, what)
             if kind == _ARRAY:
-                values[key] = self._array(key, lengths)
+                values[key], lengths[key] = self._array(what)
             else:
-                values[key] = self._text(MAX_TEXT, key) if kind == _TEXT else self._number(_NUMBERS[kind], key)
+                values[key] = self._text(MAX_TEXT, what) if kind == _TEXT else self._number(_NUMBERS[kind], what)
         offsets = [self._tensor(number) for number in range(tensors)]
         alignment = values.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1) or alignment > 2**20:
-            raise BadHeader(f"general.alignment is {alignment!r}; a power of two is needed")
+            raise BadHeader(f"general.alignment is {alignment!r:.{MAX_SHOWN}}; a power of two is needed")
         begin = -(-(self._passed + self._at) // alignment) * alignment
         for name, offset in offsets:
             if offset % alignment or begin + offset >= self._size:
@@ -118,22 +121,23 @@ class _Reader:
         return GgufHeader(values, lengths, tensors)
 
     def _tensor(self, number: int) -> tuple[str, int]:
-        name = self._text(MAX_NAME, f"tensor {number}")
+        name = shown(self._text(MAX_NAME, f"tensor {number}"))
         dimensions = self._count("I", 4, f"tensor {name}")
         self._take(8 * dimensions + 4, f"tensor {name}")
         return name, int(self._number("Q", f"tensor {name}"))
 
-    def _array(self, key: str, lengths: dict[str, int]) -> Value:
-        kind = self._count("I", 12, key)
-        items = lengths[key] = self._count("Q", MAX_ITEMS, key)
+    def _array(self, what: str) -> tuple[Value, int]:
+        """An array and how many items it has."""
+        kind = self._count("I", 12, what)
+        items = self._count("Q", MAX_ITEMS, what)
         if kind == _ARRAY:
-            raise BadHeader(f"{key} is an array of arrays, which nothing loads")
+            raise BadHeader(f"{what} is an array of arrays, which nothing loads")
         if kind == _TEXT:
             for _ in range(items):
-                self._text(MAX_TEXT, key, keep=False)
-            return None
-        data = self._take(struct.calcsize("<" + _NUMBERS[kind]) * items, key)
-        return list(struct.unpack(f"<{items}{_NUMBERS[kind]}", data)) if items <= _KEPT_ITEMS else None
+                self._text(MAX_TEXT, what, keep=False)
+            return None, items
+        data = self._take(struct.calcsize("<" + _NUMBERS[kind]) * items, what)
+        return list(struct.unpack(f"<{items}{_NUMBERS[kind]}", data)) if items <= _KEPT_ITEMS else None, items
 
     def _text(self, limit: int, what: str, *, keep: bool = True) -> str:
         data = self._take(self._count("Q", limit, what), what)

@@ -16,6 +16,7 @@ from typing import Any
 from studio_worker import BadInput
 from studio_worker_llama.json_numbers import LONGEST, integer_rule, number_rule
 from studio_worker_llama.json_schema import SHAPING, are_disjoint, is_of, merge, resolve, same, types_of
+from studio_worker_llama.shown_names import shown
 
 _MAX_REPEATS = 1_000
 _CHAR = r'[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | "u" [0-9a-cA-C] [0-9a-fA-F]{3})'
@@ -148,7 +149,7 @@ class _Writer:
         members: dict[str, str] = {}
         reach = 2.0
         for name in [*required, *optional]:
-            value, key = self._rule(properties[name], f"{at}.{name}"), json.dumps(name)
+            value, key = self._rule(properties[name], f"{at}.{shown(name)}"), json.dumps(name)
             members[name] = self._named(f'{_literal(key)} ":" " "? {value.text}')
             reach += len(key) + 2 + value.reach
         first = ' "," " "? '.join(members[name] for name in required)

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from studio_worker import BadInput
+from studio_worker_llama.shown_names import MAX_SHOWN, shown
 
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 """JSON's types, as schemas call them."""
@@ -75,7 +76,7 @@ def types_of(schema: Mapping[str, Any], at: str) -> list[str]:
     given = schema.get("type", TYPES if not set(schema) & set(SHAPING) else _implied(schema))
     names = [given] if isinstance(given, str) else list(given)
     if unknown := [name for name in names if name not in TYPES]:
-        raise BadInput(f"{at}.type: {unknown[0]!r} is no type of JSON")
+        raise BadInput(f"{at}.type: {unknown[0]!r:.{MAX_SHOWN}} is no type of JSON")
     return [name for name in dict.fromkeys(names) if not (name == "integer" and "number" in names)]
 
 
@@ -125,7 +126,7 @@ def _resolve(schema: Any, root: Any, at: str, references: tuple[str, ...]) -> di
     if "$ref" in schema:
         reference = schema["$ref"]
         if reference in references:
-            raise BadInput(f"{at}.$ref: {reference} leads back to itself; recursive schemas cannot be kept")
+            raise BadInput(f"{at}.$ref: {shown(reference)} leads back to itself; recursive schemas cannot be kept")
         target = _resolve(_target(reference, root, at), root, at, (*references, reference))
         found = merge(found, target, at)
     for part in schema.get("allOf", []):
@@ -135,14 +136,14 @@ def _resolve(schema: Any, root: Any, at: str, references: tuple[str, ...]) -> di
 
 def _target(reference: str, root: Any, at: str) -> Any:
     if not reference.startswith("#"):
-        raise BadInput(f"{at}.$ref: {reference[:60]} leaves the schema; nothing is fetched")
+        raise BadInput(f"{at}.$ref: {shown(reference)} leaves the schema; nothing is fetched")
     node: Any = root
     for part in reference[1:].split("/")[1:]:
         name = unquote(part).replace("~1", "/").replace("~0", "~")
         try:
             node = node[int(name)] if isinstance(node, list) else node[name]
         except (KeyError, ValueError, IndexError, TypeError):
-            raise BadInput(f"{at}.$ref: {reference[:60]} points nowhere") from None
+            raise BadInput(f"{at}.$ref: {shown(reference)} points nowhere") from None
     return node
 
 

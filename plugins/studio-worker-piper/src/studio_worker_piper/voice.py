@@ -118,7 +118,7 @@ def load_voice(model: Path, config: Path, *, threads: int | None) -> Voice:
         parsed = PiperConfig.from_dict(raw)
         _check(parsed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise EngineError(f"{config.name} is no config of a Piper voice: {error!r}", retryable=False) from error
+        raise EngineError(f"{config.name} is no config of a Piper voice: {error!r:.200}", retryable=False) from error
     options = SessionOptions()
     options.log_severity_level = 3
     if threads:
