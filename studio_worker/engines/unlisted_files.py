@@ -13,21 +13,24 @@ from pathlib import Path, PurePosixPath
 IMPORTABLE = (".py", ".pyw", ".pyc", ".so", ".pyd")
 """How the names of modules end, for every Python: an environment may have another version than the worker."""
 
+COMPILED = (".so", ".pyd")
+"""Endings that libraries have, too: a folder of these alone, such as ``lib``, may be one that packages share."""
+
 _ROOT = PurePosixPath()
 
 
 def unlisted_file(root: Path, listed: Collection[str]) -> str | None:
     """A file that would be imported from the package's folders, or in place of one of its modules; None: there is none.
 
-    A package's folders are those in which it lists a module, with all that they hold. In a folder that packages share,
-    such as ``site-packages`` or that of a namespace, only what bears the name of something of the package's counts.
+    A package's folders are those in which it lists a module of Python's, with all that they hold. In a folder that
+    packages share, such as ``site-packages`` or a namespace's, only what bears the name of something of its own counts.
 
     Args:
         root: the folder that the paths of the list begin at.
         listed: the paths that the list names, with ``/``.
     """
     modules = [path for path in map(PurePosixPath, listed) if _is_importable(path) and _is_inside(path)]
-    homes = {path.parent for path in modules} - {_ROOT}
+    homes = {path.parent for path in modules if path.suffix not in COMPILED} - {_ROOT}
     homes = {home for home in homes if homes.isdisjoint(home.parents)}
     found = (*(_found_in(root, home) for home in sorted(homes)), *_namesakes(root, modules, homes))
     return next((path for paths in found for path in paths if path not in listed), None)

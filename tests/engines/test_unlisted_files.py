@@ -105,6 +105,12 @@ def test_files_outside_of_the_packages_do_not_make_their_folders_its_own(lay):
     assert unlisted_file(root, {"fox.py", "../../bin/fox.py", "/etc/fox.py"}) is None
 
 
+def test_a_folder_of_libraries_may_hold_those_of_others(lay):
+    listed = {*PACKAGE, "lib/libfox.so"}
+    assert unlisted_file(lay(*listed, "lib/libvixen.so", "lib/libfox.so.1"), listed) is None
+    assert unlisted_file(lay("lib/libfox.py"), listed) == "lib/libfox.py"
+
+
 def test_the_same_module_twice_in_the_list_is_the_packages_own_matter(lay):
     listed = {"fox/__init__.py", "fox/engine.py", "fox/engine/__init__.py", "fox.py"}
     assert unlisted_file(lay(*listed), listed) is None
