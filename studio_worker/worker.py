@@ -15,7 +15,7 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.ending import first_error, hand_on, wait_out
 from studio_worker.engines.base import Engine
-from studio_worker.engines.certificate_watch import CertificateWatch
+from studio_worker.engines.certificate_guard import CertificateGuard
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import DeviceProvider
@@ -116,8 +116,8 @@ class Worker:
         self._bus = EventBus()
         self._logs = LogShipper(self._clock, lambda: self._runtime.secrets() if self._runtime else ())
         self._lock = StateLock(config.state_path)
-        self._certificates = CertificateWatch(config.certificates_path)
         self._second_look = SecondLook(lambda: self._installed.described(self._config), self._take_found)
+        self._certificates = CertificateGuard(lambda: self._config, self._second_look.want)
         self._machine = Machine("unknown-host", "unknown-user")
         self._descriptions: tuple[EngineDescription, ...] = ()
         self._routes = Routes.build(())
@@ -285,6 +285,7 @@ class Worker:
             on_death=self._engine_died,
             on_gone=lambda *gone: self._admission.ended(*gone),  # noqa: PLW0108 - it is made below
             devices=self._finder.devices,
+            check=self._certificates.check,
         )
         self._residency = Residency(
             self._finder.devices.budget, clock=self._clock, pinned=lambda: self._config.pinned_models
@@ -361,8 +362,7 @@ class Worker:
         if self._source is not None and (config := self._source.refresh()) is not self._seen_config:
             self._seen_config = config
             self._take_settings(config)
-        if self._config.require_certified_engines and self._certificates.has_changed():
-            self._second_look.want()
+        self._certificates.look()
         if self._runtime is not None:
             self._second_look.begin(self._runtime.spawn)
         if self._routes_until is not None and self._clock.monotonic() >= self._routes_until:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 
 import pytest
 
-from studio_worker import LlmTask, ModelSource, NoEngine, Worker
+from studio_worker import EngineError, LlmTask, ModelSource, NoEngine, Worker
 from studio_worker.engines.installed_content import installed_content
 from studio_worker.private_file import write_atomically
 from studio_worker.testing.claims import llm_claim
@@ -110,6 +111,35 @@ async def test_an_engine_is_taken_once_it_is_certified_without_a_restart(fox, st
                     await asyncio.sleep(0.01)
     (engine,) = [engine for engine in worker.engines if engine.name == "fox"]
     assert (engine.status, engine.certificate.word) == ("available", "valid")
+
+
+@pytest.mark.parametrize("isolation", ["process", "thread"])
+async def test_a_package_that_changes_under_a_worker_is_not_started_and_then_out_of_use(
+    isolation, site, strict, certify
+):
+    module = site.folder / f"{site.install('fox', isolation=isolation)}.py"
+    list_files(site.folder / f"{PACKAGE}-1.0.dist-info", module)
+    certify()
+    async with Worker(strict()) as worker:
+        module.write_text(module.read_text() + "\n# an edit\n")
+        with pytest.raises(EngineError, match=r"not started: its certificate is stale .*remedy: studio-worker plugins"):
+            await ask(worker)
+        async with asyncio.timeout(20):
+            while any(each.name == "fox" and each.status == "available" for each in worker.engines):
+                with suppress(EngineError, NoEngine):
+                    await ask(worker)
+        with pytest.raises(NoEngine, match="its certificate is stale"):
+            await ask(worker)
+
+
+async def test_a_file_that_takes_the_place_of_a_certified_module_is_not_run(fox, strict, certify):
+    certify()
+    planted = fox.with_suffix("")
+    planted.mkdir()
+    (planted / "__init__.py").write_text(fox.read_text().replace('"content": "fox"', '"content": "planted"'))
+    async with Worker(strict()) as worker:
+        with pytest.raises(NoEngine, match=r"installed_fox/__init__\.py, which its list of files"):
+            await ask(worker)
 
 
 async def test_without_the_setting_nobody_needs_a_certificate(fox, settings):

@@ -27,10 +27,11 @@ class _Home:
     distribution: str
     environment: str
     path: tuple[str, ...]
+    python: str
 
     @classmethod
     def of(cls, ref: PluginRef) -> _Home:
-        return cls(ref.distribution, ref.environment, ref.path)
+        return cls(ref.distribution, ref.environment, ref.path, ref.python)
 
 
 class Certificates:
@@ -59,7 +60,7 @@ class Certificates:
             )
         self._target = target
         self._before: dict[_Home, InstalledContent] = {
-            home: content_to_certify(home.distribution, home.path) for home in homes
+            home: content_to_certify(home.distribution, home.path, home.python) for home in homes
         }
 
     def write(self, reports: Sequence[Report], folder: Path) -> None:
@@ -78,7 +79,7 @@ class Certificates:
             own = [report for whose, report in zip(self._homes, reports, strict=True) if whose == home]
             if not any(report.engines for report in own):
                 continue
-            certificate = certify(own, before, path=home.path)
+            certificate = certify(own, before, path=home.path, python=home.python)
             path = self._target
             if path is KEEP:
                 path = keep_certificate(certificate, folder, home.environment)

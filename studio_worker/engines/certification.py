@@ -22,12 +22,12 @@ def with_certificates(engines: Sequence[EngineDescription], folder: Path) -> tup
     have none, and need none.
     """
     found = read_folder(folder)
-    content: dict[tuple[str, tuple[str, ...]], InstalledContent | NoContent] = {}
+    content: dict[tuple[str, tuple[str, ...], str], InstalledContent | NoContent] = {}
     certified = []
     for engine in engines:
         own = sorted((each for each in found if each.is_about(engine.distribution)), key=newest_first)
         if own and needs_certificate(engine):
-            where = (engine.distribution, engine.path)
+            where = (engine.distribution, engine.path, engine.python)
             if where not in content:
                 content[where] = _content(*where)
             engine = replace(engine, certificate=_best(own, engine.name, content[where]))
@@ -93,9 +93,9 @@ def _best(own: Sequence[FoundCertificate], engine: str, content: InstalledConten
     return next((each for each in standings if each.word in ("valid", "failed")), standings[0])
 
 
-def _content(distribution: str, path: tuple[str, ...]) -> InstalledContent | NoContent:
+def _content(distribution: str, path: tuple[str, ...], python: str) -> InstalledContent | NoContent:
     try:
-        return installed_content(distribution, path)
+        return installed_content(distribution, path, python)
     except NoContent as problem:
         return problem
 

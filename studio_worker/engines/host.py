@@ -25,7 +25,7 @@ from studio_worker.engines.given import take_given
 from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.job_hooks import JobHooks
 from studio_worker.engines.left_behind import LeftBehindWork
-from studio_worker.engines.loading import PluginShelf
+from studio_worker.engines.loading import PluginShelf, StartCheck, unchecked
 from studio_worker.engines.loop_runner import LoopRunner
 from studio_worker.engines.messages import Open
 from studio_worker.engines.output import EngineOutput
@@ -76,6 +76,8 @@ class Host:
             the device (None: it was given none).
         devices: the devices of the worker; an engine has a process for each that its jobs are given.
         folders: where the processes' temporary files go.
+        check: asked in a thread before the code of a plugin's engine is started, in a process or in the worker; raises
+            the EngineError with which it is not.
     """
 
     def __init__(
@@ -92,12 +94,13 @@ class Host:
         on_gone: GoneCallback | None = None,
         devices: Devices | None = None,
         folders: ChildFolders | None = None,
+        check: StartCheck = unchecked,
     ) -> None:
         taken = take_given(given)
         self.descriptions: tuple[EngineDescription, ...] = (*descriptions, *(each.description for each in taken))
         self._given = {each.description.key: each for each in taken}
         self._tables = tables or {}
-        self._shelf = PluginShelf(self._tables)
+        self._shelf = PluginShelf(self._tables, check)
         self._clock = clock or SystemClock()
         self._idle_secs = engine_idle_secs
         self._devices = devices or Devices()
@@ -113,6 +116,7 @@ class Host:
             on_gone=self._on_gone,
             clock=self._clock,
             folders=self._folders,
+            check=check,
         )
         self._runners: dict[EngineKey, Runner] = {}
         self._hooks = JobHooks(self._shelf, self.descriptions)

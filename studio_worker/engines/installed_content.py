@@ -1,17 +1,20 @@
-"""What an installed package consists of, as one hash over its files themselves, whatever a list says of them."""
+"""What an installed package consists of: one hash over its listed files, and nothing else that could be run."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.machinery import SOURCE_SUFFIXES
 from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any
 
+from studio_worker.engines.byte_code import UncheckedByteCode, foreign_byte_code
+from studio_worker.engines.unlisted_files import unlisted_file
 from studio_worker.private_file import reason
 from studio_worker.wire.strict_json import NotJson, loads
 
@@ -54,19 +57,21 @@ class InstalledContent:
     wheel_sha256: str | None
 
 
-def installed_content(distribution: str, path: Sequence[str] = ()) -> InstalledContent:
+def installed_content(distribution: str, path: Sequence[str] = (), python: str = "") -> InstalledContent:
     """The package as it lies here; reads every file of it, so it belongs in a thread.
 
     The same wheel gives the same hash on every machine: byte code whose source is there, start scripts and what
-    installers write down are left out.
+    installers write down are left out. What is left out, or not in the list, must not be what Python would run in place
+    of the listed files: such a package has no hash.
 
     Args:
         distribution: its name.
         path: where its interpreter imports from; empty: this one's.
+        python: that interpreter; empty: this one.
 
     Raises:
-        NoContent: it is not installed, is worked in (an editable install), has no list of its files, or one of them is
-            not there.
+        NoContent: it is not installed, is worked in (an editable install), has no list of its files, one of them is
+            not there, there is a module that the list does not name, or byte code that is not its source's.
     """
     try:
         package = _package(distribution, path)
@@ -81,8 +86,12 @@ def installed_content(distribution: str, path: Sequence[str] = ()) -> InstalledC
         raise NoContent(f"{distribution} has no list of its files (RECORD): install a wheel of it")
     whole = hashlib.sha256()
     listed = {path.as_posix() for path in files}
-    for name in sorted(path.as_posix() for path in files if not _is_left_out(path, listed)):
-        whole.update(f"{_hash(Path(str(package.locate_file(name))), name)}  {name}\n".encode())
+    counted = {
+        path.as_posix(): Path(str(package.locate_file(path))) for path in files if not _is_left_out(path, listed)
+    }
+    for name, file in sorted(counted.items()):
+        whole.update(f"{_hash(file, name)}  {name}\n".encode())
+    _refuse_other_code(distribution, Path(str(package.locate_file(""))), listed, counted.values(), python)
     return InstalledContent(distribution, package.version, whole.hexdigest(), _archive_sha256(noted))
 
 
@@ -93,6 +102,24 @@ def _package(distribution: str, path: Sequence[str]) -> metadata.Distribution:
     if found is None:
         raise metadata.PackageNotFoundError(distribution)
     return found
+
+
+def _refuse_other_code(
+    distribution: str, root: Path, listed: Collection[str], files: Iterable[Path], python: str
+) -> None:
+    """Raise where Python would run something else than the files of the hash."""
+    if (unlisted := unlisted_file(root, listed)) is not None:
+        raise NoContent(
+            f"the folder of {distribution} holds {unlisted}, which its list of files (RECORD) does not name and which "
+            "could be imported: remove it, or install the package anew"
+        )
+    sources = [str(file) for file in files if file.suffix in SOURCE_SUFFIXES]
+    try:
+        foreign = foreign_byte_code(sources, python) if sources else None
+    except UncheckedByteCode as problem:
+        raise NoContent(f"the byte code of {distribution} cannot be checked: {problem}") from None
+    if foreign is not None:
+        raise NoContent(f"{foreign} is not what Python makes of its source: remove it, Python makes it anew")
 
 
 def _hash(file: Path, path: str) -> str:

@@ -92,5 +92,5 @@ class JobHooks:
             self._room.release()
 
 
-def _plugin(engine: EngineDescription) -> tuple[str, str]:
-    return (engine.distribution, engine.plugin)
+def _plugin(engine: EngineDescription) -> tuple[str, str, str]:
+    return (engine.distribution, engine.plugin, engine.environment)

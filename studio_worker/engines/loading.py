@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pluggy
 
@@ -20,6 +20,9 @@ from studio_worker.errors import PluginError
 if TYPE_CHECKING:
     from studio_worker.engines.description import EngineDescription
     from studio_worker.engines.messages import Open
+
+StartCheck: TypeAlias = "Callable[[EngineDescription], None]"
+"""Raises the EngineError for which the code of an engine may not be started as it lies here now; for threads."""
 
 JOB_HOOKS = ("studio_worker_job_started", "studio_worker_job_finished")
 
@@ -88,24 +91,35 @@ def _named(engines: list[Engine], position: int, name: str, plugin: str) -> Engi
     raise PluginError(f"the plugin {plugin!r} does not bring the engine {name!r} any more")
 
 
+def unchecked(engine: EngineDescription) -> None:
+    """The `StartCheck` that lets every engine start."""
+
+
 class PluginShelf:
     """The plugins that this process has imported, each once, when it is first needed. For threads.
 
     Args:
         tables: plugin name to the operator's ``[plugins.<name>]`` table.
+        check: asked before each import.
     """
 
-    def __init__(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, tables: Mapping[str, Mapping[str, Any]], check: StartCheck = unchecked) -> None:
         self._tables = tables
+        self._check = check
         self._lock = threading.Lock()
         self._plugins: dict[tuple[str, str], Plugin] = {}
         self._engines: dict[tuple[str, str], list[Engine]] = {}
 
     def plugin(self, description: EngineDescription) -> Plugin:
-        """The plugin that brought this engine; imports it."""
+        """The plugin that brought this engine; imports it.
+
+        Raises:
+            EngineError: it may not be imported as it lies here now; and whatever importing it raises.
+        """
         key = (description.distribution, description.plugin)
         with self._lock:
             if key not in self._plugins:
+                self._check(description)
                 self._plugins[key] = Plugin(description.entry_point)
             return self._plugins[key]
 

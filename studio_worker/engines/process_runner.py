@@ -18,6 +18,7 @@ from studio_worker.engines.engine_process import EngineProcess
 from studio_worker.engines.framing import BrokenFrame
 from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.job_wire import is_in_file, pack_model, unpack_result
+from studio_worker.engines.loading import StartCheck, unchecked
 from studio_worker.engines.messages import Done, Estimated, Open
 from studio_worker.engines.oom_kills import oom_kills
 from studio_worker.engines.output import EngineOutput, check_output
@@ -52,6 +53,7 @@ class ProcessSettings:
         clock: counts the pauses between restarts.
         folders: where the processes' temporary files go.
         oom_kills: how many processes the system has killed for their memory; asked in a thread.
+        check: asked in a thread before each start; raises the EngineError with which there is none.
     """
 
     idle_secs: float
@@ -63,6 +65,7 @@ class ProcessSettings:
     clock: Clock
     folders: ChildFolders
     oom_kills: Callable[[], int | None] = oom_kills
+    check: StartCheck = unchecked
 
 
 class ProcessRunner:
@@ -84,6 +87,7 @@ class ProcessRunner:
         settings: ProcessSettings,
         device: str | None = None,
     ) -> None:
+        self._description = description
         self._key = description.key
         self._name = description.name
         self._interpreter = Interpreter(description.python)
@@ -227,6 +231,7 @@ class ProcessRunner:
                 await self._all_gone()
                 if (refusal := self._restarts.refusal(self._name)) is not None:
                     raise EngineError(refusal)
+                await asyncio.to_thread(self._settings.check, self._description)
                 self._process = await EngineProcess.start(
                     self._name,
                     self._opening,

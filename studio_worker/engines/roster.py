@@ -76,5 +76,10 @@ def trusted(engines: Iterable[EngineDescription], config: Config) -> tuple[Engin
     known = tuple(engines)
     if not config.require_certified_engines:
         return known
-    refused = {each.distribution for each in known if needs_certificate(each) and not is_certified(each)}
-    return tuple(each for each in known if each.distribution not in refused)
+    refused = {_package(each) for each in known if needs_certificate(each) and not is_certified(each)}
+    return tuple(each for each in known if _package(each) not in refused)
+
+
+def _package(engine: EngineDescription) -> tuple[str, str]:
+    """A package where it lies: the copy in an environment of its own is another one."""
+    return (engine.distribution, engine.environment)

@@ -29,24 +29,30 @@ class CannotCertify(PluginError):
     """No certificate can be written; the sentence says why, and what to do."""
 
 
-def content_to_certify(distribution: str, path: Sequence[str] = ()) -> InstalledContent:
+def content_to_certify(distribution: str, path: Sequence[str] = (), python: str = "") -> InstalledContent:
     """The package as it lies here, taken before it is checked. Reads every file of it: for a thread.
 
     Args:
         distribution: its name.
         path: where its interpreter imports from (`PluginRef.path`); empty: this one's.
+        python: that interpreter (`PluginRef.python`); empty: this one.
 
     Raises:
         CannotCertify: its files cannot be told from others.
     """
     try:
-        return installed_content(distribution, path)
+        return installed_content(distribution, path, python)
     except NoContent as problem:
         raise CannotCertify(f"{distribution} cannot be certified: {problem}") from None
 
 
 def certify(
-    reports: Sequence[Report], before: InstalledContent, *, path: Sequence[str] = (), now: datetime | None = None
+    reports: Sequence[Report],
+    before: InstalledContent,
+    *,
+    path: Sequence[str] = (),
+    python: str = "",
+    now: datetime | None = None,
 ) -> Certificate:
     """The certificate of a package, also of one with failures, which it then says. For a thread.
 
@@ -54,6 +60,7 @@ def certify(
         reports: what the kit found, one for each plugin of the package; at least one.
         before: `content_to_certify`, from before the kit ran.
         path: where its interpreter imports from, as `content_to_certify` was told.
+        python: that interpreter, likewise.
         now: the time.
 
     Raises:
@@ -63,7 +70,7 @@ def certify(
         if canonical(report.distribution) != canonical(before.distribution) or report.version != before.version:
             about = f"{report.distribution} {report.version}".strip() or "an engine that is not installed"
             raise CannotCertify(f"the report is about {about}, not about {before.distribution} {before.version}")
-    after = content_to_certify(before.distribution, path)
+    after = content_to_certify(before.distribution, path, python)
     if after.sha256 != before.sha256:
         raise CannotCertify(f"{before.distribution} has changed while it was checked: check it again")
     return Certificate(

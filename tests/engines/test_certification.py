@@ -150,7 +150,7 @@ def test_a_package_is_hashed_once_for_all_its_engines(keep, tmp_path, monkeypatc
     hashed = []
     monkeypatch.setattr(
         "studio_worker.engines.certification.installed_content",
-        lambda name, path: hashed.append(name) or installed_content(name, path),
+        lambda name, *where: hashed.append(name) or installed_content(name, *where),
     )
     with_certificates([FOX, FOX], tmp_path / "certificates")
     assert hashed == ["fox"]

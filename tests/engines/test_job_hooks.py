@@ -101,6 +101,16 @@ async def test_one_engine_that_is_disabled_silences_its_plugin(bench, shop, desc
     assert module not in sys.modules
 
 
+@pytest.mark.parametrize("status", ["disabled", "broken"])
+async def test_a_copy_in_an_environment_of_its_own_silences_itself_alone(status, bench, shop, describe):
+    module = shop.make("watcher", WATCHER)
+    copy = watching(describe, module, hooks=(), environment="den", status=status)
+    host = bench.host(descriptions=(watching(describe, module), copy))
+    host.job_started(JOB)
+    await within(host.aclose())
+    assert len(sys.modules[module].seen) == 1
+
+
 async def test_a_hook_that_hangs_delays_neither_jobs_nor_the_end(bench, shop, describe, log_lines):
     module = shop.make(
         "watcher",

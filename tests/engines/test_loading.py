@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from studio_worker.engines.loading import JOB_HOOKS, Plugin, PluginShelf
-from studio_worker.errors import PluginError
+from studio_worker.errors import EngineError, PluginError
 
 COUNTING = """
 from studio_worker import hookimpl, Engine, EngineCapabilities, TaskKind
@@ -93,3 +93,21 @@ def test_an_engine_that_its_plugin_does_not_bring_any_more_is_named(name, positi
     gone = describe(name, plugin="counting", entry_point=module, position=position)
     with pytest.raises(PluginError, match=f"does not bring the engine '{name}' any more"):
         PluginShelf({}).engine(gone)
+
+
+def test_a_plugin_is_imported_once_it_was_allowed_and_not_asked_about_again(shop, describe):
+    module = shop.make("counting", COUNTING)
+    one = describe("one", plugin="counting", entry_point=module)
+    answers: list[Exception | None] = [EngineError("it has changed"), None]
+
+    def check(engine):
+        assert (engine, module in sys.modules) == (one, False)
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    shelf = PluginShelf({}, check)
+    with pytest.raises(EngineError, match="it has changed"):
+        shelf.engine(one)
+    assert module not in sys.modules
+    assert shelf.engine(one) is shelf.engine(one)
+    assert answers == []

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 
 import psutil
 import pytest
@@ -51,6 +52,41 @@ async def test_no_process_is_there_before_the_first_job(workshop):
     host = workshop.host()
     await host.start()
     assert not [child for child in psutil.Process().children() if "engines.child" in " ".join(child.cmdline())]
+
+
+class Checks:
+    """What is asked before a start: by whom, and what it answers."""
+
+    def __init__(self):
+        self.asked = []
+        self.refusal = None
+
+    def __call__(self, engine):
+        self.asked.append((engine.name, threading.current_thread() is threading.main_thread()))
+        if self.refusal is not None:
+            raise self.refusal
+
+
+async def test_each_start_of_a_process_is_allowed_in_a_thread_and_no_job_of_one_that_runs(workshop):
+    checks = Checks()
+    host = workshop.host(check=checks)
+    assert await workshop.pid(host) == await workshop.pid(host)
+    assert checks.asked == [("toy", False)]
+    await within(host.unload(host.descriptions[0].key))
+    await workshop.pid(host)
+    assert checks.asked == [("toy", False)] * 2
+
+
+async def test_a_process_that_may_not_start_fails_its_job_with_the_reason_and_the_next_may(workshop):
+    checks = Checks()
+    checks.refusal = EngineError("it has changed")
+    host = workshop.host(check=checks)
+    with pytest.raises(EngineError, match="it has changed"):
+        await workshop.run(host)
+    assert not [child for child in psutil.Process().children() if "engines.child" in " ".join(child.cmdline())]
+    checks.refusal = None
+    assert await workshop.pid(host)
+    assert workshop.deaths == []
 
 
 async def test_each_engine_has_a_process_of_its_own(workshop):

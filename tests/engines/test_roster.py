@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import pytest
 
 from studio_worker.config import Config
+from studio_worker.engines.certificates import Standing
 from studio_worker.engines.installed_content import installed_content
 from studio_worker.engines.roster import in_force, installed_engines, trusted
 from studio_worker.engines.surroundings import Surroundings
 
 from .packages import certificate, list_files, put
+from .test_certification import FOX
 
 NOT_HERE = ("llama", "onnx", "piper", "sdcpp", "whisper")
 
@@ -72,3 +76,14 @@ async def test_what_may_not_run_jobs_may_not_hear_of_them_either(fox, config):
     assert "fox" in await names(config())
     assert "fox" not in await names(required)
     assert "synthetic" in await names(required)
+
+
+def test_an_uncertified_copy_in_an_environment_of_its_own_does_not_speak_for_the_certified_one(config, tmp_path):
+    certified = replace(FOX, certificate=Standing("valid", "", tmp_path))
+    copy = replace(FOX, environment="den", python="/den/bin/python")
+    assert trusted([certified, copy], config(require_certified_engines=True)) == (certified,)
+
+
+def test_of_two_engines_of_one_package_the_uncertified_one_speaks_for_both(config, tmp_path):
+    certified = replace(FOX, certificate=Standing("valid", "", tmp_path))
+    assert trusted([certified, replace(FOX, position=1)], config(require_certified_engines=True)) == ()
