@@ -21,8 +21,7 @@ class UnloadedModels:
             return
         self.can_tell = True
 
-    @property
-    def kept(self) -> int:
+    def count_kept(self) -> int:
         """How many of them are still there, each object once; cycles are collected first."""
         gc.collect()
         self._models = [model for model in self._models if model() is not None]

@@ -184,7 +184,8 @@ class Watched(Engine):
             "printed": printed,
             "loads": self._loads,
             "unloads": self._unloads,
-            "kept": self._unloaded.kept,
+            # Counting collects garbage, which takes a while: where traces are taken alone.
+            "kept": self._unloaded.count_kept() if notes.before is not None else None,
             "can_tell_kept": self._unloaded.can_tell,
         }
         _write(self._records / f"{job.id}.json", record)
