@@ -13,9 +13,11 @@ from studio_worker.cli.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
     from studio_worker.jobs.explanation import Explanation
+    from studio_worker.jobs.input_outlook import InputOutlook
     from studio_worker.models.outlook import FileOutlook
 
 ENGINE_COLUMNS = ("engine", "status", "chosen", "why")
+INPUT_COLUMNS = ("field", "state", "from", "why")
 FILE_COLUMNS = ("role", "filename", "state", "from", "why")
 
 
@@ -37,15 +39,18 @@ FILE_COLUMNS = ("role", "filename", "state", "from", "why")
 def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
     """Say which engine would take a job and why, which files it would fetch, or why it would be refused.
 
-    Nothing is run, fetched or reserved. The engines and the settings are those of this machine; what a running worker
-    remembers besides, such as an engine that it leaves alone for a while, `status` shows. Exit status 1: refused.
+    Nothing is run, fetched or reserved, and no name looked up. The engines and the settings are those of this machine;
+    what a running worker remembers besides, such as an engine that it leaves alone for a while, `status` shows. Exit
+    status 1: refused.
     """
     from studio_worker.cli.engines import described
     from studio_worker.cli.explain_claim import read_claim
     from studio_worker.engines.router import Routes
     from studio_worker.errors import JobError
     from studio_worker.jobs.explanation import explain as explained
+    from studio_worker.jobs.input_outlook import input_outlook
     from studio_worker.models.outlook import outlook
+    from studio_worker.models.settings import guard
     from studio_worker.session.studio_http import USER_AGENT
 
     raw = read_claim(file)
@@ -54,20 +59,33 @@ def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
     found = explained(raw, engines, Routes.build(engines, settings.engine_preferences), settings.device_of)
     refusal = found.refusal
     files: tuple[FileOutlook, ...] = ()
+    inputs: tuple[InputOutlook, ...] = ()
+    if found.plan is not None:
+        # A worker that runs has its own API there, which no job may reach.
+        closed = frozenset({("127.0.0.1", settings.local_api_port)})
+        inputs = input_outlook(found.plan.inputs, guard(settings, closed=closed))
+        refusal = next((each.refusal for each in inputs if each.refusal is not None), None)
     if found.plan is not None and found.plan.source is not None:
         try:
             files = asyncio.run(outlook(settings, found.plan.model, found.plan.source, user_agent=USER_AGENT))
         except JobError as error:
-            refusal = error
+            refusal = refusal or error
         refused = next((each for each in files if each.state == "refused"), None)
         if refusal is None and refused is not None:
             refusal = JobError(refused.why)
-    _show(found, refusal, files, as_json=as_json)
+    _show(found, refusal, inputs, files, as_json=as_json)
     if refusal is not None:
         raise click.exceptions.Exit(1)
 
 
-def _show(found: Explanation, refusal: Any, files: tuple[FileOutlook, ...], *, as_json: bool) -> None:
+def _show(
+    found: Explanation,
+    refusal: Any,
+    inputs: tuple[InputOutlook, ...],
+    files: tuple[FileOutlook, ...],
+    *,
+    as_json: bool,
+) -> None:
     plan = found.plan
     record: dict[str, Any] = {"jobId": found.job_id, "verdict": "refused" if refusal is not None else "runs"}
     if refusal is not None:
@@ -82,7 +100,6 @@ def _show(found: Explanation, refusal: Any, files: tuple[FileOutlook, ...], *, a
             "distribution": engine.distribution,
             "version": engine.version,
             "isolation": engine.isolation,
-            "inputs": [{"field": wanted.field, "role": wanted.role} for wanted in plan.inputs],
         }
     engines = [
         {
@@ -93,6 +110,16 @@ def _show(found: Explanation, refusal: Any, files: tuple[FileOutlook, ...], *, a
             "why": verdict.why,
         }
         for verdict in found.engines
+    ]
+    given = [
+        {
+            "field": each.wanted.field,
+            "role": each.wanted.role,
+            "state": each.state,
+            "from": each.url,
+            "why": str(each.refusal or ""),
+        }
+        for each in inputs
     ]
     coming = [
         {
@@ -105,13 +132,15 @@ def _show(found: Explanation, refusal: Any, files: tuple[FileOutlook, ...], *, a
         for each in files
     ]
     if as_json:
-        output.json_text(record | {"engines": engines, "files": coming})
+        output.json_text(record | {"engines": engines, "inputs": given, "files": coming})
         return
-    record["inputs"] = [wanted["field"] for wanted in record.get("inputs", ())]
     output.record({key: value for key, value in record.items() if value not in (None, "", [])}, as_json=False)
     if engines:
         output.say("")
         output.rows(engines, as_json=False, columns=ENGINE_COLUMNS)
+    if given:
+        output.say("")
+        output.rows(given, as_json=False, columns=INPUT_COLUMNS)
     if coming:
         output.say("")
         output.rows(coming, as_json=False, columns=FILE_COLUMNS)

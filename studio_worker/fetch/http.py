@@ -133,12 +133,11 @@ class Fetcher:
         return Fetched(dest, part.size, content_type)
 
     async def _fill(self, url: str, part: AtomicFile, limit_bytes: int, what: str) -> str:
-        if data_urls.is_data_url(url):
-            carried = data_urls.decode(url, limit_bytes=limit_bytes, what=what)
-            await part.write(carried.data)
-            return carried.media_type
         guard = self._guard()
-        target = guard.check(url, what=what)
+        target = aim(guard, url, limit_bytes=limit_bytes, what=what)
+        if isinstance(target, data_urls.DataUrl):
+            await part.write(target.data)
+            return target.media_type
         for _ in range(MAX_REDIRECTS + 1):
             hop = Hop(guard, target, what, self._resolver)
             try:
@@ -176,6 +175,17 @@ class Fetcher:
                     f"{hop.what} could not be fetched from {shown(hop.url)}: "
                     f"it came slower than {MIN_PACE:,} bytes a second"
                 )
+
+
+def aim(guard: Guard, url: str, *, limit_bytes: int, what: str) -> data_urls.DataUrl | URL:
+    """What a fetch of `url` begins with, before anybody is asked: the bytes that it carries, or the URL to ask.
+
+    Raises:
+        FetchRefused: a rule is broken that can be seen in the URL.
+    """
+    if data_urls.is_data_url(url):
+        return data_urls.decode(url, limit_bytes=limit_bytes, what=what)
+    return guard.check(url, what=what)
 
 
 def _check_answer(response: aiohttp.ClientResponse, hop: Hop, limit_bytes: int) -> None:

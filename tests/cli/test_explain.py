@@ -77,9 +77,40 @@ def test_a_file_that_may_not_be_fetched_refuses_the_job(claim: Any, cli: Call) -
     assert "private address" in found["reason"]
 
 
-def test_what_has_to_be_fetched_for_the_input_is_named(claim: Any, cli: Call) -> None:
-    done = cli("explain", "--claim", str(claim(stt_claim("talk"))), "--json")
-    assert json.loads(done.out)["inputs"] == [{"field": "task.inputUrl", "role": "audio"}]
+def test_each_input_is_named_with_where_it_would_come_from(claim: Any, cli: Call) -> None:
+    raw = stt_claim("talk", inputUrl="https://files.example/talk.wav?sig=secret")
+    done = cli("explain", "--claim", str(claim(raw)), "--json")
+    (found,) = json.loads(done.out)["inputs"]
+    assert (found["field"], found["role"], found["state"]) == ("task.inputUrl", "audio", "download")
+    assert (found["from"], done.status) == ("https://files.example/talk.wav", 0)
+
+
+def test_an_input_that_may_not_be_fetched_refuses_the_job(claim: Any, cli: Call) -> None:
+    raw = image_claim("cup", initImageUrl="http://127.0.0.1:9/x.png")
+    done = cli("explain", "--claim", str(claim(raw)), "--json")
+    found = json.loads(done.out)
+    assert (done.status, found["verdict"], found["retryable"]) == (1, "refused", False)
+    assert found["inputs"][0]["state"] == "refused"
+    assert found["reason"] == found["inputs"][0]["why"]
+    assert found["reason"].startswith("task.initImageUrl leads to 127.0.0.1, a private address")
+
+
+def test_the_inputs_are_a_table_for_people(claim: Any, cli: Call) -> None:
+    done = cli("explain", "--claim", str(claim(stt_claim("talk"))))
+    (line,) = [line for line in done.out.splitlines() if line.startswith("task.inputUrl")]
+    assert line.split() == ["task.inputUrl", "here", "data:"]
+
+
+def test_the_port_of_the_workers_own_api_is_closed_where_private_addresses_are_allowed(
+    claim: Any, cli: Call, config_file: Path
+) -> None:
+    config_file.write_text("allow_private_urls = true\nlocal_api_port = 4790\n")
+    config_file.chmod(0o600)
+    verdicts = {}
+    for port in (4790, 4791):
+        path = claim(image_claim("cup", initImageUrl=f"http://127.0.0.1:{port}/x.png"))
+        verdicts[port] = json.loads(cli("explain", "--claim", str(path), "--json").out)["verdict"]
+    assert verdicts == {4790: "refused", 4791: "runs"}
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,13 @@ def test_an_engine_whose_jobs_were_not_run_has_not_passed(keep, standing):
     assert (standing().word, standing().reason) == ("failed", "it says that no job of the engine was run")
 
 
+def test_a_rule_that_was_skipped_holds_nothing_back_and_is_not_vouched_for(keep, standing):
+    keep(engines=[engine("fox", heeds_cancel="skipped")])
+    assert standing().word == "valid"
+    told = {rule.rule: rule.outcome for rule in standing().certificate.of_engine("fox").rules}
+    assert told["heeds-cancel"] == "skipped"
+
+
 def test_the_failure_of_one_engine_is_not_its_neighbours(keep, standing):
     keep(engines=[engine("fox"), engine("vixen", no_leaks="failed")])
     assert standing().word == "valid"

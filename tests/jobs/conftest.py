@@ -308,7 +308,8 @@ async def _open_room(state_dir: Path, **parts):
     routes = Routes.build(host.descriptions)
     journal = KeptJournal(state_dir, ORIGIN, clock)
     signed_out: list[bool] = []
-    fetcher = Fetcher(lambda: Guard(own_origin=None), user_agent="test")
+    guard = parts.pop("guard", None) or Guard(own_origin=None)
+    fetcher = Fetcher(lambda: guard, user_agent="test", resolver=parts.pop("resolver", None))
     jobs = Jobs(
         settings=lambda: settings,
         routes=lambda: routes,

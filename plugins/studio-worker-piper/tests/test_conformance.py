@@ -15,8 +15,10 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="session")
 def samples(model: ModelFiles) -> Sequence[Sample]:
-    task = TtsTask(text="The weather is beautiful today, so we will walk to the river.")
-    return [Sample(task=task, model=model.id, files=model.files)]
+    sentence = "The weather is beautiful today, so we will walk to the river."
+    # The voice asks between sentences whether its job is cancelled.
+    texts = [sentence, f"{sentence} Nobody else is there. We will be home before it is dark."]
+    return [Sample(task=TtsTask(text=text), model=model.id, files=model.files) for text in texts]
 
 
 class TestPiperConformance(EngineConformance):

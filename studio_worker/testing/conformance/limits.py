@@ -17,6 +17,8 @@ class Limits:
         block_secs: the longest that a `loop` engine may keep the event loop from others.
         runs: how often a sample is run in a row.
         growth_bytes: what the engine's memory may grow by over those runs.
+        growth_per_run_bytes: what it may grow by from run to run, where it does so run for run.
+        noise_bytes: what memory comes and goes by though nothing is kept.
         printed_bytes: what one job may print.
         files: how many files, threads or children more, over those runs, are a leak.
     """
@@ -28,5 +30,7 @@ class Limits:
     block_secs: float = 1.0
     runs: int = 10
     growth_bytes: int = 64 * 1024 * 1024
+    growth_per_run_bytes: int = 1024 * 1024
+    noise_bytes: int = 4 * 1024 * 1024
     printed_bytes: int = 256 * 1024
     files: int = 4

@@ -22,6 +22,9 @@ TEXTS: Mapping[str, str] = {
 }
 """What it is, and the text."""
 
+NO_SOUNDS = ("an empty file as sound", "a text as sound")
+"""Those of `odd_sounds` that no decoder may take for sound."""
+
 
 def odd_sounds(sound: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """Files that are no sound, or no whole one."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from studio_worker.engines.certificates import ESSENTIAL
 
-KIT_VERSION = "1"
+KIT_VERSION = "2"
 """The version of the set of rules: it grows when a rule is added or asks for more."""
 
 

@@ -22,6 +22,7 @@ from studio_worker.models.files import ModelFiles
 from studio_worker.testing.conformance.print_counter import PrintCounter
 from studio_worker.testing.conformance.surroundings import changed, look
 from studio_worker.testing.conformance.traces import take_traces
+from studio_worker.testing.conformance.unloaded_models import UnloadedModels
 from studio_worker.testing.conformance.watched_job import RunNotes, WatchedJob
 
 ESTIMATE = "estimate.json"
@@ -44,6 +45,7 @@ class Watched(Engine):
         self._shares = engine.isolation != "process"
         self._loads = self._unloads = 0
         self._load_changes: list[str] = []
+        self._unloaded = UnloadedModels()
         for name in DECLARED:
             setattr(self, name, getattr(engine, name))
         # The host tells by these whether the engine has them.
@@ -131,6 +133,7 @@ class Watched(Engine):
     def _unload(self, loaded: Any) -> None:
         self._unloads += 1
         self._engine.unload(loaded)
+        self._unloaded.add(loaded)
 
     def _begin(self, job: EngineJob) -> tuple[RunNotes, WatchedJob]:
         notes = RunNotes(
@@ -171,6 +174,7 @@ class Watched(Engine):
             "before": notes.before,
             "changed": changed(notes.surroundings, look(), is_alone=not self._shares) + self._load_changes,
             "altered": watched.altered(),
+            "has_meta": watched.meta != {},
             "meta_problem": _meta_problem(watched.meta),
             "progress": notes.progress,
             "pieces": notes.pieces,
@@ -180,6 +184,9 @@ class Watched(Engine):
             "printed": printed,
             "loads": self._loads,
             "unloads": self._unloads,
+            # Counting collects garbage, which takes a while: where traces are taken alone.
+            "kept": self._unloaded.count_kept() if notes.before is not None else None,
+            "can_tell_kept": self._unloaded.can_tell,
         }
         _write(self._records / f"{job.id}.json", record)
 

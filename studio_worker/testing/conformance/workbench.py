@@ -168,12 +168,17 @@ class Workbench:
         await self._follow(ran, call, host or self._host)
         return ran
 
-    async def run_cancelled(self, sample: Sample) -> Ran:
-        """Run a sample, cancel it once it has begun, and wait until the engine has let go."""
+    async def run_cancelled(self, sample: Sample, *, after_secs: float) -> Ran:
+        """Run a sample, cancel it while it runs, and wait until the engine has let go.
+
+        Args:
+            sample: what to run.
+            after_secs: how long after its model was loaded to cancel it.
+        """
         begun = asyncio.Event()
         ran = Ran(sample=sample)
         call = await self._begin(ran, self.description)
-        call = replace(call, on_progress=lambda *_: begun.set(), watch=_Begun(begun))
+        call = replace(call, watch=_Begun(begun, after_secs))
         began = time.monotonic()
         running = asyncio.create_task(self._host.run(call))
         waiting = asyncio.create_task(begun.wait())
@@ -296,17 +301,18 @@ class Workbench:
 
 
 class _Begun:
-    """Sets an event once a model is loaded and the engine has had a moment."""
+    """Sets an event so long after a model is loaded."""
 
-    def __init__(self, begun: asyncio.Event) -> None:
+    def __init__(self, begun: asyncio.Event, after_secs: float) -> None:
         self._begun = begun
+        self._after_secs = after_secs
 
     def taken(self) -> None:
         """The load comes first."""
 
     def loaded(self, held: Held) -> None:
-        """An engine that tells no progress is cancelled a moment later."""
-        asyncio.get_running_loop().call_later(0.2, self._begun.set)
+        """The engine begins in this moment."""
+        asyncio.get_running_loop().call_later(self._after_secs, self._begun.set)
 
 
 def _model(plan: Plan, sample: Sample) -> ModelFiles:

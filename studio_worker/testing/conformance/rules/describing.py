@@ -116,8 +116,10 @@ async def says_why_not(trial: Trial) -> str:
     _must_be_described(described)
     if description.status == "unavailable":
         _check_words(description, "here")
+        if trial.subject.engine is not None:
+            return f"it says: {description.reason}; {description.remedy}"
     if trial.subject.engine is not None:
-        return "available here"
+        raise NotApplicable("the engine was given as an object, from which no library can be hidden")
     if described.probe is not None and _heavy(described.probe["imported"] + described.probe["described"]):
         raise NotApplicable("it imports its libraries to describe itself, see light-import and light-description")
     if described.hidden_problem:
@@ -130,7 +132,7 @@ async def says_why_not(trial: Trial) -> str:
             missing = EngineDescription(name=trial.name, **report["unavailable"])
             _check_words(missing, "where its libraries are not installed")
             return f"where its libraries are missing it says: {missing.reason}; {missing.remedy}"
-    return "it needs no library that could be missing"
+    raise NotApplicable("it says that it is available where none of the large libraries is, so that it needs none")
 
 
 def _check_words(description: EngineDescription, where: str) -> None:

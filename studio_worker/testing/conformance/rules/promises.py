@@ -19,6 +19,9 @@ MOST_AT_ONCE = 4
 FEW_BYTES = 1_000
 """No model takes so little; whoever says it means gigabytes."""
 
+MANY_BYTES = 10**14
+"""No machine has so much; whoever says it has counted bytes as something larger."""
+
 
 async def is_deterministic(trial: Trial) -> str:
     """The same job with the same seed gives the same bytes, also in another process."""
@@ -110,7 +113,7 @@ async def estimates_bytes(trial: Trial) -> str:
         raise BrokenRule(f"estimate() returned a {said['type']}; return Estimate(ram_bytes, vram_bytes) or None")
     for name in ("ram_bytes", "vram_bytes"):
         value = said[name]
-        if not isinstance(value, int) or value < 0 or 0 < value < FEW_BYTES:
+        if not isinstance(value, int) or value < 0 or 0 < value < FEW_BYTES or value > MANY_BYTES:
             raise BrokenRule(
                 f"estimate() says {name}={value!r}; whole bytes are needed, so a gigabyte is 1_000_000_000"
             )

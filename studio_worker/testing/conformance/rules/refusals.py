@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, get_args
 
 from studio_worker.errors import BadClaim, BadInput, EngineError, ResultRejected, UnsupportedTask
-from studio_worker.testing.conformance.odd_inputs import TEXTS, odd_sounds, tiny_pictures, without_inputs
+from studio_worker.testing.conformance.odd_inputs import NO_SOUNDS, TEXTS, odd_sounds, tiny_pictures, without_inputs
 from studio_worker.testing.conformance.rule import BrokenRule, NotApplicable
 from studio_worker.testing.conformance.samples import Sample
 from studio_worker.testing.conformance.trial import Trial
@@ -70,6 +70,8 @@ async def refuses_bad_input(trial: Trial) -> str:
         async for what, ran in _odd_runs(trial, first):
             tried += 1
             _check_refusal(ran, what)
+            if what in NO_SOUNDS and ran.error is None:
+                raise BrokenRule(f"{what} comes to a result: nobody hears that it was lost; raise BadInput for it")
         if not tried:
             continue
         again = await trial.bench.run(first.sample)
@@ -82,12 +84,14 @@ async def refuses_bad_input(trial: Trial) -> str:
 
 async def refuses_bad_model(trial: Trial) -> str:
     """Files that are no model fail for good: another try would fetch and fail again."""
-    tried = 0
+    tried = refused = 0
     for first in _one_a_kind(await trial.good_runs()):
         for what, sample in _bad_models(first.sample, trial.folder):
             tried += 1
             ran = await trial.bench.run(sample)
             error = ran.error
+            # A job need not use each of its model's files.
+            refused += error is not None
             if error is None or isinstance(error, (BadInput, UnsupportedTask)):
                 continue
             if not isinstance(error, EngineError) or error.retryable:
@@ -97,7 +101,12 @@ async def refuses_bad_model(trial: Trial) -> str:
                 )
     if not tried:
         raise NotApplicable("needs no model files")
-    return f"{tried} files that are no model"
+    if not refused:
+        raise BrokenRule(
+            "its jobs come to a result whatever its model's files hold, and without them; look into them in load(), "
+            "and raise EngineError(…, retryable=False) for what is no model"
+        )
+    return f"{tried} models that are none, {refused} of them refused"
 
 
 def _one_a_kind(runs: list[Ran]) -> list[Ran]:

@@ -77,12 +77,15 @@ async def run_fits_isolation(trial: Trial) -> str:
 
 async def meta_is_json(trial: Trial) -> str:
     """`job.meta` can go into `generationMeta`."""
-    for ran in await trial.told_runs():
+    runs = await trial.told_runs()
+    for ran in runs:
         if ran.record and (problem := ran.record["meta_problem"]):
             raise BrokenRule(
                 f"job.meta is not JSON ({problem}): the worker would leave all of it out; put texts, numbers, lists "
                 "and objects with text keys there"
             )
+    if not any(ran.record and ran.record["has_meta"] for ran in runs):
+        raise NotApplicable("keeps nothing in job.meta")
     return "meta is JSON"
 
 
