@@ -105,15 +105,27 @@ def _for_people(engine: EngineDescription) -> dict[str, Any]:
 
 
 def described(settings: Config, *, strict: bool = False) -> tuple[EngineDescription, ...]:
-    """The engines that are installed, as they were described now or not long ago."""
+    """The engines that are installed, as they were described now or not long ago.
+
+    Args:
+        settings: the settings in force.
+        strict: raise where a plugin or an environment is broken.
+
+    Raises:
+        PluginError: with `strict`, naming everything that is broken.
+    """
     from studio_worker.engines.description_cache import DescriptionCache
-    from studio_worker.engines.roster import in_force, installed_engines
+    from studio_worker.engines.installed_engines import ListedEngines
+    from studio_worker.engines.plugins import refuse_broken
+    from studio_worker.engines.roster import in_force
     from studio_worker.engines.surroundings import Surroundings, look_around
 
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
 
     async def ask() -> tuple[EngineDescription, ...]:
-        found = await installed_engines(settings, strict=strict, cache=cache)
+        found = await ListedEngines(cache=cache).described(settings)
+        if strict:
+            refuse_broken(found)
         # The look at drivers takes longer than all else, and most engines need nothing in particular.
         around = await look_around() if any(engine.needs for engine in found) else Surroundings.unknown()
         return in_force(found, settings, around)

@@ -24,7 +24,9 @@ def test_every_public_name_is_in_the_python_reference(root):
     whole = {module for module in modules if module.rpartition(".")[2].islower()}
     for name in set(studio_worker.__all__) - {"API_VERSION", "Result", "WorkerEvent", "__version__", "hookimpl"}:
         home = getattr(studio_worker, name).__module__
-        assert f"studio_worker.{name}" in modules or home in whole, f"{name} is neither in docs/reference/api.md nor in hooks.md"
+        assert f"studio_worker.{name}" in modules or home in whole, (
+            f"{name} is neither in docs/reference/api.md nor in hooks.md"
+        )
 
 
 def test_every_page_is_in_the_sites_navigation(root):
