@@ -67,7 +67,7 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "concurrency": engine.concurrency,
         "deterministic": engine.deterministic,
         "deprecated": list(engine.deprecated),
-        "speed": _speed_of(invocation, engine.name),
+        "speed": _speed_of(invocation, engine),
         "needs": None if engine.needs is None else asdict(engine.needs),
     }
     output.record(engine.to_json() | more, as_json=as_json)
@@ -78,7 +78,7 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
 engines.add_command(try_)
 
 
-def _speed_of(invocation: Invocation, engine: str) -> list[dict[str, Any]]:
+def _speed_of(invocation: Invocation, engine: EngineDescription) -> list[dict[str, Any]]:
     """What the worker that runs here has measured of its jobs; nothing where none runs."""
     from studio_worker.errors import StudioWorkerError
     from studio_worker.local_api.client import DaemonClient
@@ -88,7 +88,14 @@ def _speed_of(invocation: Invocation, engine: str) -> list[dict[str, Any]]:
     except StudioWorkerError:
         return []
     found = [each for each in measured if isinstance(each, dict)] if isinstance(measured, list) else []
-    return [each for each in found if each.get("engine") == engine]
+    # Two engines may have one name: of two packages, or of one package in two environments.
+    own = {
+        "engine": engine.name,
+        "distribution": engine.distribution,
+        "plugin": engine.plugin,
+        "environment": engine.environment,
+    }
+    return [each for each in found if own.items() <= each.items()]
 
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:

@@ -28,6 +28,9 @@ class Speed:
         model: the model id.
         jobs: how many were measured.
         median_secs: half of them took at most so long, loading included.
+        distribution: the package of the engine; empty for an object that an embedder gave.
+        plugin: the entry point that brought it.
+        environment: the environment of its own that it runs from; empty: the worker's.
     """
 
     engine: str
@@ -35,6 +38,9 @@ class Speed:
     model: str
     jobs: int
     median_secs: float
+    distribution: str = ""
+    plugin: str = ""
+    environment: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As ``GET /daemon/status`` has it."""
@@ -44,6 +50,9 @@ class Speed:
             "model": self.model,
             "jobs": self.jobs,
             "medianSecs": round(self.median_secs, 3),
+            "distribution": self.distribution,
+            "plugin": self.plugin,
+            "environment": self.environment,
         }
 
 
@@ -68,6 +77,6 @@ class Speeds:
     def read(self) -> tuple[Speed, ...]:
         """What is known, by engine, kind and model; of two engines of one name, each has its own."""
         return tuple(
-            Speed(name, kind, model, len(times), median(times))
-            for (name, _, kind, model), times in sorted(self._times.items())
+            Speed(name, kind, model, len(times), median(times), *where)
+            for (name, (*where, _), kind, model), times in sorted(self._times.items())
         )

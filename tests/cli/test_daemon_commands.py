@@ -82,8 +82,9 @@ def test_status_says_in_words_whether_the_worker_is_ready_and_what_is_left_alone
 
 def test_how_long_jobs_take_is_told_in_words_and_of_one_engine_by_info(cli: Call, worker: Control) -> None:
     owl = {"engine": "owl", "kind": "llm", "model": "m\x1b", "jobs": 7, "medianSecs": 1.25}
-    synthetic = {**owl, "engine": "synthetic"}
-    worker.more = {"speeds": [owl, synthetic, "nonsense"]}
+    where = {"distribution": "studio-worker", "plugin": "synthetic", "environment": ""}
+    synthetic = {**owl, **where, "engine": "synthetic"}
+    worker.more = {"speeds": [owl, synthetic, {**synthetic, "environment": "night"}, "nonsense"]}
     assert "m\\x1b on owl: 1.25 s (7 jobs)" in cli("status").out
     assert json.loads(cli("engines", "info", "synthetic", "--json").out)["speed"] == [synthetic]
     worker.more = {"speeds": None}
