@@ -67,7 +67,7 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "concurrency": engine.concurrency,
         "deterministic": engine.deterministic,
         "deprecated": list(engine.deprecated),
-        "speed": _speed_of(invocation, engine),
+        "speed": _speed_of(_measured(invocation), engine),
         "needs": None if engine.needs is None else asdict(engine.needs),
     }
     output.record(engine.to_json() | more, as_json=as_json)
@@ -78,16 +78,20 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
 engines.add_command(try_)
 
 
-def _speed_of(invocation: Invocation, engine: EngineDescription) -> list[dict[str, Any]]:
-    """What the worker that runs here has measured of its jobs; nothing where none runs."""
+def _measured(invocation: Invocation) -> list[dict[str, Any]]:
+    """How long jobs take: of the worker that runs here, else what the last one has kept."""
+    from studio_worker.engines.speeds_file import read_speeds
     from studio_worker.errors import StudioWorkerError
     from studio_worker.local_api.client import DaemonClient
 
     try:
         measured = DaemonClient(invocation.discovery_file).status().get("speeds")
     except StudioWorkerError:
-        return []
-    found = [each for each in measured if isinstance(each, dict)] if isinstance(measured, list) else []
+        return [speed.to_json() for speed in read_speeds(invocation.settings().current.state_path).read()]
+    return [each for each in measured if isinstance(each, dict)] if isinstance(measured, list) else []
+
+
+def _speed_of(measured: list[dict[str, Any]], engine: EngineDescription) -> list[dict[str, Any]]:
     # Two engines may have one name: of two packages, or of one package in two environments.
     own = {
         "engine": engine.name,
@@ -95,15 +99,24 @@ def _speed_of(invocation: Invocation, engine: EngineDescription) -> list[dict[st
         "plugin": engine.plugin,
         "environment": engine.environment,
     }
-    return [each for each in found if own.items() <= each.items()]
+    return [each for each in measured if own.items() <= each.items()]
 
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
     engines = described(invocation.settings().current, strict=strict)
-    found = [engine.to_json() if as_json else _for_people(engine) for engine in engines]
+    if as_json:
+        output.rows([engine.to_json() for engine in engines], as_json=True)
+        return
+    measured = _measured(invocation)
+    found = [_for_people(engine) | {"speed": _in_words(_speed_of(measured, engine))} for engine in engines]
     apart = ("environment",) if any(engine.environment for engine in engines) else ()
-    columns = (*COLUMNS[:-2], *apart, *COLUMNS[-2:])
-    output.rows(found, as_json=as_json, columns=columns, empty="no engines are installed")
+    speed = ("speed",) if any(row["speed"] for row in found) else ()
+    columns = (*COLUMNS[:-2], *apart, *speed, *COLUMNS[-2:])
+    output.rows(found, as_json=False, columns=columns, empty="no engines are installed")
+
+
+def _in_words(speeds: list[dict[str, Any]]) -> list[str]:
+    return [f"{each.get('model')}: {each.get('medianSecs')} s" for each in speeds]
 
 
 def _for_people(engine: EngineDescription) -> dict[str, Any]:
