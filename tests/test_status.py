@@ -103,3 +103,16 @@ async def test_how_long_jobs_take_is_shown(settings, gate, words):
             await worker.submit(words(), model="gate-llm")
         (speed,) = worker.status()["speeds"]
     assert (speed["engine"], speed["kind"], speed["model"], speed["jobs"]) == ("gate", "llm", "gate-llm", 2)
+
+
+async def test_what_one_worker_has_measured_the_next_one_knows(settings, gate, words):
+    gate.opened.set()
+    fields = settings()
+    async with Worker(fields, engines=[gate]) as worker:
+        await worker.submit(words(), model="gate-llm")
+        before = worker.status()["speeds"]
+    async with Worker(fields, engines=[gate]) as worker:
+        assert worker.status()["speeds"] == before
+        await worker.submit(words(), model="gate-llm")
+        (speed,) = worker.status()["speeds"]
+    assert speed["jobs"] == 2

@@ -67,7 +67,7 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "concurrency": engine.concurrency,
         "deterministic": engine.deterministic,
         "deprecated": list(engine.deprecated),
-        "speed": _speed_of(invocation, engine.name),
+        "speed": _speed_of(_measured(invocation), engine),
         "needs": None if engine.needs is None else asdict(engine.needs),
     }
     output.record(engine.to_json() | more, as_json=as_json)
@@ -78,25 +78,45 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
 engines.add_command(try_)
 
 
-def _speed_of(invocation: Invocation, engine: str) -> list[dict[str, Any]]:
-    """What the worker that runs here has measured of its jobs; nothing where none runs."""
+def _measured(invocation: Invocation) -> list[dict[str, Any]]:
+    """How long jobs take: of the worker that runs here, else what the last one has kept."""
+    from studio_worker.engines.speeds_file import read_speeds
     from studio_worker.errors import StudioWorkerError
     from studio_worker.local_api.client import DaemonClient
 
     try:
         measured = DaemonClient(invocation.discovery_file).status().get("speeds")
     except StudioWorkerError:
-        return []
-    found = [each for each in measured if isinstance(each, dict)] if isinstance(measured, list) else []
-    return [each for each in found if each.get("engine") == engine]
+        return [speed.to_json() for speed in read_speeds(invocation.settings().current.state_path).read()]
+    return [each for each in measured if isinstance(each, dict)] if isinstance(measured, list) else []
+
+
+def _speed_of(measured: list[dict[str, Any]], engine: EngineDescription) -> list[dict[str, Any]]:
+    # Two engines may have one name: of two packages, or of one package in two environments.
+    own = {
+        "engine": engine.name,
+        "distribution": engine.distribution,
+        "plugin": engine.plugin,
+        "environment": engine.environment,
+    }
+    return [each for each in measured if own.items() <= each.items()]
 
 
 def _list(invocation: Invocation, *, as_json: bool, strict: bool) -> None:
     engines = described(invocation.settings().current, strict=strict)
-    found = [engine.to_json() if as_json else _for_people(engine) for engine in engines]
+    if as_json:
+        output.rows([engine.to_json() for engine in engines], as_json=True)
+        return
+    measured = _measured(invocation)
+    found = [_for_people(engine) | {"speed": _in_words(_speed_of(measured, engine))} for engine in engines]
     apart = ("environment",) if any(engine.environment for engine in engines) else ()
-    columns = (*COLUMNS[:-2], *apart, *COLUMNS[-2:])
-    output.rows(found, as_json=as_json, columns=columns, empty="no engines are installed")
+    speed = ("speed",) if any(row["speed"] for row in found) else ()
+    columns = (*COLUMNS[:-2], *apart, *speed, *COLUMNS[-2:])
+    output.rows(found, as_json=False, columns=columns, empty="no engines are installed")
+
+
+def _in_words(speeds: list[dict[str, Any]]) -> list[str]:
+    return [f"{each.get('model')}: {each.get('medianSecs')} s" for each in speeds]
 
 
 def _for_people(engine: EngineDescription) -> dict[str, Any]:
@@ -105,15 +125,27 @@ def _for_people(engine: EngineDescription) -> dict[str, Any]:
 
 
 def described(settings: Config, *, strict: bool = False) -> tuple[EngineDescription, ...]:
-    """The engines that are installed, as they were described now or not long ago."""
+    """The engines that are installed, as they were described now or not long ago.
+
+    Args:
+        settings: the settings in force.
+        strict: raise where a plugin or an environment is broken.
+
+    Raises:
+        PluginError: with `strict`, naming everything that is broken.
+    """
     from studio_worker.engines.description_cache import DescriptionCache
-    from studio_worker.engines.roster import in_force, installed_engines
+    from studio_worker.engines.installed_engines import ListedEngines
+    from studio_worker.engines.plugins import refuse_broken
+    from studio_worker.engines.roster import in_force
     from studio_worker.engines.surroundings import Surroundings, look_around
 
     cache = DescriptionCache(settings.state_path / "engine-descriptions.json")
 
     async def ask() -> tuple[EngineDescription, ...]:
-        found = await installed_engines(settings, strict=strict, cache=cache)
+        found = await ListedEngines(cache=cache).described(settings)
+        if strict:
+            refuse_broken(found)
         # The look at drivers takes longer than all else, and most engines need nothing in particular.
         around = await look_around() if any(engine.needs for engine in found) else Surroundings.unknown()
         return in_force(found, settings, around)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from studio_worker.cli.plugins_requirement import Requirement
     from studio_worker.engines.description import EngineDescription
     from studio_worker.engines.environment_making import EnvironmentPlan
-
-ENGINE_COLUMNS = ("engine", "status", "distribution", "version", "reason")
 
 
 def install_apart(
@@ -91,17 +89,9 @@ def _engines_of(invocation: Invocation, plan: EnvironmentPlan) -> tuple[EngineDe
 
 
 def _show(plan: EnvironmentPlan, engines: Sequence[EngineDescription], *, dry_run: bool, as_json: bool) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "engine": engine.name,
-            "status": engine.status,
-            "distribution": engine.distribution,
-            "version": engine.version,
-            "reason": engine.reason,
-            "remedy": engine.remedy,
-        }
-        for engine in engines
-    ]
+    from studio_worker.cli.plugins_brought import COLUMNS, brought_row
+
+    rows = [brought_row(engine) for engine in engines]
     if as_json:
         output.json_text(
             {
@@ -113,4 +103,4 @@ def _show(plan: EnvironmentPlan, engines: Sequence[EngineDescription], *, dry_ru
             }
         )
     elif rows:
-        output.rows(rows, as_json=False, columns=ENGINE_COLUMNS)
+        output.rows(rows, as_json=False, columns=COLUMNS)

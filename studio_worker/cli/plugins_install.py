@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 ITSELF = "studio-worker"
 CHANGE_COLUMNS = ("name", "from", "to")
-ENGINE_COLUMNS = ("engine", "status", "distribution", "version", "reason")
 
 _PROGRESS = re.compile(r"Progress ([0-9]{1,15}) of ([0-9]{1,15})", re.ASCII)
 
@@ -213,19 +212,10 @@ def _brought(
 
 
 def _show(changes: Sequence[Change], plugins: Sequence[InstalledPlugin], *, dry_run: bool, as_json: bool) -> None:
+    from studio_worker.cli.plugins_brought import COLUMNS, brought_row
+
     changed = [change.to_json() for change in changes]
-    engines: list[dict[str, Any]] = [
-        {
-            "engine": engine.name,
-            "status": engine.status,
-            "distribution": engine.distribution,
-            "version": engine.version,
-            "reason": engine.reason,
-            "remedy": engine.remedy,
-        }
-        for plugin in plugins
-        for engine in plugin.engines
-    ]
+    engines = [brought_row(engine) for plugin in plugins for engine in plugin.engines]
     if as_json:
         output.json_text({"environment": sys.prefix, "dryRun": dry_run, "changes": changed, "engines": engines})
         return
@@ -233,7 +223,7 @@ def _show(changes: Sequence[Change], plugins: Sequence[InstalledPlugin], *, dry_
         output.rows(changed, as_json=False, columns=CHANGE_COLUMNS)
     if engines:
         output.say("")
-        output.rows(engines, as_json=False, columns=ENGINE_COLUMNS)
+        output.rows(engines, as_json=False, columns=COLUMNS)
 
 
 def _advise(invocation: Invocation, found: Sequence[InstalledPlugin], changes: Sequence[Change]) -> None:

@@ -13,6 +13,9 @@ from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.entry_points import canonical, entry_points_of, list_plugins
 from studio_worker.text import escape
 
+_OF_AN_ENGINE = frozenset({"name", "kinds", "status", "reason"})
+"""What the list of plugins has of the list of engines."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstalledPlugin:
@@ -48,13 +51,7 @@ class InstalledPlugin:
             "version": self.version,
             "entryPoint": self.entry_point,
             "engines": [
-                {
-                    "name": engine.name,
-                    "kinds": [kind.value for kind in engine.kinds],
-                    "status": engine.status,
-                    "reason": engine.reason,
-                }
-                for engine in self.engines
+                {key: said for key, said in engine.to_json().items() if key in _OF_AN_ENGINE} for engine in self.engines
             ],
             "hooks": list(self.hooks),
             "commands": list(self.commands),

@@ -148,6 +148,7 @@ class TranscriptResult:
 
 
 Result: TypeAlias = ImageResult | AudioResult | VideoResult | LlmResult | TranscriptResult
+"""What an engine's `run` returns: the type that belongs to the kind of its task."""
 
 RESULT_TYPES: Mapping[TaskKind, type[Result]] = {
     TaskKind.IMAGE: ImageResult,

@@ -63,7 +63,7 @@ class Host:
     """The engines of one worker, ready to run.
 
     Args:
-        descriptions: the engines that plugins brought, as `plugins.discover` gave them.
+        descriptions: the engines that plugins brought, as `InstalledEngines.described` gave them.
         given: engines of the embedder: objects, or ``"package.module:factory"``.
         tables: plugin name to the operator's ``[plugins.<name>]`` table.
         clock: takes the time of a run.

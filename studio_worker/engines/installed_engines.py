@@ -1,4 +1,4 @@
-"""What the installed plugins say of themselves, asked once for all workers of a process."""
+"""What the installed plugins say of themselves: asked once for all workers of a process, or for one command."""
 
 from __future__ import annotations
 
@@ -13,11 +13,19 @@ from studio_worker.engines.child_process import plain
 from studio_worker.engines.description import EngineDescription, disable
 from studio_worker.engines.entry_points import PluginRef
 from studio_worker.engines.environments import list_environments
-from studio_worker.engines.plugins import describe_each, entry_of, is_disabled, report_broken, report_deprecated
+from studio_worker.engines.plugins import (
+    TIMEOUT_SECS,
+    describe_each,
+    entry_of,
+    is_disabled,
+    report_broken,
+    report_deprecated,
+)
 from studio_worker.engines.whereabouts import Whereabouts, find_plugins
 
 if TYPE_CHECKING:
     from studio_worker.config import Config
+    from studio_worker.engines.description_cache import DescriptionCache
 
 _Key: TypeAlias = tuple[PluginRef, str]
 _Places: TypeAlias = tuple[tuple[str, Path, bool], ...]
@@ -39,6 +47,9 @@ class InstalledEngines:
             None: all. An empty tuple is for those who give a worker engines of their own and want no others.
     """
 
+    _cache: DescriptionCache | None = None
+    _timeout_secs: float = TIMEOUT_SECS
+
     def __init__(self, *, only: Collection[str] | None = None) -> None:
         self._only = None if only is None else frozenset(only)
         self._turn = asyncio.Lock()
@@ -49,7 +60,15 @@ class InstalledEngines:
         self._told: set[EngineDescription] = set()
 
     async def described(self, config: Config) -> tuple[EngineDescription, ...]:
-        """What `roster.installed_engines` gives for these settings; a plugin that was asked is not asked again."""
+        """Every installed engine with its certificate; a plugin that was asked is not asked again.
+
+        Each is described by the interpreter that it would run on: those in environments of their own are among them.
+        One that is disabled is not run for it; what is broken is told in the log, and is one entry that says why.
+        `roster.in_force` says which may be used.
+
+        Args:
+            config: the settings, which name environments, tables and what is disabled.
+        """
         tables, disabled = config.plugins, config.disabled_engines
         arrived = self._turns
         environments = await asyncio.to_thread(list_environments, config)
@@ -61,7 +80,8 @@ class InstalledEngines:
             keys = {ref: (ref, _written(tables.get(ref.name, {}))) for ref in plugins}
             used = {ref: key for ref, key in keys.items() if not is_disabled(ref, disabled)}
             new = [ref for ref, key in used.items() if key not in self._found or self._is_asked_again(key, arrived)]
-            for ref, engines in zip(new, await describe_each(new, tables), strict=True):
+            answers = await describe_each(new, tables, self._timeout_secs, self._cache)
+            for ref, engines in zip(new, answers, strict=True):
                 self._found[keys[ref]] = engines
                 self._note(keys[ref], disable(engines, disabled))
             known = [self._found.get(key) or (entry_of(ref),) for ref, key in keys.items()]
@@ -72,7 +92,7 @@ class InstalledEngines:
         """Where the plugins are; who has looked at the same places before does not look again."""
         key = tuple((name, path, name in disabled) for name, path in sorted(environments.items()))
         if key not in self._places or self._is_asked_again(key, arrived):
-            self._places[key] = await find_plugins(environments, disabled)
+            self._places[key] = await find_plugins(environments, disabled, timeout_secs=self._timeout_secs)
             self._note(key, self._places[key].entries)
         return self._places[key]
 
@@ -88,6 +108,27 @@ class InstalledEngines:
         self._told.update(new)
         report_broken(new)
         report_deprecated(new)
+
+
+class ListedEngines(InstalledEngines):
+    """The same for whoever only lists them: what is unchanged since the last time need not be asked at all.
+
+    Args:
+        only: as there.
+        cache: what plugins said to commands before this one.
+        timeout_secs: how long each interpreter and each plugin may take to answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        only: Collection[str] | None = None,
+        cache: DescriptionCache | None = None,
+        timeout_secs: float = TIMEOUT_SECS,
+    ) -> None:
+        super().__init__(only=only)
+        self._cache = cache
+        self._timeout_secs = timeout_secs
 
 
 def _written(table: Mapping[str, Any]) -> str:

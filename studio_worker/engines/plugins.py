@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from studio_worker.engines import describing
-from studio_worker.engines.description import EngineDescription, broken, disable, read_reports
+from studio_worker.engines.description import EngineDescription, broken, read_reports
 from studio_worker.engines.description_cache import DescriptionCache
 from studio_worker.engines.entry_points import PluginRef
 from studio_worker.engines.interpreter import Interpreter
@@ -23,42 +23,6 @@ TIMEOUT_SECS = 10.0
 """How long a plugin may take to describe itself."""
 
 
-async def discover(
-    plugins: Sequence[PluginRef],
-    tables: Mapping[str, Mapping[str, Any]],
-    *,
-    disabled: Collection[str] = (),
-    strict: bool = False,
-    timeout_secs: float = TIMEOUT_SECS,
-    cache: DescriptionCache | None = None,
-    known: Sequence[EngineDescription] = (),
-) -> tuple[EngineDescription, ...]:
-    """What every plugin's engines are, each plugin asked in a child, as many side by side as there are cores.
-
-    A plugin that cannot be described becomes one engine of status ``broken``, named after the plugin, and a warning.
-    A plugin whose name or distribution is in `disabled` is not run at all.
-
-    Args:
-        plugins: what `entry_points.list_plugins` found.
-        tables: plugin name to the operator's ``[plugins.<name>]`` table.
-        disabled: names of engines, plugins or distributions that are not to be used.
-        strict: raise instead of leaving a broken plugin out.
-        timeout_secs: for each plugin.
-        cache: for commands that only list: what is unchanged since is taken from there.
-        known: what need not be asked, such as an environment without an interpreter; it comes last.
-
-    Raises:
-        PluginError: with `strict`, naming every broken plugin with distribution, version and reason.
-    """
-    wanted = [ref for ref in plugins if not is_disabled(ref, disabled)]
-    described = dict(zip(wanted, await describe_each(wanted, tables, timeout_secs, cache), strict=True))
-    found = [described.get(ref) or (entry_of(ref),) for ref in plugins]
-    engines = disable((*(engine for each in found for engine in each), *known), disabled)
-    report_broken(engines, strict=strict)
-    report_deprecated(engines)
-    return engines
-
-
 def is_disabled(ref: PluginRef, disabled: Collection[str]) -> bool:
     """Whether the whole plugin is disabled, by its own, its distribution's or its environment's name: it is not run."""
     return bool({ref.name, ref.distribution, ref.environment} & set(disabled) - {""})
@@ -70,7 +34,16 @@ async def describe_each(
     timeout_secs: float = TIMEOUT_SECS,
     cache: DescriptionCache | None = None,
 ) -> list[tuple[EngineDescription, ...]]:
-    """The engines of each plugin, in the plugins' order; the arguments are those of `discover`."""
+    """The engines of each plugin, in the plugins' order, as many asked side by side as there are cores.
+
+    A plugin that cannot be described becomes one engine of status ``broken``, named after the plugin.
+
+    Args:
+        plugins: what `entry_points.list_plugins` found.
+        tables: plugin name to the operator's ``[plugins.<name>]`` table.
+        timeout_secs: for each plugin.
+        cache: for commands that only list: what is unchanged since is taken from there.
+    """
     cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def one(ref: PluginRef) -> tuple[EngineDescription, ...]:
@@ -151,12 +124,11 @@ def entry_of(ref: PluginRef) -> EngineDescription:
     )
 
 
-def report_broken(engines: Iterable[EngineDescription], *, strict: bool = False) -> None:
-    """Warn of each engine that cannot be used; with `strict` raise a `PluginError` that names them all."""
-    broken_ones = [engine for engine in engines if engine.status == "broken"]
-    if strict and broken_ones:
-        raise PluginError("; ".join(f"{_named(engine)} cannot be used: {engine.reason}" for engine in broken_ones))
-    for engine in broken_ones:
+def report_broken(engines: Iterable[EngineDescription]) -> None:
+    """Warn of each engine that cannot be used."""
+    for engine in engines:
+        if engine.status != "broken":
+            continue
         logger.bind(
             event="engine.plugin",
             plugin=engine.plugin,
@@ -165,6 +137,17 @@ def report_broken(engines: Iterable[EngineDescription], *, strict: bool = False)
             environment=engine.environment,
             reason=engine.reason,
         ).warning("A plugin cannot be used and is left out")
+
+
+def refuse_broken(engines: Iterable[EngineDescription]) -> None:
+    """Pass where none is broken.
+
+    Raises:
+        PluginError: naming everything that is broken, with distribution, version and reason.
+    """
+    sentences = [f"{_named(each)} cannot be used: {each.reason}" for each in engines if each.status == "broken"]
+    if sentences:
+        raise PluginError("; ".join(sentences))
 
 
 def _named(engine: EngineDescription) -> str:

@@ -1,55 +1,16 @@
-"""The installed engines and which of them the operator lets be used: one way for the worker and for every command."""
+"""Which of the engines that were found may be used: one way for the worker and for every command."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from studio_worker.engines.certification import is_certified, needs_certificate, refuse_uncertified, with_certificates
+from studio_worker.engines.certification import is_certified, needs_certificate, refuse_uncertified
 from studio_worker.engines.description import EngineDescription, disable
-from studio_worker.engines.environments import list_environments
-from studio_worker.engines.plugins import TIMEOUT_SECS, discover
 from studio_worker.engines.surroundings import Surroundings, meet
-from studio_worker.engines.whereabouts import find_plugins
 
 if TYPE_CHECKING:
     from studio_worker.config import Config
-    from studio_worker.engines.description_cache import DescriptionCache
-
-
-async def installed_engines(
-    config: Config,
-    *,
-    strict: bool = False,
-    timeout_secs: float = TIMEOUT_SECS,
-    cache: DescriptionCache | None = None,
-) -> tuple[EngineDescription, ...]:
-    """Every installed engine with its certificate, for whoever asks once; `in_force` says which may be used.
-
-    Each is described by the interpreter that it would run on: those in environments of their own are among them.
-
-    Args:
-        config: the settings, which name environments, tables and what is disabled.
-        strict: raise where a plugin or an environment is broken.
-        timeout_secs: for each question to an interpreter.
-        cache: for commands that only list.
-
-    Raises:
-        PluginError: with `strict`, naming everything that is broken.
-    """
-    environments = await asyncio.to_thread(list_environments, config)
-    places = await find_plugins(environments, config.disabled_engines, timeout_secs=timeout_secs)
-    found = await discover(
-        places.plugins,
-        config.plugins,
-        disabled=config.disabled_engines,
-        strict=strict,
-        timeout_secs=timeout_secs,
-        cache=cache,
-        known=places.entries,
-    )
-    return await asyncio.to_thread(with_certificates, found, config.certificates_path)
 
 
 def in_force(

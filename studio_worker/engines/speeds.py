@@ -1,8 +1,9 @@
-"""How long jobs take, as the worker measures it: by engine, kind and model, in memory alone."""
+"""How long jobs take, as the worker measures it: by engine, kind and model."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -28,6 +29,9 @@ class Speed:
         model: the model id.
         jobs: how many were measured.
         median_secs: half of them took at most so long, loading included.
+        distribution: the package of the engine; empty for an object that an embedder gave.
+        plugin: the entry point that brought it.
+        environment: the environment of its own that it runs from; empty: the worker's.
     """
 
     engine: str
@@ -35,6 +39,9 @@ class Speed:
     model: str
     jobs: int
     median_secs: float
+    distribution: str = ""
+    plugin: str = ""
+    environment: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As ``GET /daemon/status`` has it."""
@@ -44,14 +51,34 @@ class Speed:
             "model": self.model,
             "jobs": self.jobs,
             "medianSecs": round(self.median_secs, 3),
+            "distribution": self.distribution,
+            "plugin": self.plugin,
+            "environment": self.environment,
         }
 
 
-class Speeds:
-    """The times of the jobs that ended well. A plain object of the loop."""
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The jobs of one model as they were measured, the oldest first, in seconds."""
 
-    def __init__(self) -> None:
-        self._times: OrderedDict[tuple[str, EngineKey, TaskKind, str], deque[float]] = OrderedDict()
+    engine: str
+    key: EngineKey
+    kind: TaskKind
+    model: str
+    secs: tuple[float, ...]
+
+
+class Speeds:
+    """The times of the jobs that ended well. A plain object of the loop.
+
+    Args:
+        times: what an earlier worker had measured, as `times` gave it.
+    """
+
+    def __init__(self, times: Iterable[Times] = ()) -> None:
+        self._times: OrderedDict[tuple[str, EngineKey, TaskKind, str], deque[float]] = OrderedDict(
+            ((each.engine, each.key, each.kind, each.model), deque(each.secs, MAX_JOBS)) for each in times
+        )
 
     def took(self, engine: EngineDescription, kind: TaskKind, model: str, secs: float) -> None:
         """A job of `model` has ended well."""
@@ -65,9 +92,13 @@ class Speeds:
             self._times.move_to_end(key)
         times.append(secs)
 
+    def times(self) -> tuple[Times, ...]:
+        """All that is known, for another worker; the model that has rested longest first."""
+        return tuple(Times(*key, tuple(round(secs, 6) for secs in times)) for key, times in self._times.items())
+
     def read(self) -> tuple[Speed, ...]:
         """What is known, by engine, kind and model; of two engines of one name, each has its own."""
         return tuple(
-            Speed(name, kind, model, len(times), median(times))
-            for (name, _, kind, model), times in sorted(self._times.items())
+            Speed(name, kind, model, len(times), median(times), *where)
+            for (name, (*where, _), kind, model), times in sorted(self._times.items())
         )

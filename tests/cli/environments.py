@@ -15,25 +15,11 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from .foxes import FOX, POINT
+
 ROOT = Path(__file__).parents[2]
 OTHERS = "llama,onnx,piper,sdcpp,whisper"
 """Plugins of the checkout, which no test of another environment is about."""
-
-FOX = """
-from studio_worker import Engine, EngineCapabilities, TaskKind, hookimpl
-
-class Fox(Engine):
-    name = "fox"
-    def capabilities(self):
-        return EngineCapabilities({TaskKind.IMAGE: ["fox:*"]})
-    def run(self, job):
-        raise NotImplementedError
-
-@hookimpl
-def studio_worker_engines(config):
-    return [Fox()]
-"""
-FOX_POINT = "[studio_worker]\nfox = studio_worker_fox\n"
 
 
 def make_wheel(
@@ -42,7 +28,7 @@ def make_wheel(
     name: str = "studio-worker-fox",
     version: str = "1.0",
     source: str = FOX,
-    entry_points: str = FOX_POINT,
+    entry_points: str = POINT,
     requires: Sequence[str] = (),
 ) -> Path:
     """A wheel of one module."""

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from studio_worker.engines.speeds import Times
+from studio_worker.engines.speeds_file import write_speeds
 from studio_worker.local_api.server import LocalApi
+from studio_worker.wire.kinds import TaskKind
 
 Call = Callable[..., Any]
 
@@ -82,8 +85,9 @@ def test_status_says_in_words_whether_the_worker_is_ready_and_what_is_left_alone
 
 def test_how_long_jobs_take_is_told_in_words_and_of_one_engine_by_info(cli: Call, worker: Control) -> None:
     owl = {"engine": "owl", "kind": "llm", "model": "m\x1b", "jobs": 7, "medianSecs": 1.25}
-    synthetic = {**owl, "engine": "synthetic"}
-    worker.more = {"speeds": [owl, synthetic, "nonsense"]}
+    where = {"distribution": "studio-worker", "plugin": "synthetic", "environment": ""}
+    synthetic = {**owl, **where, "engine": "synthetic"}
+    worker.more = {"speeds": [owl, synthetic, {**synthetic, "environment": "night"}, "nonsense"]}
     assert "m\\x1b on owl: 1.25 s (7 jobs)" in cli("status").out
     assert json.loads(cli("engines", "info", "synthetic", "--json").out)["speed"] == [synthetic]
     worker.more = {"speeds": None}
@@ -92,6 +96,19 @@ def test_how_long_jobs_take_is_told_in_words_and_of_one_engine_by_info(cli: Call
 
 def test_info_of_an_engine_says_no_speed_where_no_worker_runs(cli: Call) -> None:
     assert json.loads(cli("engines", "info", "synthetic", "--json").out)["speed"] == []
+
+
+def test_what_the_last_worker_measured_is_shown_where_none_runs(cli: Call, home: Path) -> None:
+    assert "SPEED" not in cli("engines").out
+    state = home / ".local/state/minis-studio-worker"
+    state.mkdir(parents=True, exist_ok=True)
+    write_speeds(state, (Times("synthetic", ("studio-worker", "synthetic", "", 0), TaskKind.LLM, "m", (1.25,)),))
+    assert [each["medianSecs"] for each in json.loads(cli("engines", "info", "synthetic", "--json").out)["speed"]] == [
+        1.25
+    ]
+    listed = cli("engines").out
+    assert "SPEED" in listed.splitlines()[0]
+    assert "m: 1.25 s" in listed
 
 
 def test_status_as_json_has_everything_as_it_is(cli: Call, worker: Control) -> None:

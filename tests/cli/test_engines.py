@@ -8,32 +8,16 @@ from typing import Any
 
 import pytest
 
+from .foxes import AWAY, FOX, POINT
+
 Call = Callable[..., Any]
 
-ENGINE = """
-from studio_worker import Engine, EngineCapabilities, TaskKind, Unavailable, hookimpl
-
-class Fox(Engine):
-    name = "fox"
-    sources = ("fox-source",)
-    def capabilities(self):
-        return EngineCapabilities({TaskKind.IMAGE: ["fox:*"]})
-    def availability(self):
-        return Unavailable("no fox here", "buy one")
-    def run(self, job):
-        raise NotImplementedError
-
-@hookimpl
-def studio_worker_engines(config):
-    return [Fox()]
-"""
-POINT = "[studio_worker]\nfox = studio_worker_fox\n"
 KEYS = {"name", "distribution", "version", "sources", "kinds", "isolation", "status", "reason", "certificate"}
 
 
 @pytest.fixture
 def fox(installed: Call) -> dict[str, str]:
-    found = installed("studio-worker-fox", source=ENGINE, entry_points=POINT)
+    found = installed("studio-worker-fox", source=AWAY, entry_points=POINT)
     assert isinstance(found, dict)
     return found
 
@@ -168,9 +152,7 @@ def test_an_edited_package_shows_as_stale(program: Call, certified: dict[str, st
 def test_an_uncertified_engine_is_shown_with_the_remedy_where_certificates_are_required(
     program: Call, installed: Call
 ) -> None:
-    healthy = ENGINE.replace('return Unavailable("no fox here", "buy one")', "return Available()")
-    healthy = healthy.replace("Unavailable,", "Available,")
-    environ = installed("studio-worker-fox", source=healthy, entry_points=POINT)
+    environ = installed("studio-worker-fox", source=FOX, entry_points=POINT)
     required = environ | {"STUDIO_WORKER_REQUIRE_CERTIFIED_ENGINES": "true"}
     assert named(program("engines", "--json", environ=environ).out, "fox")["status"] == "available"
     found = json.loads(program("engines", "info", "fox", "--json", environ=required).out)
@@ -180,10 +162,8 @@ def test_an_uncertified_engine_is_shown_with_the_remedy_where_certificates_are_r
 
 
 def test_an_engine_whose_needs_are_not_met_here_is_shown_with_the_remedy(program: Call, installed: Call) -> None:
-    source = ENGINE.replace(
-        '    def availability(self):\n        return Unavailable("no fox here", "buy one")\n',
-        "    needs = Needs(ram_bytes=2**60, platforms=())\n",
-    ).replace("import Engine,", "import Needs, Engine,")
+    needs = "    needs = Needs(ram_bytes=2**60, platforms=())\n    def run("
+    source = FOX.replace("    def run(", needs).replace("import Engine,", "import Needs, Engine,")
     environ = installed("studio-worker-fox", source=source, entry_points=POINT)
     found = json.loads(program("engines", "info", "fox", "--json", environ=environ).out)
     assert found["needs"] == {"gpu": None, "vram_bytes": 0, "ram_bytes": 2**60, "platforms": []}

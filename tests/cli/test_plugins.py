@@ -10,30 +10,11 @@ from typing import Any
 
 import pytest
 
+from .foxes import AWAY, POINT
+
 Call = Callable[..., Any]
 
-ENGINE = """
-import os
-from studio_worker import Engine, EngineCapabilities, TaskKind, Unavailable, hookimpl
-
-class Fox(Engine):
-    name = "fox"
-    def capabilities(self):
-        return EngineCapabilities({TaskKind.IMAGE: ["fox:*"]})
-    def availability(self):
-        return Unavailable("no fox here", "buy one")
-    def run(self, job):
-        raise NotImplementedError
-
-@hookimpl
-def studio_worker_engines(config):
-    return [Fox()]
-
-@hookimpl
-def studio_worker_job_finished(job, outcome):
-    pass
-"""
-POINT = "[studio_worker]\nfox = studio_worker_fox\n"
+ENGINE = AWAY + "\n@hookimpl\ndef studio_worker_job_finished(job, outcome):\n    pass\n"
 COMMAND = "[studio_worker.commands]\nhunt = studio_worker_fox:hunt\n"
 
 

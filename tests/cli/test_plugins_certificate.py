@@ -13,6 +13,8 @@ import pytest
 from studio_worker.testing import EngineReport, Outcome, Report, RuleReport
 from studio_worker.testing.certifying import certify, content_to_certify, keep_certificate
 
+from .foxes import POINT
+
 Call = Callable[..., Any]
 
 FOX = '''
@@ -42,7 +44,6 @@ class Fox(Engine):
 def studio_worker_engines(config):
     return [Fox()]
 '''
-POINT = "[studio_worker]\nfox = studio_worker_fox\n"
 TASK = {"kind": "llm", "messages": [{"role": "user", "content": "hello"}], "maxTokens": 16}
 SAMPLE = {"model": "fox-1", "task": TASK, "modelSource": {"engine": "fox", "files": []}}
 CLAIM = {"jobId": "job-1", "gameId": "", "assetName": "", "vramGbEstimate": 0, **SAMPLE}

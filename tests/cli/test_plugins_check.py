@@ -17,6 +17,8 @@ from studio_worker.cli.plugins_check import chosen
 from studio_worker.engines.entry_points import PluginRef
 from studio_worker.testing import RULES
 
+from .foxes import POINT
+
 Call = Callable[..., Any]
 
 ENGINE = """
@@ -37,7 +39,6 @@ class Fox(Engine):
 def studio_worker_engines(config):
     return [Fox()]
 """
-POINT = "[studio_worker]\nfox = studio_worker_fox\n"
 SAMPLE = '{"model": "fox-1", "task": {"kind": "llm", "messages": [{"role": "user", "content": "hello"}]}}\n'
 
 

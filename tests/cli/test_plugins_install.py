@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from .environments import FOX, Environment, make_wheel
+from .environments import Environment, make_wheel
+from .foxes import AWAY
 
 Call = Callable[..., Any]
 
@@ -186,12 +187,9 @@ def test_what_is_no_plugin_is_said_to_be_none(environment: Environment, tmp_path
 
 
 def test_an_engine_that_cannot_run_is_shown_with_its_remedy(environment: Environment, tmp_path: Path) -> None:
-    source = FOX.replace("TaskKind, ", "TaskKind, Unavailable, ").replace(
-        "    def run", "    def availability(self):\n        return Unavailable('no fox', 'buy one')\n    def run"
-    )
     (environment.folder / "pipx_metadata.json").write_text("{}")
-    done = environment.run("plugins", "install", str(make_wheel(tmp_path, source=source)), "--yes")
-    assert "engine 'fox' (studio-worker-fox 1.0) is unavailable: no fox; buy one" in done.stderr
+    done = environment.run("plugins", "install", str(make_wheel(tmp_path, source=AWAY)), "--yes")
+    assert "engine 'fox' (studio-worker-fox 1.0) is unavailable: no fox here; buy one" in done.stderr
     assert "pipx inject studio-worker NAME" in done.stderr
 
 

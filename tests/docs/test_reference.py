@@ -4,7 +4,11 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 import studio_worker
+from studio_worker import testing
+from studio_worker.testing import chaos
 
 
 def test_the_generated_reference_follows_the_code(root):
@@ -22,9 +26,16 @@ def test_every_public_name_is_in_the_python_reference(root):
     page = "".join((root / "docs" / "reference" / name).read_text() for name in ("api.md", "hooks.md"))
     modules = re.findall(r"^::: (studio_worker\.\S+)$", page, re.MULTILINE)
     whole = {module for module in modules if module.rpartition(".")[2].islower()}
-    for name in set(studio_worker.__all__) - {"API_VERSION", "Result", "WorkerEvent", "__version__", "hookimpl"}:
-        home = getattr(studio_worker, name).__module__
+    for name in set(studio_worker.__all__) - {"WorkerEvent", "__version__", "hookimpl"}:
+        home = getattr(getattr(studio_worker, name), "__module__", "")
         assert f"studio_worker.{name}" in modules or home in whole, f"{name} is in neither page"
+
+
+@pytest.mark.parametrize("package", [testing, chaos], ids=lambda package: package.__name__)
+def test_every_name_of_the_testing_kit_is_in_the_python_reference(root, package):
+    page = (root / "docs" / "reference" / "api.md").read_text()
+    told = set(re.findall(rf"^::: {re.escape(package.__name__)}\.(\w+)$", page, re.MULTILINE))
+    assert set(package.__all__) - told == set()
 
 
 def test_every_page_is_in_the_sites_navigation(root):

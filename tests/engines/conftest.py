@@ -10,14 +10,19 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from studio_worker.config import Config
 from studio_worker.engines.base import Engine, EngineCapabilities, EngineJob, LlmResult
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.entry_points import PluginRef, list_plugins
 from studio_worker.engines.host import EngineCall, Host
+from studio_worker.engines.installed_engines import ListedEngines
 from studio_worker.engines.router import Route
 from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.tasks import parse_task
+
+PATIENT = 60.0
+"""Seconds: no test is about how fast a child is, but for those that hang."""
 
 ENGINE_SOURCE = """
 from studio_worker import Engine, EngineCapabilities, ImageResult, TaskKind, hookimpl
@@ -70,6 +75,24 @@ class PluginShop:
         """What is listed of the distributions made here, those called `names` where names are given."""
         made = {path.name.partition("-")[0].replace("_", "-") for path in self.folder.glob("*.dist-info")}
         return [ref for ref in list_plugins() if ref.distribution in (names or made)]
+
+    async def described(
+        self, *names: str, tables: Any = None, disabled: Any = (), timeout_secs: float = PATIENT, **options: Any
+    ) -> tuple[EngineDescription, ...]:
+        """The engines of the same, each plugin asked anew."""
+        config = Config(
+            api_base_url=None,
+            state_dir=self.folder.parent / "state",
+            plugins=tables or {},
+            disabled_engines=tuple(disabled),
+        )
+        only = [ref.name for ref in self.refs(*names)]
+        return await ListedEngines(only=only, timeout_secs=timeout_secs, **options).described(config)
+
+    async def described_one(self, **options: Any) -> EngineDescription:
+        """The only engine of what was made here."""
+        (engine,) = await self.described(**options)
+        return engine
 
 
 @pytest.fixture

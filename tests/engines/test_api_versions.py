@@ -10,12 +10,10 @@ from studio_worker.engines.base import Engine, EngineCapabilities, JobInfo, Outc
 from studio_worker.engines.deprecations import Deprecation, used_by
 from studio_worker.engines.description import EngineDescription, read_reports
 from studio_worker.engines.loading import Plugin
-from studio_worker.engines.plugins import discover
 from studio_worker.engines.self_report import report_of
 from studio_worker.version import API_VERSION
 from studio_worker.wire.kinds import TaskKind
 
-PATIENT = 60.0
 JOB = JobInfo("j-1", TaskKind.LLM, "m", "toy")
 OLD = Deprecation("threads", "job.options.threads", since="1.4", until=2)
 
@@ -34,10 +32,6 @@ class OldToy(Toy):
     threads = 4
 
 
-async def describe(shop):
-    return await discover(shop.refs(), {}, timeout_secs=PATIENT)
-
-
 def read(owner: EngineDescription, **changes) -> EngineDescription:
     (engine,) = read_reports([{**report_of(Toy()), **changes}], owner)
     return engine
@@ -49,7 +43,7 @@ def read(owner: EngineDescription, **changes) -> EngineDescription:
 async def test_an_implementation_that_names_no_argument_brings_its_engines(shop):
     source = shop.folder / f"{shop.engine('alpha')}.py"
     source.write_text(source.read_text().replace("studio_worker_engines(config)", "studio_worker_engines()"))
-    (engine,) = await describe(shop)
+    (engine,) = await shop.described()
     assert (engine.name, engine.status) == ("alpha", "available")
 
 
@@ -86,7 +80,7 @@ def test_a_hook_that_has_grown_an_argument_calls_implementations_of_before(shop,
 async def test_an_argument_that_no_release_knows_is_told_by_its_name(shop):
     source = shop.folder / f"{shop.engine('alpha')}.py"
     source.write_text(source.read_text().replace("studio_worker_engines(config)", "studio_worker_engines(konfig)"))
-    (engine,) = await describe(shop)
+    (engine,) = await shop.described()
     assert engine.status == "broken"
     assert "konfig" in engine.reason
 
@@ -164,7 +158,7 @@ async def test_a_plugin_is_warned_of_once_by_its_name(shop, log_lines):
         """,
         hooks='[Mine("one"), Mine("two")]',
     )
-    engines = await describe(shop)
+    engines = await shop.described()
     assert [engine.status for engine in engines] == ["available", "available"]
     (line,) = [line for line in log_lines if line.get("event") == "engine.deprecated"]
     assert (line["plugin"], line["level"]) == ("alpha", "WARNING")

@@ -9,24 +9,11 @@ from pathlib import Path
 import pytest
 
 import studio_worker
-from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.plugins import discover
+from studio_worker.engines.plugins import refuse_broken
 from studio_worker.errors import PluginError
-
-PATIENT = 60.0
-"""Seconds: no test here is about how fast a child is, but for those that hang."""
 
 SLACK_SECS = 4.0
 """What a machine that runs many tests at once may add to a second."""
-
-
-async def describe(shop, *names, tables=None, timeout_secs=PATIENT, **options) -> tuple[EngineDescription, ...]:
-    return await discover(shop.refs(*names), tables or {}, timeout_secs=timeout_secs, **options)
-
-
-async def describe_one(shop, **options) -> EngineDescription:
-    (engine,) = await describe(shop, **options)
-    return engine
 
 
 ENDLESS = """
@@ -90,7 +77,7 @@ BAD = {
 async def test_a_plugin_is_named_with_its_reason_when_it(how, shop):
     source, reason = BAD[how]
     shop.make("bad", source, version="2.1")
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert (engine.name, engine.distribution, engine.version, engine.status) == ("bad", "bad", "2.1", "broken")
     assert reason in engine.reason
     assert (engine.sources, engine.kinds) == ((), ())
@@ -98,14 +85,14 @@ async def test_a_plugin_is_named_with_its_reason_when_it(how, shop):
 
 async def test_the_last_words_of_a_plugin_that_leaves_are_kept(shop):
     shop.make("bad", "import os\nprint('cannot find \\x1b[31mlibfoo', flush=True)\nos._exit(3)")
-    assert (await describe_one(shop)).reason == (
+    assert (await shop.described_one()).reason == (
         "it ended the process with exit status 3; it printed: cannot find \\x1b[31mlibfoo"
     )
 
 
 async def test_a_plugin_that_prints_much_but_not_too_much_is_described(shop):
     shop.engine("loud", hooks="[print('x' * 1_000_000, flush=True) or Mine()]")
-    assert (await describe_one(shop)).status == "available"
+    assert (await shop.described_one()).status == "available"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +107,7 @@ async def test_a_plugin_that_prints_much_but_not_too_much_is_described(shop):
 )
 async def test_a_plugin_that_hangs_is_ended_and_named(shop, source):
     shop.make("stuck", source)
-    engine = await describe_one(shop, timeout_secs=1.0)
+    engine = await shop.described_one(timeout_secs=1.0)
     assert (engine.status, engine.reason) == ("broken", "it gave no answer within 1 s")
 
 
@@ -137,7 +124,7 @@ async def test_what_a_plugin_started_ends_with_it(shop, tmp_path):
         """,
     )
     reading = asyncio.create_task(asyncio.to_thread(pipe.read_bytes))
-    engine = await describe_one(shop, timeout_secs=8.0)
+    engine = await shop.described_one(timeout_secs=8.0)
     assert "no answer" in engine.reason
     # The pipe's end comes only when the last process that holds it has ended.
     assert await asyncio.wait_for(reading, 20) == b"alive"
@@ -150,8 +137,9 @@ async def test_a_child_ends_within_a_second_of_its_worker(shop, tmp_path):
     code = (
         "import asyncio, sys\n"
         f"sys.path[:0] = [{str(Path(studio_worker.__file__).parents[1])!r}, {str(shop.folder)!r}]\n"
-        "from studio_worker.engines.entry_points import PluginRef\nfrom studio_worker.engines.plugins import discover\n"
-        "asyncio.run(discover([PluginRef('stuck', 'plugin_stuck', 'stuck', '1')], {}, timeout_secs=600))\n"
+        "from studio_worker.engines.entry_points import PluginRef\n"
+        "from studio_worker.engines.plugins import describe_each\n"
+        "asyncio.run(describe_each([PluginRef('stuck', 'plugin_stuck', 'stuck', '1')], {}, 600))\n"
     )
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
     with await asyncio.to_thread(pipe.open, "rb") as reading:
@@ -170,7 +158,7 @@ async def test_changes_to_the_process_stay_in_the_child(shop):
         hooks="[__import__('os').chdir('/') or __import__('os').environ.update(RUDE='1') or Mine()]",
     )
     before = os.getcwd()
-    assert (await describe_one(shop)).status == "available"
+    assert (await shop.described_one()).status == "available"
     assert os.getcwd() == before
     assert "RUDE" not in os.environ
 
@@ -182,7 +170,7 @@ async def test_the_child_sees_none_of_the_workers_own_settings(shop, monkeypatch
         "curious",
         "from os import environ as e\nraise OSError(e.get('STUDIO_WORKER_HF_TOKEN', 'none') + ' ' + e['PYTHONPATH'])",
     )
-    assert (await describe_one(shop)).reason == "OSError: none /somewhere"
+    assert (await shop.described_one()).reason == "OSError: none /somewhere"
 
 
 async def test_a_module_in_the_working_folder_is_not_taken_for_a_library(shop, tmp_path, monkeypatch):
@@ -191,14 +179,14 @@ async def test_a_module_in_the_working_folder_is_not_taken_for_a_library(shop, t
     (trap / "pluggy.py").write_text("raise SystemExit('trapped')")
     monkeypatch.chdir(trap)
     shop.engine("alpha")
-    assert (await describe_one(shop)).status == "available"
+    assert (await shop.described_one()).status == "available"
 
 
 async def test_a_broken_plugin_harms_no_other(shop):
     shop.engine("alpha")
     shop.make("bad", "import os; os._exit(1)")
     shop.engine("omega")
-    engines = await describe(shop)
+    engines = await shop.described()
     assert [(engine.name, engine.status) for engine in engines] == [
         ("alpha", "available"),
         ("bad", "broken"),
@@ -208,30 +196,31 @@ async def test_a_broken_plugin_harms_no_other(shop):
 
 async def test_each_broken_plugin_leaves_one_warning(shop, log_lines):
     shop.make("bad", "raise ImportError('no libfoo')", version="3.2")
-    await describe(shop)
+    await shop.described()
     (line,) = [line for line in log_lines if line["level"] == "WARNING"]
     assert (line["event"], line["distribution"], line["version"]) == ("engine.plugin", "bad", "3.2")
     assert line["reason"] == "ImportError: no libfoo"
 
 
-async def test_strict_mode_raises_and_names_every_broken_plugin(shop):
+async def test_whoever_wants_none_broken_is_told_of_every_broken_plugin(shop):
     shop.make("bad", "raise ImportError('no libfoo')")
     shop.make("worse", "import os; os._exit(9)", version="2")
     shop.engine("alpha")
+    engines = await shop.described()
     with pytest.raises(PluginError) as caught:
-        await describe(shop, strict=True)
+        refuse_broken(engines)
     assert "'bad' of bad 1.0 cannot be used: ImportError: no libfoo" in str(caught.value)
     assert "'worse' of worse 2 cannot be used: it ended the process with exit status 9" in str(caught.value)
 
 
-async def test_strict_mode_is_content_with_good_plugins(shop):
+async def test_whoever_wants_none_broken_is_content_with_good_plugins(shop):
     shop.engine("alpha")
-    assert (await describe_one(shop, strict=True)).status == "available"
+    refuse_broken(await shop.described())
 
 
 async def test_a_child_that_cannot_be_started_is_a_reason_like_any_other(shop, monkeypatch):
     shop.engine("alpha")
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert engine.status == "broken"
     assert "its process could not be started" in engine.reason

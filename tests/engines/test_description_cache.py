@@ -6,29 +6,15 @@ import sys
 
 import pytest
 
-from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.description_cache import DescriptionCache
 from studio_worker.engines.entry_points import PluginRef
-from studio_worker.engines.plugins import discover
-
-PATIENT = 60.0
-"""Seconds: no test here is about how fast a child is, but for those that hang."""
-
-
-async def describe(shop, *names, tables=None, timeout_secs=PATIENT, **options) -> tuple[EngineDescription, ...]:
-    return await discover(shop.refs(*names), tables or {}, timeout_secs=timeout_secs, **options)
-
-
-async def describe_one(shop, **options) -> EngineDescription:
-    (engine,) = await describe(shop, **options)
-    return engine
 
 
 async def test_what_is_unchanged_is_not_asked_again(shop, tmp_path, monkeypatch):
     shop.engine("alpha")
-    first = await describe_one(shop, cache=DescriptionCache(tmp_path / "cache" / "plugins.json"))
+    first = await shop.described_one(cache=DescriptionCache(tmp_path / "cache" / "plugins.json"))
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    again = await describe_one(shop, cache=DescriptionCache(tmp_path / "cache" / "plugins.json"))
+    again = await shop.described_one(cache=DescriptionCache(tmp_path / "cache" / "plugins.json"))
     assert again == first
     assert again.status == "available"
 
@@ -37,7 +23,7 @@ async def test_what_is_unchanged_is_not_asked_again(shop, tmp_path, monkeypatch)
 async def test_a_plugin_is_asked_again_after_a_change_of_its(change, shop, tmp_path):
     path = tmp_path / "plugins.json"
     module = shop.engine("alpha")
-    await describe(shop, cache=DescriptionCache(path))
+    await shop.described(cache=DescriptionCache(path))
     (ref,) = shop.refs()
     before = DescriptionCache(path).key(ref, {})
     table = {}
@@ -85,15 +71,15 @@ async def test_an_engine_that_is_unavailable_is_asked_again(shop, tmp_path):
             return Available() if Path({str(server)!r}).exists() else Unavailable("its server does not run")
         """,
     )
-    assert (await describe_one(shop, cache=DescriptionCache(tmp_path / "plugins.json"))).status == "unavailable"
+    assert (await shop.described_one(cache=DescriptionCache(tmp_path / "plugins.json"))).status == "unavailable"
     server.touch()
-    assert (await describe_one(shop, cache=DescriptionCache(tmp_path / "plugins.json"))).status == "available"
+    assert (await shop.described_one(cache=DescriptionCache(tmp_path / "plugins.json"))).status == "available"
 
 
 async def test_a_broken_plugin_is_never_remembered(shop, tmp_path):
     path = tmp_path / "plugins.json"
     shop.make("bad", "raise ImportError")
-    await describe(shop, cache=DescriptionCache(path))
+    await shop.described(cache=DescriptionCache(path))
     assert not path.exists() or json.loads(path.read_text()) == {}
 
 
@@ -102,12 +88,12 @@ async def test_a_damaged_cache_is_an_empty_one(content, shop, tmp_path):
     path = tmp_path / "plugins.json"
     path.write_bytes(content)
     shop.engine("alpha")
-    assert (await describe_one(shop, cache=DescriptionCache(path))).status == "available"
+    assert (await shop.described_one(cache=DescriptionCache(path))).status == "available"
     assert len(json.loads(path.read_text())) == 1
 
 
 async def test_a_cache_whose_folder_cannot_be_made_only_remembers_nothing(shop, tmp_path):
     (tmp_path / "file").write_text("")
     shop.engine("alpha")
-    engine = await describe_one(shop, cache=DescriptionCache(tmp_path / "file" / "plugins.json"))
+    engine = await shop.described_one(cache=DescriptionCache(tmp_path / "file" / "plugins.json"))
     assert engine.status == "available"

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from studio_worker.config import Config
-from studio_worker.engines.installed_engines import InstalledEngines
+from studio_worker.engines.description_cache import DescriptionCache
+from studio_worker.engines.installed_engines import InstalledEngines, ListedEngines
 
 
 @pytest.fixture
@@ -154,3 +155,17 @@ async def test_an_environment_that_cannot_be_used_is_told_once(caplines, tmp_pat
         (entry,) = await installed.described(config(engine_environments={"night": tmp_path / "gone"}))
         assert entry.status == "broken"
     assert len([line for line in caplines if line["event"] == "engine.plugin"]) == 1
+
+
+async def test_whoever_only_lists_asks_no_plugin_that_is_as_it_was(asked, config, tmp_path):
+    asked("birch")
+    for _ in range(2):
+        cache = DescriptionCache(tmp_path / "descriptions.json")
+        assert said(await ListedEngines(only=["birch"], cache=cache).described(config())) == [("birch", "available")]
+    assert asked.count("birch") == 1
+
+
+async def test_whoever_only_lists_waits_no_longer_than_they_like(asked, config):
+    asked("birch", source="import time\ntime.sleep(600)\n")
+    (engine,) = await ListedEngines(only=["birch"], timeout_secs=0.5).described(config())
+    assert (engine.status, engine.reason) == ("broken", "it gave no answer within 0.5 s")

@@ -7,23 +7,9 @@ from pathlib import Path
 import pytest
 
 import studio_worker
-from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.entry_points import PluginRef, list_plugins
-from studio_worker.engines.plugins import discover
+from studio_worker.engines.plugins import describe_each
 from studio_worker.wire.kinds import TaskKind
-
-PATIENT = 60.0
-"""Seconds: no test here is about how fast a child is, but for those that hang."""
-
-
-async def describe(shop, *names, tables=None, timeout_secs=PATIENT, **options) -> tuple[EngineDescription, ...]:
-    return await discover(shop.refs(*names), tables or {}, timeout_secs=timeout_secs, **options)
-
-
-async def describe_one(shop, **options) -> EngineDescription:
-    (engine,) = await describe(shop, **options)
-    return engine
-
 
 # what is listed
 
@@ -78,7 +64,7 @@ def test_a_plugin_that_only_shares_the_built_in_ones_name_is_not_it():
 
 async def test_a_plugin_is_described_in_a_child_and_not_imported_here(shop):
     module = shop.engine("alpha", 'sources = ("alpha-src",)\nconcurrency = 3\ndeterministic = True\nisolation = "loop"')
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert module not in sys.modules
     assert (engine.name, engine.distribution, engine.version, engine.plugin) == ("alpha", "alpha", "1.0", "alpha")
     assert (engine.sources, engine.isolation, engine.concurrency) == (("alpha-src",), "loop", 3)
@@ -101,7 +87,7 @@ async def test_one_entry_point_gives_several_engines(shop):
                 ...
     """
     shop.make("pair", source, hooks='[Mine("one"), Mine("two")]')
-    engines = await describe(shop)
+    engines = await shop.described()
     assert [(engine.name, engine.position, engine.status) for engine in engines] == [
         ("one", 0, "available"),
         ("two", 1, "available"),
@@ -130,7 +116,7 @@ async def test_an_entry_point_may_be_an_object(shop):
         bearer = Bearer()
     """
     shop.make("obj", source, value="plugin_obj:bearer")
-    assert (await describe_one(shop)).status == "available"
+    assert (await shop.described_one()).status == "available"
 
 
 async def test_a_plugin_gets_its_own_table_and_no_other(shop):
@@ -147,7 +133,7 @@ async def test_a_plugin_gets_its_own_table_and_no_other(shop):
         module.read_text() + "\n\ndef with_label(label):\n    mine = Mine()\n    mine.label = label\n    return mine\n"
         "\n\nMine.with_label = staticmethod(with_label)\n"
     )
-    engine = await describe_one(shop, tables={"alpha": {"size": 3}, "beta": {"token": "x"}})
+    engine = await shop.described_one(tables={"alpha": {"size": 3}, "beta": {"token": "x"}})
     assert engine.models[TaskKind.IMAGE] == ("[('size', 3)]",)
 
 
@@ -160,13 +146,13 @@ async def test_an_engine_that_is_not_available_is_shown_with_reason_and_remedy(s
             return Unavailable("libfoo is missing", "apt install libfoo")
         """,
     )
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert (engine.status, engine.reason, engine.remedy) == ("unavailable", "libfoo is missing", "apt install libfoo")
 
 
 async def test_availability_that_raises_makes_the_engine_unavailable(shop):
     shop.engine("alpha", "def availability(self):\n    raise RuntimeError('no \\x1b[2J driver')")
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert engine.status == "unavailable"
     assert engine.reason == "availability() raised RuntimeError: no \\x1b[2J driver"
 
@@ -182,21 +168,21 @@ async def test_a_plugin_with_job_hooks_alone_is_listed_as_such(shop):
             ...
         """,
     )
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert (engine.name, engine.status, engine.hooks) == ("watcher", "available", ("studio_worker_job_started",))
     assert (engine.sources, engine.kinds) == ((), ())
 
 
 async def test_a_plugin_without_engines_is_listed_as_unavailable(shop):
     shop.engine("empty", hooks="[]")
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert (engine.name, engine.status, engine.reason) == ("empty", "unavailable", "it brings no engine")
 
 
 async def test_the_built_in_engine_is_described_without_a_child(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     builtin = PluginRef("synthetic", "studio_worker.engines.synthetic", "studio-worker", "0")
-    (engine,) = await discover([builtin], {})
+    ((engine,),) = await describe_each([builtin], {})
     assert (engine.name, engine.sources, engine.status) == ("synthetic", ("synthetic",), "available")
     assert engine.kinds == tuple(TaskKind)
 
@@ -206,9 +192,10 @@ def test_a_command_that_only_describes_leaves_nothing_behind_and_says_nothing(sh
     code = (
         "import asyncio, sys\n"
         f"sys.path[:0] = [{str(Path(studio_worker.__file__).parents[1])!r}, {str(shop.folder)!r}]\n"
-        "from studio_worker.engines.entry_points import PluginRef\nfrom studio_worker.engines.plugins import discover\n"
+        "from studio_worker.engines.entry_points import PluginRef\n"
+        "from studio_worker.engines.plugins import describe_each\n"
         f"ref = PluginRef('alpha', {module!r}, 'alpha', '1')\n"
-        "print([engine.status for engine in asyncio.run(discover([ref] * 3, {}, timeout_secs=60))])\n"
+        "print([engine.status for (engine,) in asyncio.run(describe_each([ref] * 3, {}, 60))])\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("['available', 'available', 'available']", "")
@@ -259,7 +246,7 @@ CLAIMS = {
 async def test_an_engine_is_refused_that_claims(claim, shop):
     body, reason = CLAIMS[claim]
     shop.engine("greedy", body)
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert (engine.status, engine.distribution) == ("broken", "greedy")
     assert reason in engine.reason
     assert engine.reason.isprintable()
@@ -267,14 +254,14 @@ async def test_an_engine_is_refused_that_claims(claim, shop):
 
 async def test_of_two_engines_with_one_name_in_a_plugin_the_second_is_refused(shop):
     shop.engine("twin", hooks="[Mine(), Mine()]")
-    first, second = await describe(shop)
+    first, second = await shop.described()
     assert (first.status, second.status) == ("available", "broken")
     assert "two engines of this plugin are called 'twin'" in second.reason
 
 
 async def test_capabilities_that_raise_break_the_whole_plugin(shop):
     shop.engine("half", "def capabilities(self): raise OSError('disk')")
-    engine = await describe_one(shop)
+    engine = await shop.described_one()
     assert (engine.name, engine.status, engine.reason) == ("half", "broken", "OSError: disk")
 
 
@@ -283,14 +270,14 @@ async def test_capabilities_that_raise_break_the_whole_plugin(shop):
 
 async def test_a_plugin_that_is_disabled_by_name_is_not_run(shop, tmp_path):
     shop.make("dangerous", f"open({str(tmp_path / 'ran')!r}, 'w')")
-    engine = await describe_one(shop, disabled=["dangerous"])
+    engine = await shop.described_one(disabled=["dangerous"])
     assert (engine.name, engine.status) == ("dangerous", "disabled")
     assert not (tmp_path / "ran").exists()
 
 
 async def test_an_engine_that_is_disabled_by_name_keeps_what_it_would_serve(shop):
     shop.engine("alpha", 'name = "lama"\nsources = ("onnx",)')
-    engine = await describe_one(shop, disabled=["lama"])
+    engine = await shop.described_one(disabled=["lama"])
     assert (engine.name, engine.status, engine.sources) == ("lama", "disabled", ("onnx",))
 
 

@@ -5,7 +5,8 @@ import pytest
 from studio_worker.config import Config
 from studio_worker.engines.certificates import Standing
 from studio_worker.engines.installed_content import installed_content
-from studio_worker.engines.roster import in_force, installed_engines, trusted
+from studio_worker.engines.installed_engines import InstalledEngines
+from studio_worker.engines.roster import in_force, trusted
 from studio_worker.engines.surroundings import Surroundings
 
 from .packages import certificate, list_files, put
@@ -34,7 +35,7 @@ def fox(shop, tmp_path):
 async def found(config, name="fox"):
     (engine,) = [
         engine
-        for engine in in_force(await installed_engines(config), config, Surroundings.unknown())
+        for engine in in_force(await InstalledEngines().described(config), config, Surroundings.unknown())
         if engine.name == name
     ]
     return engine
@@ -68,7 +69,7 @@ async def test_what_may_not_run_jobs_may_not_hear_of_them_either(fox, config):
     required = config(require_certified_engines=True)
 
     async def names(settings):
-        engines = in_force(await installed_engines(settings), settings, Surroundings.unknown())
+        engines = in_force(await InstalledEngines().described(settings), settings, Surroundings.unknown())
         return {engine.name for engine in trusted(engines, settings)}
 
     assert {"fox", "synthetic"} <= await names(required)

@@ -25,6 +25,7 @@ def test_the_median_of_each_model_is_told():
     )
     assert speeds.read()[0].to_json() == {
         "engine": "owl", "kind": "llm", "model": "a", "jobs": 1, "medianSecs": 0.123,
+        "distribution": "", "plugin": "", "environment": "",
     }  # fmt: skip
 
 
@@ -32,9 +33,9 @@ def test_the_same_engine_of_two_environments_is_measured_twice():
     speeds = Speeds()
     for environment, secs in (("old", 9.0), ("new", 1.0)):
         speeds.took(replace(OWL, environment=environment), TaskKind.LLM, "m", secs)
-    assert [(speed.engine, speed.jobs, speed.median_secs) for speed in speeds.read()] == [
-        ("owl", 1, 1.0),
-        ("owl", 1, 9.0),
+    assert [(speed.engine, speed.environment, speed.jobs, speed.median_secs) for speed in speeds.read()] == [
+        ("owl", "new", 1, 1.0),
+        ("owl", "old", 1, 9.0),
     ]
 
 

@@ -5,8 +5,9 @@ import pytest
 from studio_worker.config import Config
 from studio_worker.engines.description_cache import DescriptionCache
 from studio_worker.engines.environments import FINISHED, FOLDER
+from studio_worker.engines.installed_engines import ListedEngines
+from studio_worker.engines.plugins import refuse_broken
 from studio_worker.engines.refusals import refusal
-from studio_worker.engines.roster import installed_engines
 from studio_worker.errors import PluginError
 from studio_worker.wire.kinds import TaskKind
 
@@ -15,10 +16,10 @@ NOT_HERE = (*OTHERS, "studio-worker-whisper")
 PATIENT = 60.0
 
 
-async def engines(tmp_path, *, strict=False, cache=None, disabled=(), **fields):
+async def engines(tmp_path, *, cache=None, disabled=(), **fields):
     """What is installed, by name, without the engines of this checkout."""
     config = Config(state_dir=tmp_path / "state", disabled_engines=(*NOT_HERE, *disabled), **fields)
-    found = await installed_engines(config, strict=strict, timeout_secs=PATIENT, cache=cache)
+    found = await ListedEngines(cache=cache, timeout_secs=PATIENT).described(config)
     return {engine.name: engine for engine in found if engine.distribution not in NOT_HERE}
 
 
@@ -66,9 +67,10 @@ async def test_broken_environments_are_named_and_the_others_go_on(environments, 
     assert (line["environment"], line["reason"]) == ("gone", found["gone"].reason)
 
 
-async def test_strict_names_the_environment(tmp_path):
+async def test_whoever_wants_none_broken_is_told_of_the_environment(tmp_path):
+    found = await engines(tmp_path, engine_environments={"gone": tmp_path / "gone"})
     with pytest.raises(PluginError, match="the environment 'gone' cannot be used: there is no"):
-        await engines(tmp_path, engine_environments={"gone": tmp_path / "gone"}, strict=True)
+        refuse_broken(found.values())
 
 
 async def test_a_plugin_that_dies_when_it_is_described_is_named_alone(environments, tmp_path):
@@ -93,7 +95,7 @@ async def test_a_plugin_that_both_have_is_served_from_its_own_environment(enviro
     home = environments.serving("owl")
     shop.make("plugin-owl", "raise RuntimeError('run beside the worker')", version="0.9")
     config = Config(state_dir=tmp_path / "state", disabled_engines=NOT_HERE, engine_environments={"night": home})
-    found = await installed_engines(config, timeout_secs=PATIENT)
+    found = await ListedEngines(timeout_secs=PATIENT).described(config)
     apart, beside = [engine for engine in found if engine.distribution == "plugin-owl"]
     assert (apart.status, apart.version, apart.environment) == ("available", "1.0", "night")
     assert (beside.status, beside.version, beside.environment) == ("unavailable", "0.9", "")
@@ -106,7 +108,7 @@ async def test_two_environments_may_hold_two_versions_of_one_plugin(environments
     environments.plugin("owl", "...", version="2.0")
     environments.unpack(homes["b"], "plugin-owl", "2.0")
     config = Config(state_dir=tmp_path / "state", disabled_engines=NOT_HERE, engine_environments=homes)
-    found = [engine for engine in await installed_engines(config, timeout_secs=PATIENT) if engine.name == "owl"]
+    found = [engine for engine in await ListedEngines(timeout_secs=PATIENT).described(config) if engine.name == "owl"]
     assert [(engine.environment, engine.version) for engine in found] == [("a", "1.0"), ("b", "2.0")]
     assert len({engine.key for engine in found}) == 2
 

@@ -11,7 +11,7 @@ import studio_worker
 from studio_worker.engines.base import RESULT_TYPES
 from studio_worker.engines.entry_points import PluginRef
 from studio_worker.engines.output import check_output
-from studio_worker.engines.plugins import discover
+from studio_worker.engines.plugins import describe_each
 from studio_worker.engines.synthetic import SyntheticEngine
 from studio_worker.errors import Cancelled
 from studio_worker.wire.kinds import TaskKind
@@ -37,7 +37,7 @@ def test_its_entry_point_stands_in_the_projects_metadata():
 
 async def test_it_comes_through_the_same_door_as_every_plugin():
     ref = PluginRef("synthetic", "studio_worker.engines.synthetic", "studio-worker", "1")
-    (engine,) = await discover([ref], {})
+    ((engine,),) = await describe_each([ref], {})
     assert (engine.name, engine.status, engine.is_synthetic, engine.deterministic) == (
         "synthetic",
         "available",
