@@ -130,6 +130,14 @@ def _check(path: Path, found: os.stat_result, limit_bytes: int) -> None:
         )
 
 
+def is_open_to_others(path: Path) -> bool:
+    """Whether other users of this machine may read the file, or write it; never where the system has no modes."""
+    try:
+        return sys.platform != "win32" and bool(path.stat().st_mode & 0o077)
+    except OSError:
+        return False
+
+
 def sync_file(descriptor: int) -> None:
     """Make a file's bytes and its size outlive a power loss; its times, which cost as much as both, need not.
 

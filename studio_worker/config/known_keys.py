@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LEGACY = frozenset(
     {
@@ -25,6 +27,17 @@ LEGACY = frozenset(
     }
 )
 """Keys of the older worker that lie in installed files: known, not read here, and no reason for a warning."""
+
+
+_SECRET = re.compile(r"(?:^|_)(?:token|secret|password|passwd|key)$", re.IGNORECASE)
+
+
+def holds_secrets(table: Mapping[str, Any]) -> bool:
+    """Whether a config file's table has a key, at any depth, whose name says that its text is secret."""
+    return any(
+        holds_secrets(value) if isinstance(value, dict) else isinstance(value, str) and bool(_SECRET.search(key))
+        for key, value in table.items()
+    )
 
 
 def nearest(key: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -12,12 +12,13 @@ from typing import Any, Literal
 from pydantic.fields import FieldInfo
 
 from studio_worker.config.fields import BadSetting
-from studio_worker.config.known_keys import LEGACY, nearest
+from studio_worker.config.known_keys import LEGACY, holds_secrets, nearest
 from studio_worker.config.text_values import parse_text, wrap_secrets
 from studio_worker.config.toml_file import Signature, TomlFile, read_toml, shown
 from studio_worker.errors import ConfigError
 from studio_worker.log import logger
 from studio_worker.places import CONFIG_VARIABLE, Places, chosen_config_file
+from studio_worker.private_file import is_open_to_others
 
 PREFIX = "STUDIO_WORKER_"
 FOREIGN_VARIABLES = {"hf_token": "HF_TOKEN"}
@@ -156,6 +157,12 @@ def _notices(
                 "The config file has a key that nobody reads; another one was probably meant.",
                 found | {"meant": near},
             )
+    if file.signature is not None and is_open_to_others(file.path) and holds_secrets(file.table):
+        yield Notice(
+            "config.readable",
+            "The config file holds secrets and others on this machine can read it; make it private (chmod 600).",
+            {"file": str(file.path)},
+        )
     for name in environ:
         key = name.removeprefix(PREFIX).lower()
         if name.startswith(PREFIX) and key not in fields and (near := nearest(key, fields, cutoff=0.85)):

@@ -259,7 +259,7 @@ class Desk:
         try:
             plan = self._drawn(offer.claim)
             if (reason := self._journal.refusal(job_id, mark)) is not None:
-                raise EngineError(reason, retryable=False)
+                raise EngineError(reason)
             if self._weighing.wants(plan):
                 self._weighing.begin(Weighed(plan, link, seat, mark))
                 return

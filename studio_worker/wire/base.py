@@ -11,9 +11,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, Vali
 from pydantic.alias_generators import to_camel
 
 from studio_worker.errors import BadClaim
-from studio_worker.wire.strict_json import MAX_INTEGER_DIGITS
 
 MAX_FREE_JSON_DEPTH = 64
+MAX_INTEGER_DIGITS = 20
+"""Digits of the largest number of the contract (a seed of 2^64 - 1)."""
+
 _TOO_LARGE = 10**MAX_INTEGER_DIGITS
 _PLAIN: tuple[type[Any], ...] = (str, dict, list, tuple, float, int)
 MAX_FREE_JSON_VALUES = 1_000_000

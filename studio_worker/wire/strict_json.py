@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any, NoReturn
 
-MAX_INTEGER_DIGITS = 20
-"""Digits of the largest number of the contract (a seed of 2^64 - 1)."""
+MAX_INTEGER_DIGITS = 100
+"""Digits of what is read at all: far more than any field may have, which then is refused by its name."""
 
 MAX_BRACKETS = 1_000_000
 """Objects and arrays of one text: the reader holds up the event loop for about 1 µs each."""
@@ -25,7 +25,7 @@ def loads(text: str | bytes) -> Any:
 
     Raises:
         NotJson: broken syntax, a repeated key, NaN or an infinity (1e400 is one), an integer of more than
-            20 digits, a lone surrogate, invalid UTF-8, nesting deeper than 512 levels, or more brackets than
+            100 digits, a lone surrogate, invalid UTF-8, nesting deeper than 512 levels, or more brackets than
             a second of work.
     """
     try:

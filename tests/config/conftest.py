@@ -25,6 +25,7 @@ def write(config_file: Path) -> Callable[[str | bytes], Path]:
 
     def write(text: str | bytes) -> Path:
         config_file.write_bytes(text if isinstance(text, bytes) else text.encode())
+        config_file.chmod(0o600)
         return config_file
 
     return write

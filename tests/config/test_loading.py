@@ -225,3 +225,26 @@ class TestTheVariableOfHuggingFace:
     def test_is_named_where_it_cannot_be_used(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"STUDIO_WORKER_HF_TOKEN or HF_TOKEN must be printable ASCII"):
             Config.load(tmp_path / "config.toml", {"HF_TOKEN": "a b"})
+
+
+@pytest.mark.parametrize("text", ['hf_token = "hf_x"', '[plugins.hog]\napi_key = "k"', 'auth_token = "t"'])
+def test_a_file_with_secrets_that_others_can_read_is_a_warning(
+    write: Write, environ: dict[str, str], records: Records, text: str
+) -> None:
+    path = write(text)
+    path.chmod(0o644)
+    Config.load(path, environ)
+    path.chmod(0o600)
+    Config.load(path, environ)
+    (record,) = [record for record in records if record["event"] == "config.readable"]
+    assert record["file"] == str(path)
+
+
+@pytest.mark.parametrize("text", ["max_concurrent_jobs = 2", "[plugins.hog]\nkeys = 3", '[plugins.hog]\nmonkey = "m"'])
+def test_a_file_without_secrets_may_be_read_by_all(
+    write: Write, environ: dict[str, str], records: Records, text: str
+) -> None:
+    path = write(text)
+    path.chmod(0o644)
+    Config.load(path, environ)
+    assert records == []

@@ -87,6 +87,7 @@ TABLE: dict[str, list[tuple[Raw, str, str]]] = {
         (image("task.steps", 0), "task.steps", "1 to 1000"),
         (image("task.seed", -1), "task.seed", "18446744073709551615"),
         (image("task.seed", 2**64), "task.seed", "18446744073709551615"),
+        (image("task.seed", 2**70), "task.seed", "18446744073709551615"),
         (image("task.cfgScale", 1e308), "task.cfgScale", "100"),
         (image("task.denoise", 1.0001), "task.denoise", "0 to 1"),
         (video("task.seconds", 1e9), "task.seconds", "600"),

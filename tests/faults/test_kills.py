@@ -223,7 +223,8 @@ async def test_a_job_that_kills_its_worker_three_times_is_refused_and_the_next_o
     await studio.offer(words("job-2"))
     await done(studio, "job-2")
 
-    assert fail["retryable"] is False
+    # Another worker may be up to it; this one leaves it alone.
+    assert fail["retryable"] is True
     assert "3 times" in fail["error"]
     assert machine.runs == {"job-1": 3, "job-2": 1}
 
