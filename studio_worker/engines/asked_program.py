@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from studio_worker.engines.process_group import end_group
+from studio_worker.engines.spawning import spawn
 
 
 async def printed_by(
@@ -17,8 +18,7 @@ async def printed_by(
         OSError: it could not be started.
         TimeoutError: it was not done in time, and was ended.
     """
-    loop = asyncio.get_running_loop()
-    process, output = await loop.subprocess_exec(
+    process, output = await spawn(
         lambda: _Output(max_bytes),
         *command,
         env=dict(variables),

@@ -16,6 +16,7 @@ from studio_worker.engines.interpreter import OWN, Interpreter
 from studio_worker.engines.lifeline import Lifeline
 from studio_worker.engines.messages import Down, Up, read_up, to_json
 from studio_worker.engines.process_group import end_group
+from studio_worker.engines.spawning import spawn
 
 ANSWERS = 1
 OUTPUT = 2
@@ -69,7 +70,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         lifeline = Lifeline()
         fd = lifeline.fd
         try:
-            await asyncio.get_running_loop().subprocess_exec(
+            await spawn(
                 lambda: self,
                 *interpreter.command,
                 "-m",

@@ -8,10 +8,14 @@ from typing import Any, BinaryIO
 
 from studio_worker.engines.base import EngineJob, TranscriptResult
 from studio_worker.errors import BadInput, UnsupportedTask
+from studio_worker.wire.results import sniff_ext
 from studio_worker.wire.tasks import SttTask
 
 UNKNOWN_SECS = 1.0
 """The duration said of a sound that is no WAV."""
+
+SOUNDS = ("wav", "mp3", "ogg", "flac", "mp4", "webm")
+"""What a file may be by its first bytes."""
 
 _CHUNK = 1024 * 1024
 
@@ -20,7 +24,7 @@ def make_transcript(job: EngineJob) -> TranscriptResult:
     """A transcript of the input sound; times are spread evenly over its duration.
 
     Raises:
-        BadInput: the job has no sound.
+        BadInput: the job has no sound, or a file that is none.
     """
     task = job.task
     if not isinstance(task, SttTask):
@@ -28,6 +32,8 @@ def make_transcript(job: EngineJob) -> TranscriptResult:
     sound = job.inputs.get("audio")
     if sound is None or not sound.is_file():
         raise BadInput("the job brings no sound to transcribe; inputUrl names it")
+    if not _is_sound(sound):
+        raise BadInput(f"inputUrl is no sound: it is none of {', '.join(SOUNDS)}")
     text = f"[synthetic] transcript of {_digest(job, sound)[:16]}"
     duration = wav_secs(sound) or UNKNOWN_SECS
     out: dict[str, Any] = {
@@ -45,6 +51,11 @@ def make_transcript(job: EngineJob) -> TranscriptResult:
             for place, word in enumerate(words)
         ]
     return TranscriptResult(out)
+
+
+def _is_sound(path: Path) -> bool:
+    with path.open("rb") as file:
+        return sniff_ext(file.read(64)) in SOUNDS
 
 
 def wav_secs(path: Path) -> float | None:

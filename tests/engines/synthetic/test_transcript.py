@@ -104,16 +104,22 @@ def test_a_stream_that_did_not_know_its_length_is_measured_by_its_file(length, t
 @pytest.mark.parametrize(
     "data",
     [
-        b"",
-        b"RIFF",
         b"OggS" + bytes(60),
         b"RIFF\0\0\0\0WAVE",
         b"RIFF\0\0\0\0WAVEdata\x04\0\0\0abcd",
         b"RIFF\0\0\0\0WAVEfmt \0",
     ],
 )
-def test_what_is_no_wav_has_no_length_and_still_a_transcript(data, bench, tmp_path):
+def test_a_sound_whose_length_nobody_can_tell_has_still_a_transcript(data, bench, tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(data)
     assert wav_secs(path) is None
     assert bench.make("audio_stt", inputs={"audio": path}).json["duration"] == 1.0
+
+
+@pytest.mark.parametrize("data", [b"", b"RIFF", b"this is no sound", b"\x89PNG\r\n\x1a\n" + bytes(60)])
+def test_what_is_no_sound_is_refused(data, bench, tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match="inputUrl is no sound: it is none of wav, mp3"):
+        bench.make("audio_stt", inputs={"audio": path})
