@@ -70,7 +70,10 @@ def info(invocation: Invocation, name: str, as_json: bool) -> None:
         "speed": _speed_of(_measured(invocation), engine),
         "needs": None if engine.needs is None else asdict(engine.needs),
     }
-    output.record(engine.to_json() | more, as_json=as_json)
+    record = engine.to_json() | more
+    if not as_json:
+        record = {key: value for key, value in record.items() if value not in (None, "", [], {})}
+    output.record(record, as_json=as_json)
     for other in others:
         output.note(f"another engine has this name: {other.label}")
 

@@ -111,7 +111,8 @@ async def _follow(job: Job, shown: Display, on_text: Callable[[str], None] | Non
 def _own(settings: Config, home: Path) -> Config:
     """The operator's settings, but for what ties them to the operator's own studio and state."""
     own = {"api_base_url": None, "state_dir": home, "config_path": None}
-    return settings.model_copy(update=own | {"certificates_dir": settings.certificates_path})
+    kept = {"certificates_dir": settings.certificates_path, "environments_dir": settings.environments_path}
+    return settings.model_copy(update=own | kept)
 
 
 class _Interruption:

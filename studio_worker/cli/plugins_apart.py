@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -48,7 +50,11 @@ def install_apart(
 
 
 def uninstall_apart(invocation: Invocation, name: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Remove the environment `name`, however it is spelled; click.BadParameter where there is none of ours."""
+    """Remove the environment `name`, or the one that the plugin `name` is in, however that is spelled.
+
+    Raises:
+        click.BadParameter: there is none of ours, or several have such a plugin.
+    """
     from studio_worker.engines.entry_points import canonical
     from studio_worker.engines.environment_making import remove_environment
     from studio_worker.engines.environments import FINISHED, FOLDER
@@ -56,6 +62,7 @@ def uninstall_apart(invocation: Invocation, name: str, *, dry_run: bool, yes: bo
     state = invocation.settings().current.state_path
     made = sorted(mark.parent.name for mark in (state / FOLDER).glob(f"*/{FINISHED}"))
     own = next((each for each in made if canonical(each) == canonical(name)), None)
+    own = own or _with_plugin(name, {each: state / FOLDER / each for each in made})
     if own is None:
         raise click.BadParameter(
             f"no environment of this name was made here; those that were: {', '.join(made) or 'none'}",
@@ -71,6 +78,21 @@ def uninstall_apart(invocation: Invocation, name: str, *, dry_run: bool, yes: bo
         output.json_text({"environment": str(folder), "dryRun": dry_run, "removed": not dry_run})
     else:
         output.say(f"{'would remove' if dry_run else 'removed'} {folder}")
+
+
+def _with_plugin(name: str, environments: Mapping[str, Path]) -> str | None:
+    """The environment that has a plugin, or a plugin's package, of this name."""
+    from studio_worker.engines.entry_points import canonical
+    from studio_worker.engines.whereabouts import find_plugins
+
+    found = asyncio.run(find_plugins(environments)).plugins
+    owners = {ref.environment for ref in found if canonical(name) in (canonical(ref.name), canonical(ref.distribution))}
+    owners.discard("")
+    if len(owners) > 1:
+        raise click.BadParameter(
+            f"several environments have a plugin {name!r}: {', '.join(sorted(owners))}", param_hint="NAME"
+        )
+    return next(iter(owners), None)
 
 
 def _run(command: Sequence[str], variables: dict[str, str]) -> None:

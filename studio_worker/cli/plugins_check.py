@@ -138,7 +138,33 @@ async def _checked(
 
 @contextmanager
 def shown(*, quiet: bool) -> Iterator[OnRule]:
-    """Show on stderr which rule is being tried, where a person looks on; takes what `check_plugin` tells."""
+    """Show on stderr which rule is being tried, where a person looks on; takes what `check_plugin` tells.
+
+    A check that Ctrl-C ends says how far it got.
+    """
+    ended, now = 0, "the describe step"
+
+    def count(engine: str, rule: Rule, report: RuleReport | None) -> None:
+        nonlocal ended, now
+        ended += report is not None
+        now = f"{engine}: {rule.id}"
+
+    try:
+        with _live(quiet=quiet) as tell:
+
+            def both(engine: str, rule: Rule, report: RuleReport | None) -> None:
+                count(engine, rule, report)
+                tell(engine, rule, report)
+
+            yield both
+    except KeyboardInterrupt:
+        rules = "1 rule was" if ended == 1 else f"{ended} rules were"
+        output.note(f"the check was stopped at {now}; {rules} tried, and nothing is shown of the rest")
+        raise
+
+
+@contextmanager
+def _live(*, quiet: bool) -> Iterator[OnRule]:
     if quiet or not output.has_live_stderr():
         yield lambda _engine, _rule, _report: None
         return

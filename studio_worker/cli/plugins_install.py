@@ -114,7 +114,7 @@ def uninstall(
     """Uninstall a plugin from the environment that this program runs in.
 
     NAME is that of its package, or the plugin's own. What it needed stays: other packages may need it too. With
-    --own-environment NAME is the environment's, which goes with all that is in it.
+    --own-environment NAME is the environment's, or that of the plugin in it, and all of the environment goes.
     """
     from studio_worker.cli.plugins_environment import check_changeable
     from studio_worker.cli.plugins_installer import Change, find_installer, installed_version

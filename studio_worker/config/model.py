@@ -118,6 +118,9 @@ class Config(BaseModel):
     certificates_dir: Path | None = Field(
         None, exclude=True, description="The folder of certificates; none: the one in the state folder."
     )
+    environments_dir: Path | None = Field(
+        None, exclude=True, description="The folder of environments made here; none: the one in the state folder."
+    )
     _places: Places | None = PrivateAttr(None)
 
     @model_validator(mode="wrap")
@@ -206,6 +209,11 @@ class Config(BaseModel):
     def certificates_path(self) -> Path:
         """The folder in which certificates of conformance are looked for."""
         return self.state_path / "certificates" if self.certificates_dir is None else self.certificates_dir
+
+    @property
+    def environments_path(self) -> Path:
+        """The folder in which environments that ``plugins install --own-environment`` has made are looked for."""
+        return self.state_path / "environments" if self.environments_dir is None else self.environments_dir
 
 
 def setting_fields() -> dict[str, Any]:

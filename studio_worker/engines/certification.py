@@ -14,6 +14,8 @@ from studio_worker.version import API_VERSION
 
 SETTING = "require_certified_engines"
 
+CHANGED = "the files of the package are not those that were checked"
+
 
 def with_certificates(engines: Sequence[EngineDescription], folder: Path) -> tuple[EngineDescription, ...]:
     """The same engines, each with the standing of its package's certificate. Reads and hashes files: for a thread.
@@ -72,7 +74,7 @@ def standing_of(found: FoundCertificate, engine: str, content: InstalledContent 
         why = f"it is for version {escape(said.version, limit=64)}, here is {escape(content.version, limit=64)}"
         return Standing("stale", why, found.path, said)
     if said.content_sha256 != content.sha256:
-        return Standing("stale", "the files of the package are not those that were checked", found.path, said)
+        return Standing("stale", CHANGED, found.path, said)
     if said.api_version != API_VERSION:
         why = f"it is for plugin API {said.api_version}, this worker serves {API_VERSION}"
         return Standing("stale", why, found.path, said)
@@ -120,4 +122,7 @@ def _remedy(engine: EngineDescription) -> str:
         if engine.environment:
             return f"update it: pip --python {engine.python} install --upgrade {engine.distribution}"
         return f"update it: studio-worker plugins install --upgrade {engine.distribution}"
-    return f"studio-worker plugins check {engine.distribution} --certificate"
+    check = f"studio-worker plugins check {engine.distribution} --certificate"
+    if standing is not None and standing.reason == CHANGED:
+        return f"reinstall the package, or check it again if you changed it: {check}"
+    return check

@@ -105,14 +105,16 @@ def _restore_environment(request: Describe | Open) -> None:
 
 
 def _answer(request: Describe) -> Described | Refused:
-    from studio_worker.engines.self_report import said
+    from studio_worker.engines.self_report import place_of, said
 
     try:
         return _describe(request)
     except SystemExit as error:
         return Refused(f"it called sys.exit({error.code!r})")
     except BaseException as error:  # noqa: BLE001 - whatever a plugin raises is its reason
-        return Refused(said(error))
+        place = place_of(error, request.value.partition(":")[0])
+        # The worker shows 500 characters, and the place is to be among them.
+        return Refused(f"{said(error)[:350]} ({place})" if place else said(error))
 
 
 def _describe(request: Describe) -> Described:

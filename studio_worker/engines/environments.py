@@ -70,8 +70,7 @@ class Environment:
 
 def list_environments(config: Config) -> dict[str, Path]:
     """Where the environments lie, by name: those made in the state folder, then those of the settings. Blocks."""
-    root = config.state_path / FOLDER
-    made = {mark.parent.name: mark.parent for mark in sorted(root.glob(f"*/{FINISHED}"))}
+    made = {mark.parent.name: mark.parent for mark in sorted(config.environments_path.glob(f"*/{FINISHED}"))}
     named = {name: config.places.expand(path).absolute() for name, path in config.engine_environments.items()}
     return made | named
 

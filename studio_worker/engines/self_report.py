@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import PurePath
 from typing import Any, TypeAlias
 
 from studio_worker.engines.base import Available, Engine, Unavailable
@@ -21,6 +22,9 @@ MAX_MODELS = 10_000
 
 MAX_TEXT = 4_000
 """Characters of any text of a report that is no model id."""
+
+MAX_PLACE = 80
+"""Characters of a file's name where an exception's place is told."""
 
 Report: TypeAlias = dict[str, Any]
 """One engine's own words: the keys of `report_of`."""
@@ -86,6 +90,27 @@ def said(error: BaseException) -> str:
         message = "(its message cannot be read)"
     name = type(error).__name__
     return f"{name}: {message[:MAX_TEXT]}" if message else name
+
+
+def place_of(error: BaseException, module: str) -> str:
+    """Where in a plugin an exception came from, as ``studio_worker_fox/__init__.py, line 3``; "" if nowhere there.
+
+    Args:
+        error: as it was caught.
+        module: a module of the plugin; its whole top-level package counts as the plugin's own.
+    """
+    package = module.partition(".")[0]
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_globals.get("__name__")
+        if isinstance(name, str) and name.partition(".")[0] == package:
+            path = PurePath(trace.tb_frame.f_code.co_filename)
+            # No more of the path than the module's own name tells: the rest is the operator's.
+            depth = name.count(".") + (2 if path.name == "__init__.py" else 1)
+            place = f"{'/'.join(path.parts[1:][-depth:])[-MAX_PLACE:]}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
 
 
 def _text(value: object) -> str:

@@ -57,7 +57,12 @@ MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
 class ScriptedStudio(Record):
-    """See the head of this module.
+    """A real server on a loopback port that keeps the protocol, unless its script says otherwise.
+
+    It admits whoever asks, welcomes, acknowledges and takes uploads by itself. Attributes steer it at any time
+    (`decision`, `withhold`, the `Script` of each kind of answer), `offer` gives a worker a job, and `welcomed`,
+    `frame` and `upload` wait for what the worker does, without sleeping. The head of the module
+    `studio_worker.testing.scripted_studio` has all of it.
 
     Args:
         tls: serve https and wss with this context.

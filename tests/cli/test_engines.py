@@ -94,6 +94,13 @@ def test_info_shows_one_engine_with_models_and_remedy(program: Call, fox: dict[s
     assert (found["models"], found["remedy"]) == ({"image": ["fox:*"]}, "buy one")
 
 
+def test_info_has_no_line_for_what_is_empty_and_its_json_has_all(program: Call, fox: dict[str, str]) -> None:
+    lines = program("engines", "info", "fox", environ=fox).out.splitlines()
+    assert "name: fox" in lines
+    assert not [line for line in lines if line.rstrip().endswith(":")]
+    assert json.loads(program("engines", "info", "fox", "--json", environ=fox).out)["environment"] is None
+
+
 def test_info_of_an_unknown_engine_names_the_known(program: Call, fox: dict[str, str]) -> None:
     outcome = program("engines", "info", "nope", environ=fox)
     assert outcome.status == 2

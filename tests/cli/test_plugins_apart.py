@@ -92,6 +92,13 @@ def test_an_environment_that_was_made_is_removed_with_all_that_is_in_it(environm
     assert not folder_of(environment).exists()
 
 
+def test_an_environment_is_removed_by_the_name_of_the_plugin_in_it(environment: Environment) -> None:
+    assert install(environment, "--yes")[0] == 0
+    done = environment.run("plugins", "uninstall", "fox", "--own-environment", "--yes")
+    assert (done.returncode, done.stdout.strip()) == (0, f"removed {folder_of(environment)}"), done.stderr
+    assert not folder_of(environment).exists()
+
+
 def test_an_environment_is_not_upgraded_but_made_anew(environment: Environment) -> None:
     status, _, err = install(environment, "--upgrade", "--yes")
     assert status == 2

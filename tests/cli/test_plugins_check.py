@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,3 +129,4 @@ def test_ctrl_c_ends_a_check_and_what_it_has_started(fox: Call, home: Path, tmp_
     out, err = child.communicate(timeout=60)
     assert (child.returncode, out) == (130, "")
     assert "Traceback" not in err
+    assert re.search(r"^the check was stopped at fox: [a-z-]+; [0-9]+ rules? w\w+ tried", err), err

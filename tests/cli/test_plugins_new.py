@@ -66,6 +66,7 @@ def test_a_new_plugin_installed_as_a_wheel_passes_its_own_tests_and_the_conforma
     )
     assert done.returncode == 0, done.stdout
     assert "failed" not in done.stdout
+    assert "warning" not in done.stdout.lower() + done.stderr.lower()
 
 
 def test_every_kind_of_plugin_is_clean_for_its_own_linter_whatever_its_name(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ async def test_the_child_sees_none_of_the_workers_own_settings(shop, monkeypatch
         "curious",
         "from os import environ as e\nraise OSError(e.get('STUDIO_WORKER_HF_TOKEN', 'none') + ' ' + e['PYTHONPATH'])",
     )
-    assert (await shop.described_one()).reason == "OSError: none /somewhere"
+    assert (await shop.described_one()).reason == "OSError: none /somewhere (plugin_curious.py, line 2)"
 
 
 async def test_a_module_in_the_working_folder_is_not_taken_for_a_library(shop, tmp_path, monkeypatch):
@@ -199,7 +199,7 @@ async def test_each_broken_plugin_leaves_one_warning(shop, log_lines):
     await shop.described()
     (line,) = [line for line in log_lines if line["level"] == "WARNING"]
     assert (line["event"], line["distribution"], line["version"]) == ("engine.plugin", "bad", "3.2")
-    assert line["reason"] == "ImportError: no libfoo"
+    assert line["reason"] == "ImportError: no libfoo (plugin_bad.py, line 1)"
 
 
 async def test_whoever_wants_none_broken_is_told_of_every_broken_plugin(shop):
@@ -224,3 +224,14 @@ async def test_a_child_that_cannot_be_started_is_a_reason_like_any_other(shop, m
     engine = await shop.described_one()
     assert engine.status == "broken"
     assert "its process could not be started" in engine.reason
+
+
+async def test_the_place_of_an_error_is_the_last_of_the_plugins_own_and_survives_a_long_message(shop):
+    shop.make(
+        "bad",
+        "import json\ndef fail():\n    json.loads('{' + '\"' * 9)\ntry:\n    fail()\n"
+        "except ValueError as error:\n    raise OSError('x' * 5_000) from error\n",
+    )
+    (engine,) = [each for each in await shop.described() if each.name == "bad"]
+    assert engine.reason.endswith("xx (plugin_bad.py, line 7)")
+    assert str(shop.folder) not in engine.reason

@@ -65,7 +65,8 @@ def test_a_package_that_has_changed_may_not_and_is_looked_at_again(certify, guar
         guarded.guard.check(FOX)
     assert str(refused.value) == (
         "engine 'fox' is not started: its certificate is stale (the files of the package are not those that were "
-        "checked), and require_certified_engines is on; remedy: studio-worker plugins check fox --certificate"
+        "checked), and require_certified_engines is on; remedy: reinstall the package, or "
+        "check it again if you changed it: studio-worker plugins check fox --certificate"
     )
     assert refused.value.retryable
     assert guarded.looks == 1
