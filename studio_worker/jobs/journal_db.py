@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from studio_worker.daemon_thread import within
 from studio_worker.jobs.hang_watch import HangWatch
-from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, open_journal, set_aside
+from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, open_journal, set_aside, telling_damage
 from studio_worker.jobs.journal_row import WRITE, Row, finish
 from studio_worker.log import logger
 from studio_worker.transactions import transaction
@@ -152,7 +152,8 @@ class JournalDatabase:
     def _answer(self, work: Callable[[sqlite3.Connection], _T], done: Future[_T]) -> None:
         try:
             try:
-                answer = transaction(self._open, work)
+                with telling_damage():
+                    answer = transaction(self._open, work)
             except sqlite3.Error as error:
                 if not is_damage(error):
                     raise
@@ -172,7 +173,8 @@ class JournalDatabase:
             if is_full:
                 connection.execute("PRAGMA synchronous = FULL")
             try:
-                _insert(connection, written)
+                with telling_damage():
+                    _insert(connection, written)
             finally:
                 if is_full:
                     connection.execute("PRAGMA synchronous = NORMAL")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -39,6 +39,8 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 
+SETS_ASIDE = "the worker sets a damaged one aside when it starts"
+
 _LEAST_BYTES = 128 * 1024
 """What SQLite takes of the disk to open a file that is there."""
 
@@ -58,6 +60,15 @@ def journal_path(state: Path) -> Path:
 def is_damage(error: BaseException) -> bool:
     """Whether an error of SQLite says that the file itself is broken."""
     return isinstance(error, _Damaged) or primary_code(error) in _DAMAGED
+
+
+@contextmanager
+def telling_damage() -> Iterator[None]:
+    """Tell an error that cannot be read as the damage that it is: SQLite quotes broken pages, which may be no text."""
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise _Damaged("its pages hold bytes where text belongs") from None
 
 
 def primary_code(error: BaseException) -> int:
@@ -134,15 +145,20 @@ def read_only(path: Path, *, busy_secs: float = BUSY_SECS) -> sqlite3.Connection
         raise FileNotFoundError(path)
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_secs)
-        connection.row_factory = sqlite3.Row
-        connection.text_factory = _lenient
-        _check_version(path, connection)
+        with telling_damage():
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=busy_secs)
+            connection.row_factory = sqlite3.Row
+            connection.text_factory = _lenient
+            _check_version(path, connection)
     except BaseException as error:
         if connection is not None:
             connection.close()
         if _was_being_made(error):
             raise FileNotFoundError(path) from None
+        if isinstance(error, sqlite3.Error) and is_damage(error):
+            raise ConfigError(f"the journal {path} cannot be read: {error}; {SETS_ASIDE}") from None
+        if primary_code(error) == sqlite3.SQLITE_CANTOPEN:
+            raise ConfigError(f"the journal {path} cannot be read where its folder cannot be written") from None
         if isinstance(error, (sqlite3.Error, OSError)):
             raise _explained(path, error) from None
         raise
@@ -158,8 +174,16 @@ def _was_being_made(error: BaseException) -> bool:
 
 
 def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
-    if path.exists() and path.stat().st_size > 0:
-        _look_first(path, busy_secs)
+    with telling_damage():
+        return _opened_plainly(path, busy_secs)
+
+
+def _opened_plainly(path: Path, busy_secs: float) -> sqlite3.Connection:
+    if path.exists():
+        if path.stat().st_size > 0:
+            _look_first(path, busy_secs)
+        elif _holds_results(path.parent):
+            raise _Damaged("it was emptied, and results lie beside it")
     # SQLite gives its own files the mode of the database, and would make that by the umask alone.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE)
     os.close(descriptor)
@@ -170,6 +194,14 @@ def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _holds_results(state: Path) -> bool:
+    """Whether an earlier process kept results there; a file without a byte may also be one that was just begun."""
+    try:
+        return any((state / "spool").iterdir())
+    except OSError:
+        return False
 
 
 def _look_first(path: Path, busy_secs: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from studio_worker.clock import rfc3339
 from studio_worker.errors import ConfigError
-from studio_worker.jobs.journal_file import journal_path, read_only
+from studio_worker.jobs.journal_file import SETS_ASIDE, journal_path, read_only, telling_damage
 
 _SHOWN = (
     "SELECT job_id, stage, kind, model, engine, attempt, origin, accepted_at, kept_at, settled_at, size, note "
@@ -30,12 +30,12 @@ def latest_jobs(state: Path, limit: int) -> list[dict[str, Any]]:
     """
     path = journal_path(state)
     try:
-        with closing(read_only(path)) as connection:
+        with closing(read_only(path)) as connection, telling_damage():
             return [_shown(row) for row in connection.execute(_SHOWN, (limit,))]
     except FileNotFoundError:
         return []
     except sqlite3.Error as error:
-        raise ConfigError(f"the journal {path} cannot be read: {error}; the worker sets a damaged one aside") from None
+        raise ConfigError(f"the journal {path} cannot be read: {error}; {SETS_ASIDE}") from None
 
 
 def _shown(row: sqlite3.Row) -> dict[str, Any]:

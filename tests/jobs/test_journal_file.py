@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -229,10 +229,55 @@ def test_of_many_rows_shows_the_latest_as_quickly_as_one_of_few(tmp_path):
     assert steps(100_000) <= steps(100) + 5
 
 
+@pytest.mark.parametrize("mask", [0x80, 0xFF, 0x01])
+def test_whatever_byte_of_its_first_page_is_changed_it_opens_or_is_set_aside(tmp_path, mask):
+    whole = journal_path(tmp_path / "whole")
+    filled(whole)
+    data = whole.read_bytes()
+    for at in range(0, 4096, 37):
+        path = journal_path(tmp_path / f"{at}-{mask}")
+        path.parent.mkdir()
+        path.write_bytes(data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :])
+        with suppress(ConfigError):
+            read_only(path).close()
+        with suppress(ConfigError):
+            # A changed version is that of a newer release.
+            open_journal(path, now=NOW).close()
+
+
+def test_of_which_sqlite_tells_in_bytes_that_are_no_text_is_set_aside(path):
+    filled(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"CREATE TABLE jobs") + 8] ^= 0x80
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match="the worker sets a damaged one aside when it starts"):
+        latest_jobs(path.parent, 5)
+    assert reopened(path) == 0
+    assert len(asides(path)) == 1
+
+
+def test_that_was_emptied_beside_kept_results_is_set_aside(path):
+    filled(path)
+    path.write_bytes(b"")
+    spool = path.parent / "spool"
+    spool.mkdir()
+    (spool / "kept").write_bytes(b"abc")
+    assert reopened(path) == 0
+    (aside,) = asides(path)
+    assert (path.parent / aside).read_bytes() == b""
+
+
+def test_that_was_just_begun_is_no_damage(path):
+    path.parent.mkdir()
+    path.touch()
+    assert reopened(path) == 0
+    assert asides(path) == []
+
+
 def test_that_is_damaged_is_told_to_a_reader_and_left(path):
     path.parent.mkdir()
     path.write_bytes(b"nonsense" * 1_000)
-    with pytest.raises(ConfigError, match="cannot be used"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         read_only(path)
     assert path.read_bytes() == b"nonsense" * 1_000
 
