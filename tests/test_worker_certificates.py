@@ -122,7 +122,7 @@ async def test_a_package_that_changes_under_a_worker_is_not_started_and_then_out
     certify()
     async with Worker(strict()) as worker:
         module.write_text(module.read_text() + "\n# an edit\n")
-        with pytest.raises(EngineError, match=r"not started: its certificate is stale .*remedy: studio-worker plugins"):
+        with pytest.raises(EngineError, match=r"not started: its certificate is stale .*remedy: reinstall the package"):
             await ask(worker)
         async with asyncio.timeout(20):
             while any(each.name == "fox" and each.status == "available" for each in worker.engines):
