@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from studio_worker.config import Config, ConfigSource
 
 MASK = "***"
-_SECRET_KEY = re.compile(r"token|secret|passw|api_?key|credential", re.IGNORECASE)
 
 
 @click.group(
@@ -124,9 +122,11 @@ def masked(key: str, value: Any) -> Any:
     """A setting's value as JSON values, with everything that looks secret hidden."""
     from pydantic import SecretStr
 
+    from studio_worker.config.known_keys import is_secret
+
     if isinstance(value, Mapping):
         return {name: masked(name, inner) for name, inner in value.items()}
-    if isinstance(value, SecretStr) or (isinstance(value, str) and _SECRET_KEY.search(key.rpartition(".")[2])):
+    if isinstance(value, SecretStr) or (isinstance(value, str) and is_secret(key.rpartition(".")[2])):
         return MASK
     if isinstance(value, Path):
         return str(value)

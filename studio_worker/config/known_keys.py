@@ -29,13 +29,18 @@ LEGACY = frozenset(
 """Keys of the older worker that lie in installed files: known, not read here, and no reason for a warning."""
 
 
-_SECRET = re.compile(r"(?:^|_)(?:token|secret|password|passwd|key)$", re.IGNORECASE)
+_SECRET = re.compile(r"token|secret|passw|api_?key|credential", re.IGNORECASE)
+
+
+def is_secret(key: str) -> bool:
+    """Whether a key's name says that its text is nobody else's business."""
+    return _SECRET.search(key) is not None
 
 
 def holds_secrets(table: Mapping[str, Any]) -> bool:
-    """Whether a config file's table has a key, at any depth, whose name says that its text is secret."""
+    """Whether a config file's table has a text, at any depth, under such a key."""
     return any(
-        holds_secrets(value) if isinstance(value, dict) else isinstance(value, str) and bool(_SECRET.search(key))
+        holds_secrets(value) if isinstance(value, dict) else isinstance(value, str) and is_secret(key)
         for key, value in table.items()
     )
 
