@@ -157,9 +157,7 @@ async def _serve(worker: Worker, dashboard: str) -> None:
 
 def _settings(settings: Config, studio: str, state: Path, models: Path) -> Config:
     """The operator's settings, but for what ties them to the operator's own studio and state."""
-    own = {"api_base_url": studio, "state_dir": state, "models_root": models, "config_path": None}
-    kept = {"certificates_dir": settings.certificates_path, "environments_dir": settings.environments_path}
-    return settings.model_copy(update=own | kept | {"register_poll_secs": POLL_SECS})
+    return settings.beside(state, api_base_url=studio, models_root=models, register_poll_secs=POLL_SECS)
 
 
 def _make(folder: Path) -> None:

@@ -76,7 +76,7 @@ async def _run(
         shown.show("starting")
         # Hashes of model files, and which of them are the worker's own, outlive this call.
         ledger = ledger_path(settings.state_path)
-        async with Worker(_own(settings, home), ledger=ledger) as worker:
+        async with Worker(settings.beside(home, api_base_url=None), ledger=ledger) as worker:
             ready = time.monotonic()
             job = interruption.job = worker.submit(
                 order.task,
@@ -106,13 +106,6 @@ async def _follow(job: Job, shown: Display, on_text: Callable[[str], None] | Non
         elif isinstance(news, TextDelta) and news.text and on_text is not None:
             shown.hide()
             on_text(news.text)
-
-
-def _own(settings: Config, home: Path) -> Config:
-    """The operator's settings, but for what ties them to the operator's own studio and state."""
-    own = {"api_base_url": None, "state_dir": home, "config_path": None}
-    kept = {"certificates_dir": settings.certificates_path, "environments_dir": settings.environments_path}
-    return settings.model_copy(update=own | kept)
 
 
 class _Interruption:

@@ -34,7 +34,8 @@ def install_apart(
         raise click.BadParameter(
             "an environment of its own is for one package: give its name or its .whl file", param_hint="REQUIREMENT"
         )
-    plan = plan_environment(invocation.settings().current.state_path, wanted[0].name, [wanted[0].argument])
+    root = invocation.settings().current.environments_path
+    plan = plan_environment(root, wanted[0].name, [wanted[0].argument])
     for command in plan.commands:
         output.note(" ".join(command))
     engines: tuple[EngineDescription, ...] = ()
@@ -57,23 +58,23 @@ def uninstall_apart(invocation: Invocation, name: str, *, dry_run: bool, yes: bo
     """
     from studio_worker.engines.entry_points import canonical
     from studio_worker.engines.environment_making import remove_environment
-    from studio_worker.engines.environments import FINISHED, FOLDER
+    from studio_worker.engines.environments import made_environments
 
-    state = invocation.settings().current.state_path
-    made = sorted(mark.parent.name for mark in (state / FOLDER).glob(f"*/{FINISHED}"))
+    root = invocation.settings().current.environments_path
+    made = made_environments(root)
     own = next((each for each in made if canonical(each) == canonical(name)), None)
-    own = own or _with_plugin(name, {each: state / FOLDER / each for each in made})
+    own = own or _with_plugin(name, made)
     if own is None:
         raise click.BadParameter(
             f"no environment of this name was made here; those that were: {', '.join(made) or 'none'}",
             param_hint="NAME",
         )
-    folder = state / FOLDER / own
+    folder = made[own]
     if not dry_run:
         if not yes and not click.confirm(f"Remove {folder}?", err=True):
             output.note("nothing was removed")
             raise click.exceptions.Exit(1)
-        remove_environment(state, own)
+        remove_environment(root, own)
     if as_json:
         output.json_text({"environment": str(folder), "dryRun": dry_run, "removed": not dry_run})
     else:

@@ -205,6 +205,18 @@ class Config(BaseModel):
         """`state_dir` with ``~`` expanded, else the user's own state folder."""
         return self.places.state_dir if self.state_dir is None else self.places.expand(self.state_dir)
 
+    def beside(self, state_dir: Path, **changes: Any) -> Config:
+        """These settings for a short-lived worker with a state of its own.
+
+        Certificates, and environments made here, stay those of this one. Nothing is read or checked.
+
+        Args:
+            state_dir: its state folder.
+            changes: settings of its own.
+        """
+        kept = {"certificates_dir": self.certificates_path, "environments_dir": self.environments_path}
+        return self.model_copy(update={"state_dir": state_dir, "config_path": None} | kept | changes)
+
     @property
     def certificates_path(self) -> Path:
         """The folder in which certificates of conformance are looked for."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from studio_worker.engines.environments import FINISHED, FOLDER, interpreter_of
+from studio_worker.engines.environments import FINISHED, interpreter_of
 from studio_worker.engines.interpreter import Interpreter
 from studio_worker.errors import PluginError
 from studio_worker.private_file import make_private_folder, reason
@@ -46,7 +46,7 @@ class EnvironmentPlan:
 
 
 def plan_environment(
-    state: Path,
+    root: Path,
     name: str,
     requirements: Sequence[str],
     *,
@@ -57,7 +57,7 @@ def plan_environment(
     """How to make the environment `name` with `requirements` in it.
 
     Args:
-        state: the worker's state folder.
+        root: the folder of such environments, `Config.environments_path`.
         name: letters, digits and ``. _ -``, a letter or a digit first.
         requirements: what pip is to install, ``studio-worker-lama==1.2`` for one.
         worker: the requirement that brings studio-worker; by default the release that runs here.
@@ -69,7 +69,7 @@ def plan_environment(
     """
     if not _NAME.fullmatch(name):
         raise PluginError(f"an environment cannot be called {name[:80]!r}: letters, digits and . _ - are allowed")
-    folder = state / FOLDER / name
+    folder = root / name
     everything = (worker or own_requirement(), *requirements)
     venv: tuple[str, ...] = (python, "-I", "-m", "venv", "--clear", str(folder))
     # As `interpreter_of` finds it once the folder is there.
@@ -125,13 +125,13 @@ def _made(plan: EnvironmentPlan, run: Run) -> Path:
     return plan.folder
 
 
-def remove_environment(state: Path, name: str) -> bool:
+def remove_environment(root: Path, name: str) -> bool:
     """Remove one that was made here; whether there was one. Engines that run from it lose what they have not imported.
 
     Raises:
         PluginError: it cannot be removed, or is being made or removed.
     """
-    folder = state / FOLDER / name
+    folder = root / name
     if not _NAME.fullmatch(name) or not (folder / FINISHED).is_file():
         return False
     with _alone(folder):

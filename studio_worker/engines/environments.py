@@ -25,9 +25,6 @@ from studio_worker.private_file import reason
 from studio_worker.text import escape
 from studio_worker.version import CHILD_PROTOCOL, __version__
 
-FOLDER = "environments"
-"""Of the state folder: the environments that the worker has made itself."""
-
 FINISHED = "studio-worker-environment.json"
 """The file in an environment that says that its making came to its end."""
 
@@ -69,10 +66,14 @@ class Environment:
 
 
 def list_environments(config: Config) -> dict[str, Path]:
-    """Where the environments lie, by name: those made in the state folder, then those of the settings. Blocks."""
-    made = {mark.parent.name: mark.parent for mark in sorted(config.environments_path.glob(f"*/{FINISHED}"))}
+    """Where the environments lie, by name: those made here, then those of the settings. Blocks."""
     named = {name: config.places.expand(path).absolute() for name, path in config.engine_environments.items()}
-    return made | named
+    return made_environments(config.environments_path) | named
+
+
+def made_environments(root: Path) -> dict[str, Path]:
+    """Those that were made in the folder of such environments and came to their end, by name. Blocks."""
+    return {mark.parent.name: mark.parent for mark in sorted(root.glob(f"*/{FINISHED}"))}
 
 
 def interpreter_of(path: Path) -> Path:

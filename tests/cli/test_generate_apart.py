@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from studio_worker.cli.generate_run import _own
 from studio_worker.config import Config
-from studio_worker.engines.environments import FINISHED, FOLDER, list_environments
+from studio_worker.engines.environments import FINISHED, list_environments
 from tests.own_environments import OwnEnvironments
 
 Call = Callable[..., Any]
@@ -22,7 +21,7 @@ OTHERS = "llama,onnx,piper,sdcpp,whisper"
 def owl(tmp_path: Path) -> dict[str, str]:
     """What a program needs to find an engine `owl`, in an environment that lies in the state folder alone."""
     state = tmp_path / "state"
-    made = OwnEnvironments(state / FOLDER)
+    made = OwnEnvironments(state / "environments")
     (made.serving("owl") / FINISHED).touch()
     return {"STUDIO_WORKER_STATE_DIR": str(state), "STUDIO_WORKER_DISABLED_ENGINES": OTHERS}
 
@@ -45,9 +44,9 @@ def test_engines_try_runs_on_an_engine_in_an_environment_made_here(
 
 def test_a_job_of_its_own_looks_where_the_operators_environments_and_certificates_are(tmp_path: Path) -> None:
     operator = Config(api_base_url=None, state_dir=tmp_path / "state")
-    (tmp_path / "state" / FOLDER / "owl").mkdir(parents=True)
-    (tmp_path / "state" / FOLDER / "owl" / FINISHED).touch()
-    own = _own(operator, tmp_path / "private")
+    (operator.environments_path / "owl").mkdir(parents=True)
+    (operator.environments_path / "owl" / FINISHED).touch()
+    own = operator.beside(tmp_path / "private", api_base_url=None)
     assert own.state_path == tmp_path / "private"
     assert own.certificates_path == operator.certificates_path
     assert list(list_environments(own)) == ["owl"]

@@ -10,7 +10,6 @@ import studio_worker
 from studio_worker.config import Config
 from studio_worker.engines.environments import (
     FINISHED,
-    FOLDER,
     UnusableEnvironment,
     interpreter_of,
     list_environments,
@@ -51,11 +50,11 @@ def test_the_settings_name_environments_and_the_home_folder_is_put_in(tmp_path):
 
 def test_an_environment_of_the_state_folder_counts_once_it_is_finished_and_settings_come_first(tmp_path):
     for name in ("ready", "named", "unfinished"):
-        (tmp_path / FOLDER / name).mkdir(parents=True)
+        (tmp_path / "environments" / name).mkdir(parents=True)
     for name in ("ready", "named"):
-        (tmp_path / FOLDER / name / FINISHED).touch()
+        (tmp_path / "environments" / name / FINISHED).touch()
     config = Config(state_dir=tmp_path, engine_environments={"named": "/opt/named"})
-    assert list_environments(config) == {"ready": tmp_path / FOLDER / "ready", "named": Path("/opt/named")}
+    assert list_environments(config) == {"ready": tmp_path / "environments" / "ready", "named": Path("/opt/named")}
 
 
 def test_a_path_may_be_the_environments_folder_or_the_interpreter_itself(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from studio_worker.config import Config
 from studio_worker.engines.description_cache import DescriptionCache
-from studio_worker.engines.environments import FINISHED, FOLDER
+from studio_worker.engines.environments import FINISHED
 from studio_worker.engines.installed_engines import ListedEngines
 from studio_worker.engines.plugins import refuse_broken
 from studio_worker.engines.refusals import refusal
@@ -34,8 +34,8 @@ async def test_an_environment_that_was_made_in_the_state_folder_needs_no_setting
     home = environments.serving("owl")
     (home / FINISHED).touch()
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / FOLDER).mkdir()
-    home.rename(tmp_path / "state" / FOLDER / "owl")
+    (tmp_path / "state" / "environments").mkdir()
+    home.rename(tmp_path / "state" / "environments" / "owl")
     assert (await engines(tmp_path))["owl"].environment == "owl"
 
 
