@@ -123,7 +123,7 @@ def _check(path: Path, found: os.stat_result, limit_bytes: int) -> None:
             f"{path} belongs to the user with id {found.st_uid}, not to the one that runs this (id {os.geteuid()}): "
             f"run as that user, or `chown {os.geteuid()} '{path}'`"
         )
-    if found.st_mode & 0o077:
+    if _is_open(found):
         raise ConfigError(
             f"{path} holds secrets and is open to other users (mode {stat.S_IMODE(found.st_mode):04o}): "
             f"`chmod 600 '{path}'`"
@@ -133,9 +133,13 @@ def _check(path: Path, found: os.stat_result, limit_bytes: int) -> None:
 def is_open_to_others(path: Path) -> bool:
     """Whether other users of this machine may read the file, or write it; never where the system has no modes."""
     try:
-        return sys.platform != "win32" and bool(path.stat().st_mode & 0o077)
+        return sys.platform != "win32" and _is_open(path.stat())
     except OSError:
         return False
+
+
+def _is_open(found: os.stat_result) -> bool:
+    return bool(found.st_mode & 0o077)
 
 
 def sync_file(descriptor: int) -> None:

@@ -386,7 +386,9 @@ class Worker:
                 await wait_out(self._main)
         finally:
             self._bus.close()
-            await wait_out(asyncio.create_task(asyncio.to_thread(self._lock.release)))
+            releasing = asyncio.create_task(asyncio.to_thread(self._lock.release))
+            await wait_out(releasing)
+            releasing.result()
 
     def _raise_end(self) -> None:
         main = self._main

@@ -144,19 +144,16 @@ def shown(*, quiet: bool) -> Iterator[OnRule]:
     """
     ended, now = 0, "the describe step"
 
-    def count(engine: str, rule: Rule, report: RuleReport | None) -> None:
-        nonlocal ended, now
-        ended += report is not None
-        now = f"{engine}: {rule.id}"
-
     try:
         with _live(quiet=quiet) as tell:
 
-            def both(engine: str, rule: Rule, report: RuleReport | None) -> None:
-                count(engine, rule, report)
+            def on_rule(engine: str, rule: Rule, report: RuleReport | None) -> None:
+                nonlocal ended, now
+                ended += report is not None
+                now = f"{engine}: {rule.id}"
                 tell(engine, rule, report)
 
-            yield both
+            yield on_rule
     except KeyboardInterrupt:
         rules = "1 rule was" if ended == 1 else f"{ended} rules were"
         output.note(f"the check was stopped at {now}; {rules} tried, and nothing is shown of the rest")

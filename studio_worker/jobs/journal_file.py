@@ -101,7 +101,8 @@ def open_journal(
         make_private_folder(path.parent)
         _warn_of_network(path)
         try:
-            return _opened(path, busy_secs)
+            with telling_damage():
+                return _opened(path, busy_secs)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
@@ -158,7 +159,10 @@ def read_only(path: Path, *, busy_secs: float = BUSY_SECS) -> sqlite3.Connection
         if isinstance(error, sqlite3.Error) and is_damage(error):
             raise ConfigError(f"the journal {path} cannot be read: {error}; {SETS_ASIDE}") from None
         if primary_code(error) == sqlite3.SQLITE_CANTOPEN:
-            raise ConfigError(f"the journal {path} cannot be read where its folder cannot be written") from None
+            raise ConfigError(
+                f"the journal {path} cannot be opened: it has to be a file that can be read, in a folder that can be "
+                "written, where SQLite keeps what belongs to it"
+            ) from None
         if isinstance(error, (sqlite3.Error, OSError)):
             raise _explained(path, error) from None
         raise
@@ -174,11 +178,6 @@ def _was_being_made(error: BaseException) -> bool:
 
 
 def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
-    with telling_damage():
-        return _opened_plainly(path, busy_secs)
-
-
-def _opened_plainly(path: Path, busy_secs: float) -> sqlite3.Connection:
     if path.exists():
         if path.stat().st_size > 0:
             _look_first(path, busy_secs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class RoomWatch:
         self._trying = SideTask("journal room", on_lost)
         self._is_spool_in_doubt = False
         self._has_failed = False
-        self._lacking = self._lacking_rounds = 0
+        self._lacking_bytes, self._lacking_until = 0, 0.0
 
     def hold(self, row: Row, file: Path, memory: Memory, error: OSError) -> None:
         """Leave a result in memory until its file can be written."""
@@ -98,7 +99,7 @@ class RoomWatch:
 
     def lacked(self, size: int, error: OSError) -> None:
         """A result of `size` bytes was lost for want of room: there has to be as much, or some time has to pass."""
-        self._lacking, self._lacking_rounds = size, round(LACK_SECS / self._retry_secs)
+        self._lacking_bytes, self._lacking_until = size, time.monotonic() + LACK_SECS
         self.failed(as_trouble(error), error)
 
     async def aclose(self) -> None:
@@ -110,7 +111,6 @@ class RoomWatch:
             await asyncio.sleep(self._retry_secs)
             # What fails while this round goes on may be nothing that it has written: that needs one more.
             self._has_failed = False
-            self._lacking_rounds -= 1
             has_room = await self._look_for_room()
             # First the rows: they need next to no room, and must not wait until a film has some.
             are_rows_written = await self._commit_all()
@@ -127,8 +127,8 @@ class RoomWatch:
 
     def _has_room(self) -> bool:
         wanted = max((memory.size for _, memory in self._held.values()), default=0) + SPARE_BYTES
-        if self._lacking_rounds > 0:
-            wanted = max(wanted, self._lacking + SPARE_BYTES)
+        if time.monotonic() < self._lacking_until:
+            wanted = max(wanted, self._lacking_bytes + SPARE_BYTES)
         try:
             return shutil.disk_usage(self._folder).free >= wanted
         except OSError:

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any, NoReturn
 
-MAX_INTEGER_DIGITS = 100
+MAX_DIGITS_READ = 100
 """Digits of what is read at all: far more than any field may have, which then is refused by its name."""
 
 MAX_BRACKETS = 1_000_000
@@ -76,7 +76,7 @@ def _float(text: str) -> float:
 
 def _integer(text: str) -> int:
     digits = len(text.lstrip("-"))
-    if digits > MAX_INTEGER_DIGITS:
+    if digits > MAX_DIGITS_READ:
         raise NotJson(f"an integer of {digits} digits")
     return int(text)
 

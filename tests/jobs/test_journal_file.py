@@ -256,6 +256,14 @@ def test_of_which_sqlite_tells_in_bytes_that_are_no_text_is_set_aside(path):
     assert len(asides(path)) == 1
 
 
+def test_beside_which_nothing_can_be_written_is_told_to_a_reader_with_what_it_needs(path):
+    filled(path)
+    # Root may write into any folder: something is in the way of the file that SQLite needs.
+    path.with_name(f"{path.name}-wal").mkdir()
+    with pytest.raises(ConfigError, match="it has to be a file that can be read, in a folder that can be written"):
+        latest_jobs(path.parent, 5)
+
+
 def test_that_was_emptied_beside_kept_results_is_set_aside(path):
     filled(path)
     path.write_bytes(b"")
