@@ -119,12 +119,14 @@ class Standing:
         reason: why it is not valid, for people; escaped.
         path: the file.
         certificate: what it says, where it could be read.
+        is_changed: whether the package's files are others than those that were checked, or hold others besides.
     """
 
     word: Word
     reason: str
     path: Path
     certificate: Certificate | None = None
+    is_changed: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The entry ``certificate`` of ``engines list --json``."""

@@ -14,8 +14,6 @@ from studio_worker.version import API_VERSION
 
 SETTING = "require_certified_engines"
 
-CHANGED = "the files of the package are not those that were checked"
-
 
 def with_certificates(engines: Sequence[EngineDescription], folder: Path) -> tuple[EngineDescription, ...]:
     """The same engines, each with the standing of its package's certificate. Reads and hashes files: for a thread.
@@ -69,12 +67,13 @@ def standing_of(found: FoundCertificate, engine: str, content: InstalledContent 
         assert found.problem is not None, "a file that was read is one or the other"
         return Standing(found.problem.word, str(found.problem), found.path)
     if isinstance(content, NoContent):
-        return Standing("stale", escape(str(content), limit=500), found.path, said)
+        return Standing("stale", escape(str(content), limit=500), found.path, said, is_changed=True)
     if said.version != content.version:
         why = f"it is for version {escape(said.version, limit=64)}, here is {escape(content.version, limit=64)}"
         return Standing("stale", why, found.path, said)
     if said.content_sha256 != content.sha256:
-        return Standing("stale", CHANGED, found.path, said)
+        why = "the files of the package are not those that were checked"
+        return Standing("stale", why, found.path, said, is_changed=True)
     if said.api_version != API_VERSION:
         why = f"it is for plugin API {said.api_version}, this worker serves {API_VERSION}"
         return Standing("stale", why, found.path, said)
@@ -123,6 +122,6 @@ def _remedy(engine: EngineDescription) -> str:
             return f"update it: pip --python {engine.python} install --upgrade {engine.distribution}"
         return f"update it: studio-worker plugins install --upgrade {engine.distribution}"
     check = f"studio-worker plugins check {engine.distribution} --certificate"
-    if standing is not None and standing.reason == CHANGED:
+    if standing is not None and standing.is_changed:
         return f"reinstall the package, or check it again if you changed it: {check}"
     return check

@@ -21,6 +21,8 @@ from studio_worker.models.files import LoadOptions, ModelFiles
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.tasks import parse_task
 
+from .packages import list_files
+
 PATIENT = 60.0
 """Seconds: no test is about how fast a child is, but for those that hang."""
 
@@ -350,3 +352,11 @@ def until() -> Callable[..., Any]:
         return found
 
     return wait
+
+
+@pytest.fixture
+def fox_module(shop: PluginShop) -> Path:
+    """The module of an installed package ``fox`` whose files are listed."""
+    module = shop.folder / f"{shop.engine('fox')}.py"
+    list_files(shop.folder / "fox-1.0.dist-info", module)
+    return module

@@ -7,20 +7,12 @@ from studio_worker.engines.certificate_guard import CertificateGuard
 from studio_worker.engines.installed_content import installed_content
 from studio_worker.errors import EngineError
 
-from .packages import certificate, list_files, put
+from .packages import certificate, put
 from .test_certification import FOX, GIVEN, SYNTHETIC
 
 
 @pytest.fixture
-def module(shop):
-    """The module of an installed package ``fox``."""
-    module = shop.folder / f"{shop.engine('fox')}.py"
-    list_files(shop.folder / "fox-1.0.dist-info", module)
-    return module
-
-
-@pytest.fixture
-def certify(tmp_path, module):
+def certify(tmp_path, fox_module):
     """Writes a certificate about the package as it is now."""
 
     def write(**fields):
@@ -57,10 +49,10 @@ def test_a_package_as_it_was_certified_may_start(certify, guarded):
     assert guarded.looks == 0
 
 
-def test_a_package_that_has_changed_may_not_and_is_looked_at_again(certify, guarded, module):
+def test_a_package_that_has_changed_may_not_and_is_looked_at_again(certify, guarded, fox_module):
     certify()
     guarded.guard.check(FOX)
-    module.write_text(module.read_text() + "\n# an edit\n")
+    fox_module.write_text(fox_module.read_text() + "\n# an edit\n")
     with pytest.raises(EngineError) as refused:
         guarded.guard.check(FOX)
     assert str(refused.value) == (
@@ -72,19 +64,19 @@ def test_a_package_that_has_changed_may_not_and_is_looked_at_again(certify, guar
     assert guarded.looks == 1
 
 
-def test_a_package_that_was_restored_may_start_again(certify, guarded, module):
+def test_a_package_that_was_restored_may_start_again(certify, guarded, fox_module):
     certify()
-    kept = module.read_text()
-    module.write_text("# another\n")
+    kept = fox_module.read_text()
+    fox_module.write_text("# another\n")
     with pytest.raises(EngineError):
         guarded.guard.check(FOX)
-    module.write_text(kept)
+    fox_module.write_text(kept)
     guarded.guard.check(FOX)
 
 
-def test_a_file_more_that_takes_the_place_of_its_module_is_named(certify, guarded, module):
+def test_a_file_more_that_takes_the_place_of_its_module_is_named(certify, guarded, fox_module):
     certify()
-    put(module.with_suffix(""), "__init__.py", "")
+    put(fox_module.with_suffix(""), "__init__.py", "")
     with pytest.raises(EngineError, match=r"plugin_fox/__init__\.py"):
         guarded.guard.check(FOX)
 
@@ -105,7 +97,7 @@ def test_what_needs_no_certificate_starts_without_one(engine, guarded):
     guarded.guard.check(engine)
 
 
-def test_the_settings_of_the_moment_decide(module, guarded):
+def test_the_settings_of_the_moment_decide(fox_module, guarded):
     guarded.require(False)
     guarded.guard.check(FOX)
     guarded.require(True)

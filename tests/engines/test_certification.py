@@ -1,6 +1,8 @@
 """What a certificate is worth for an engine that is here, and what becomes of an engine without one."""
 
+import py_compile
 from dataclasses import replace
+from importlib.util import cache_from_source
 from types import MappingProxyType
 
 import pytest
@@ -13,7 +15,7 @@ from studio_worker.engines.router import Routes
 from studio_worker.errors import NoEngine
 from studio_worker.wire.kinds import TaskKind
 
-from .packages import certificate, engine, list_files, put
+from .packages import certificate, engine, put
 
 FOX = EngineDescription(
     name="fox",
@@ -35,15 +37,7 @@ GIVEN = EngineDescription(name="mine", sources=("mine",), models=MappingProxyTyp
 
 
 @pytest.fixture
-def module(shop):
-    """The module of an installed package ``fox`` whose files are listed."""
-    module = shop.folder / f"{shop.engine('fox')}.py"
-    list_files(shop.folder / "fox-1.0.dist-info", module)
-    return module
-
-
-@pytest.fixture
-def keep(tmp_path, module):
+def keep(tmp_path, fox_module):
     """Writes a certificate about the package as it is now."""
 
     def write(name="fox-1.0.json", content=None, **fields):
@@ -70,19 +64,38 @@ def test_a_certificate_about_this_content_is_valid(keep, standing):
     assert standing().certificate.kit_version == "1"
 
 
-def test_without_a_certificate_there_is_no_standing(module, standing):
+def test_without_a_certificate_there_is_no_standing(fox_module, standing):
     assert standing() is None
 
 
-def test_an_edited_file_makes_it_stale(keep, standing, module):
+@pytest.mark.parametrize("change", ["edit", "remove", "add", "byte code"])
+def test_a_package_that_was_changed_is_told_to_be_reinstalled(keep, standing, fox_module, change):
     keep()
-    module.write_text(module.read_text() + "\n# harmless\n")
+    match change:
+        case "edit":
+            fox_module.write_text("# another\n")
+        case "remove":
+            fox_module.unlink()
+        case "add":
+            put(fox_module.with_suffix(""), "__init__.py", "")
+        case _:
+            source = fox_module.with_name("other.py")
+            source.write_text("other = 1\n")
+            py_compile.compile(str(source), cfile=cache_from_source(str(fox_module)), dfile=str(fox_module))
+            source.unlink()
+    (engine,) = refuse_uncertified([replace(FOX, certificate=standing())])
+    assert engine.remedy.startswith("reinstall the package, or check it again if you changed it: ")
+
+
+def test_an_edited_file_makes_it_stale(keep, standing, fox_module):
+    keep()
+    fox_module.write_text(fox_module.read_text() + "\n# harmless\n")
     assert (standing().word, standing().reason) == ("stale", "the files of the package are not those that were checked")
 
 
-def test_a_file_that_was_removed_makes_it_stale_by_name(keep, standing, module):
+def test_a_file_that_was_removed_makes_it_stale_by_name(keep, standing, fox_module):
     keep()
-    module.unlink()
+    fox_module.unlink()
     assert standing().word == "stale"
     assert "plugin_fox.py" in standing().reason
 
