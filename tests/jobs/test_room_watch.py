@@ -78,9 +78,17 @@ async def test_a_result_that_was_lost_for_want_of_room_is_waited_for_until_there
     free = [1_000_000]
     monkeypatch.setattr(room_watch.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[0]))
 
-    watch = RoomWatch(tmp_path, spool, written, lambda: None, lambda error: None, retry_secs=0.001)
+    rounds = []
+
+    def commit_all():
+        rounds.append(watch.trouble)
+        return written()
+
+    watch = RoomWatch(tmp_path, spool, commit_all, lambda: None, lambda error: None, retry_secs=0.001)
     watch.lacked(2_000_000, OSError(errno.ENOSPC, "No space left on device"))
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        while len(rounds) < 5:
+            await asyncio.sleep(0.001)
     assert watch.trouble.code == "disk_full"
     free[0] = 3_000_000
     async with asyncio.timeout(10):
