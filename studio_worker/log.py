@@ -7,6 +7,7 @@ library the package is silent until somebody calls ``loguru.logger.enable("studi
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
@@ -31,8 +32,32 @@ class LogSink(Protocol):
         ...
 
 
+class LibraryLines(logging.Handler):
+    """Makes one line of our log of what another library says by `logging`, which would write tracebacks to stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record: its sentence may hold text from outside and travels as a field."""
+        try:
+            said = record.getMessage()
+        except (TypeError, ValueError):
+            said = str(record.msg)
+        error = record.exc_info[1] if record.exc_info else None
+        line = logger.bind(event="library.log", said=said).patch(lambda made: made.update(name=record.name))
+        line.opt(exception=error).log(self.severity(record), "A library said something")
+
+    def severity(self, record: logging.LogRecord) -> str:
+        """The level of our line."""
+        return next((name for floor, name in _LEVELS if record.levelno >= floor), "DEBUG")
+
+
+_LEVELS = ((logging.ERROR, "ERROR"), (logging.WARNING, "WARNING"), (logging.INFO, "INFO"))
+_LIBRARIES = LibraryLines()
+
+
 def set_up(level: str = "INFO", *, as_json: bool = False, stream: TextIO | None = None) -> None:
-    """Send the process's log to `stream` (stderr), one line a record. For a process that is ours alone.
+    """Send the process's log to `stream` (stderr), one line a record; warnings of libraries that use `logging` too.
+
+    For a process that is ours alone.
 
     Args:
         level: the lowest level shown.
@@ -52,6 +77,7 @@ def set_up(level: str = "INFO", *, as_json: bool = False, stream: TextIO | None 
     logger.remove()
     logger.add(write, level=level.upper(), format="{message}", diagnose=False, backtrace=False, catch=True)
     logger.enable("studio_worker")
+    logging.root.addHandler(_LIBRARIES)
 
 
 def _fields(record: Record) -> dict[str, Any]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import re
 import subprocess
@@ -172,3 +173,51 @@ def test_a_library_that_nobody_asked_is_silent():
     code = f"from studio_worker.log import logger\n{call}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+class TestOfAnotherLibrary:
+    @pytest.fixture
+    def said(self) -> Iterator[Callable[..., list[str]]]:
+        """What a library's record became; `say` gets the library's logger."""
+
+        def record(say: Callable[[logging.Logger], None], *, as_json: bool = False) -> list[str]:
+            stream = io.StringIO()
+            log.set_up("INFO", as_json=as_json, stream=stream)
+            say(logging.getLogger("somebody.else"))
+            return stream.getvalue().splitlines()
+
+        yield record
+        logger.remove()
+        logger.disable("studio_worker")
+        logging.root.removeHandler(log._LIBRARIES)
+
+    @pytest.mark.parametrize("forgery", FORGERIES, ids=range(len(FORGERIES)))
+    def test_an_error_with_its_traceback_is_one_line(self, said, forgery):
+        def say(library: logging.Logger) -> None:
+            try:
+                raise ValueError(forgery)
+            except ValueError:
+                library.exception("Cannot read %s", forgery)
+
+        [line] = said(say, as_json=True)
+        told = json.loads(line)
+        assert (told["level"], told["target"], told["message"]) == (
+            "error",
+            "somebody.else",
+            "A library said something",
+        )
+        assert told["said"].startswith("Cannot read ")
+        assert told["error"].startswith("ValueError: ")
+
+    def test_each_is_told_once_however_often_the_log_is_set_up(self, said):
+        assert len(said(lambda library: library.warning("once"))) == 1
+        assert len(said(lambda library: library.warning("once"))) == 1
+
+    def test_its_chatter_is_left_out(self, said):
+        assert said(lambda library: library.info("chatter")) == []
+
+    def test_a_record_that_does_not_fit_its_arguments_is_shown_as_it_is(self, said):
+        record = logging.makeLogRecord({"levelno": logging.CRITICAL, "msg": "%d of %s", "args": ("x",)})
+        [line] = said(lambda _: log.LibraryLines().handle(record))
+        assert " ERROR " in line
+        assert 'said="%d of %s"' in line

@@ -17,6 +17,7 @@ from studio_worker.local_api.discovery import Discovery
 from studio_worker.local_api.guard import MAX_BODY_BYTES, guarded
 from studio_worker.log import logger
 from studio_worker.private_file import reason
+from studio_worker.server_log import SERVER_LOG
 
 HOST = "127.0.0.1"
 
@@ -56,7 +57,7 @@ class LocalApi:
         token = secrets.token_hex(32)
         app = web.Application(middlewares=[guarded(token)], client_max_size=MAX_BODY_BYTES)
         app.add_routes(daemon_routes(self._control))
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, access_log=None, logger=SERVER_LOG, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
         self._runner = runner
         try:

@@ -82,6 +82,8 @@ class Peer:
     held: dict[str, Held] = field(default_factory=dict)
     declined: set[str] = field(default_factory=set)
     """Jobs that it turned down for a reason of its own: offered elsewhere first."""
+    accepts_due: dict[str, int] = field(default_factory=dict)
+    """Job to attempt, of jobs whose upload overtook the `accept` that was sent before it, on another connection."""
     outgoing: asyncio.Queue[StudioFrame | End] = field(init=False)
     ended: End | None = None
 
@@ -128,6 +130,20 @@ class Peer:
             vram_gb=self.capabilities.vram_threshold_gb,
             held=(*self.held, *self.declined),
         )
+
+    def overtaken(self, held: Held) -> None:
+        """Note that an upload has ended this claim before its `accept` was read; that is still on its way."""
+        self.accepts_due[held.job_id] = held.attempt
+        while len(self.accepts_due) > self.bound:
+            del self.accepts_due[next(iter(self.accepts_due))]
+
+    def is_overtaken(self, job_id: str, attempt: int | None) -> bool:
+        """Whether this `accept` is one that was due; it is due no more then."""
+        due = self.accepts_due.get(job_id)
+        if due is None or attempt not in (None, due):
+            return False
+        del self.accepts_due[job_id]
+        return True
 
     def heard(self, capabilities: Capabilities, now: float, at: str) -> bool:
         """Note what hello or a heartbeat said; whether anything in it is new."""

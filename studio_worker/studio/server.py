@@ -14,6 +14,7 @@ from aiohttp import web
 from studio_worker.clock import Clock, SystemClock, rfc3339
 from studio_worker.errors import ConfigError, PortInUse
 from studio_worker.log import logger
+from studio_worker.server_log import SERVER_LOG
 from studio_worker.studio.app import create_app
 from studio_worker.studio.folder import DataFolder
 from studio_worker.studio.guard import HostRule
@@ -159,6 +160,7 @@ class StudioServer:
         self._runner = web.AppRunner(
             create_app(parts),
             access_log=None,
+            logger=SERVER_LOG,
             handle_signals=False,
             shutdown_timeout=self._timings.shutdown_secs,
             max_line_size=_MAX_LINE,

@@ -48,6 +48,8 @@ class Settling:
 
     def accept(self, peer: Peer, frame: Accept) -> None:
         """The worker takes its offer."""
+        if peer.is_overtaken(frame.job_id, frame.attempt):
+            return
         held = self._held(peer, frame)
         if held is not None and held.accepted_at is None:
             held.accepted_at = rfc3339(self._clock.now())
@@ -134,7 +136,7 @@ class Settling:
         job = await self._finish(worker_id, job_id, attempt, outcome, started_at)
         if job is not None:
             if peer and held:
-                self._free(peer, held)
+                self._free_by_upload(peer, held)
             return job, ""
         now = await self._store.job(job_id)
         reason = {JobState.DONE: "done", JobState.CANCELLED: "cancelled"}.get(now.state, "other") if now else "other"
@@ -151,7 +153,7 @@ class Settling:
         peer = self._roster.get(worker_id)
         held = peer.held.get(job_id) if peer else None
         if peer and held and (held.cancelled_at is not None or held.accepted_at is not None):
-            self._free(peer, held)
+            self._free_by_upload(peer, held)
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:
         """Cancel a queued or claimed job; its claim keeps the worker's slot until one terminal message."""
@@ -225,6 +227,11 @@ class Settling:
         for fallen in settled.fallen:
             self._hub.publish("job", jobId=fallen, state=JobState.FAILED.value)
         self._offers.nudge()
+
+    def _free_by_upload(self, peer: Peer, held: Held) -> None:
+        if held.accepted_at is None:
+            peer.overtaken(held)
+        self._free(peer, held)
 
     def _free(self, peer: Peer, held: Held) -> None:
         if peer.held.get(held.job_id) is held:

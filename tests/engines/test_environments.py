@@ -17,6 +17,8 @@ from studio_worker.engines.environments import (
 )
 from studio_worker.version import CHILD_PROTOCOL, __version__
 
+from .processes import is_running
+
 PATIENT = 60.0
 
 
@@ -150,8 +152,8 @@ async def test_an_interpreter_that_says_nothing_of_sense_is_named(text, script):
 async def test_an_interpreter_that_hangs_is_ended_with_what_it_started(script, tmp_path, until):
     path = script(f"#!/bin/sh\nsleep 600 &\necho $! > {tmp_path}/pid\nwait\n")
     assert (await refused(path, timeout_secs=3.0)).reason == "its interpreter gave no answer within 3 s"
-    pid = (tmp_path / "pid").read_text().strip()
-    await until(lambda: not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    await until(lambda: not is_running(pid))
 
 
 async def test_an_interpreter_that_never_stops_talking_is_given_up(script):

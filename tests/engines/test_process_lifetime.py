@@ -11,6 +11,8 @@ from studio_worker.engines.base import LlmResult
 from studio_worker.errors import EngineError
 from studio_worker.models.files import ModelFiles
 
+from .processes import is_running
+
 WAIT_SECS = 30.0
 """An upper bound for what is awaited; nothing here takes that long."""
 
@@ -82,7 +84,7 @@ async def test_unloading_ends_a_process_without_jobs_with_all_that_it_started(wo
     host = workshop.host(body)
     pids = (await workshop.run(host))["pids"]
     assert await within(host.unload(host.descriptions[0].key))
-    assert [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
+    assert [pid for pid in pids if is_running(pid)] == []
     assert workshop.deaths == []
 
 
@@ -157,7 +159,7 @@ async def test_a_loop_that_ends_without_a_word_leaves_no_process(workshop, until
 
     pid = await asyncio.to_thread(asyncio.run, begin())
     workshop.bench.hosts.clear()
-    await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+    await until(lambda: not is_running(pid))
 
 
 async def test_the_answer_of_a_job_is_an_llm_result(workshop):
@@ -206,11 +208,11 @@ async def test_what_an_engine_started_in_a_session_of_its_own_ends_with_its_proc
     pids = (await workshop.run(host))["pids"]
     assert os.getsid(pids[1]) == pids[1]
     assert await within(host.unload(host.descriptions[0].key))
-    assert [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
+    assert [pid for pid in pids if is_running(pid)] == []
 
 
 async def test_what_an_engine_started_in_a_session_of_its_own_ends_with_a_killed_process_too(workshop, until):
     host = workshop.host(DETACHED)
     engine, detached = (await workshop.run(host))["pids"]
     os.kill(engine, signal.SIGKILL)
-    await until(lambda: not psutil.pid_exists(detached) or psutil.Process(detached).status() == "zombie")
+    await until(lambda: not is_running(detached))

@@ -81,6 +81,44 @@ async def test_a_frame_about_a_job_that_is_not_held_ends_with_4002(worker: RawWo
     assert await worker.closed() == 4002
 
 
+@pytest.mark.parametrize("fields", [{}, {"attempt": 1}], ids=["as older workers", "with its attempt"])
+async def test_an_accept_that_its_own_upload_overtook_is_late_and_no_breach(
+    admin: Admin, worker: RawWorker, fields: dict[str, Any]
+) -> None:
+    await admin.add(image_job("fox"))
+    await worker.offer()
+    assert (await worker.upload("fox"))[0] == 200
+    await worker.send("accept", jobId="fox", **fields)
+
+    await admin.add(llm_job("next"))
+    assert (await worker.offer())["jobId"] == "next"
+
+    await worker.send("accept", jobId="fox", **fields)
+    assert (await worker.receive("error"))["message"] == "accept for unknown jobId"
+
+
+async def test_an_accept_that_an_upload_of_a_cancelled_job_overtook_is_no_breach(
+    admin: Admin, worker: RawWorker
+) -> None:
+    await admin.add(image_job("fox"))
+    await worker.offer()
+    await admin.call("POST", "/jobs/fox/cancel")
+    assert (await worker.upload("fox"))[0] == 409
+    await worker.send("accept", jobId="fox")
+
+    await admin.add(llm_job("next"))
+    while (await worker.receive())["type"] != "offer":
+        pass
+
+
+async def test_an_accept_of_another_attempt_than_the_overtaken_is_a_breach(admin: Admin, worker: RawWorker) -> None:
+    await admin.add(image_job("fox"))
+    await worker.offer()
+    await worker.upload("fox")
+    await worker.send("accept", jobId="fox", attempt=7)
+    assert (await worker.receive("error"))["code"] == "protocol_violation"
+
+
 async def test_a_second_result_ends_with_4002_and_changes_nothing(admin: Admin, worker: RawWorker) -> None:
     await admin.add(llm_job("talk"))
     await take(worker)
