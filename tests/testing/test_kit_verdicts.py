@@ -31,7 +31,10 @@ BROKEN = {
 """What a rule says of an engine that breaks it in a small way."""
 
 SKIPPED = {
-    ("heeds-cancel", "hears_no_cancel"): r"went on for \d\.\d s, to its end, and never asked: give a longer sample",
+    (
+        "heeds-cancel",
+        "hears_no_cancel",
+    ): r"went on for \d\.\d s, to its end, and never asked: give a sample of more than 5 s",
     ("heeds-cancel", "is_reticent"): r"its sample ends in \d\.\d s, before a cancel reaches it: give a longer sample",
     ("progress-is-sane", "is_reticent"): "tells no progress",
     ("meta-is-json", "is_reticent"): r"keeps nothing in job\.meta",
@@ -92,3 +95,12 @@ async def test_a_job_that_asks_in_the_middle_of_its_work_heeds_a_cancel(samples:
     report = await tried("heeds-cancel", "broken.asks_often:make", samples)
     assert report.outcome is Outcome.PASSED, report.message
     assert re.fullmatch(r"over \d\.\d s after the cancel", report.message)
+
+
+async def test_a_job_that_never_asks_is_found_where_its_sample_takes_longer_than_the_bound(
+    samples: list[Sample],
+) -> None:
+    """Cancelled in its middle, such a run would be over within the bound, and nobody would know."""
+    report = await tried("heeds-cancel", "broken.hears_no_cancel:make", samples, cancel_secs=0.8)
+    assert report.outcome is Outcome.FAILED, report.message
+    assert "a cancelled job went on for more than 0.8 s" in report.message

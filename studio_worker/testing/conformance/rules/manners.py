@@ -27,12 +27,12 @@ MAX_STAGE = 64
 async def heeds_cancel(trial: Trial) -> str:
     """A cancelled job ends within a bound, of itself."""
     longest = max(await trial.good_runs(), key=_work_secs)
-    after_secs = _half_of(longest)
+    after_secs = _moment_in(longest, trial.limits.cancel_secs)
     # In the middle of its work if that can be; what is warm may be quicker than it was; else as soon as it has begun.
     for _ in range(_TRIES):
         ran = await trial.bench.run_cancelled(longest.sample, after_secs=after_secs)
         if ran.settled_secs is None:
-            after_secs = min(_half_of(ran), after_secs / 2)
+            after_secs = min(_moment_in(ran, trial.limits.cancel_secs), after_secs / 2)
             continue
         if ran.settled_secs > trial.limits.cancel_secs:
             raise BrokenRule(
@@ -43,8 +43,8 @@ async def heeds_cancel(trial: Trial) -> str:
             return f"over {ran.settled_secs:.1f} s after the cancel"
         if ran.settled_secs > _TELLING_SECS:
             raise NotTried(
-                f"a cancelled job went on for {ran.settled_secs:.1f} s, to its end, and never asked: give a longer "
-                "sample, which shows whether it asks in time"
+                f"a cancelled job went on for {ran.settled_secs:.1f} s, to its end, and never asked: give a sample of "
+                f"more than {trial.limits.cancel_secs:g} s, which shows whether it asks in time"
             )
         after_secs = 0.0
     raise NotTried(f"its sample ends in {_work_secs(ran):.1f} s, before a cancel reaches it: give a longer sample")
@@ -172,8 +172,11 @@ def _work_secs(ran: Ran) -> float:
     return float(ran.record["secs"]) if ran.record is not None else ran.secs
 
 
-def _half_of(ran: Ran) -> float:
-    return _work_secs(ran) / 2
+def _moment_in(ran: Ran, bound_secs: float) -> float:
+    """When to cancel another such run: in its middle, or while what is left of it is still longer than the bound."""
+    work_secs = _work_secs(ran)
+    left_over = work_secs - bound_secs
+    return (left_over if left_over > 0 else work_secs) / 2
 
 
 def _was_told(ran: Ran) -> bool:
