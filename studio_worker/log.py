@@ -42,7 +42,11 @@ class LibraryLines(logging.Handler):
         except (TypeError, ValueError):
             said = str(record.msg)
         error = record.exc_info[1] if record.exc_info else None
-        line = logger.bind(event="library.log", said=said).patch(lambda made: made.update(name=record.name))
+
+        def name(made: Record) -> None:
+            made["name"] = record.name
+
+        line = logger.bind(event="library.log", said=said).patch(name)
         line.opt(exception=error).log(self.severity(record), "A library said something")
 
     def severity(self, record: logging.LogRecord) -> str:

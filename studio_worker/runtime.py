@@ -19,8 +19,8 @@ from studio_worker.ending import first_error
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine, Quarantined
 from studio_worker.engines.router import Routes
-from studio_worker.engines.speeds import Speed, Times
-from studio_worker.engines.speeds_file import read_speeds, write_speeds
+from studio_worker.engines.speeds import Speed
+from studio_worker.engines.speeds_file import SpeedsKeeper
 from studio_worker.errors import ConfigError, NoRoom
 from studio_worker.events import EventSink
 from studio_worker.fetch.guard import Guard
@@ -230,8 +230,9 @@ class Runtime:
             http = await self._stack.enter_async_context(open_http(urls) if urls else aiohttp.ClientSession())
         await self._host.start()
         self._stack.push_async_callback(self._host.aclose)
-        self._host.speeds = await asyncio.to_thread(read_speeds, config.state_path)
-        self._stack.push_async_callback(self._keep_speeds, config.state_path, self._host.speeds.times())
+        keeper = SpeedsKeeper(config.state_path, self._clock)
+        self._host.speeds = await keeper.open()
+        self._stack.push_async_callback(keeper.aclose)
         fetcher = Fetcher(self._guard, user_agent=USER_AGENT)
         self._stack.push_async_callback(fetcher.aclose)
         self.jobs = Jobs(
@@ -256,6 +257,7 @@ class Runtime:
         await self.jobs.ready()
         self.spawn(self._lag.run(), name="loop lag")
         self.spawn(self._disk.run(), name="disk watch")
+        self.spawn(keeper.run(), name="speeds")
         if urls is not None:
             self.registrar = Registrar(
                 urls=urls,
@@ -287,11 +289,6 @@ class Runtime:
                 reconnect_base_secs=config.reconnect_base_secs,
             )
             self.spawn(self._hold_session(self.registrar, self.keeper), name="session")
-
-    async def _keep_speeds(self, state: Path, before: tuple[Times, ...]) -> None:
-        """A worker that is killed loses what it measured since its start, which the next one measures again."""
-        if (times := self._host.speeds.times()) != before:
-            await asyncio.to_thread(write_speeds, state, times)
 
     def _journal(self, config: Config, urls: StudioUrls | None) -> Journal:
         if urls is None:

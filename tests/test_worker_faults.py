@@ -34,7 +34,7 @@ def task_named(name: str) -> asyncio.Task[object]:
     return found
 
 
-OF_THE_WORKER = ("jobs", "session", "loop lag", "disk watch", "journal upkeep")
+OF_THE_WORKER = ("jobs", "session", "loop lag", "disk watch", "speeds", "journal upkeep")
 OF_A_SESSION = ("heartbeat", "log shipping", "orders", "reader", "sender", "watch")
 
 
