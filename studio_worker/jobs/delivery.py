@@ -157,6 +157,7 @@ class Delivery:
         link.accept()
         owed.link = link
         owed.accepts += 1
+        owed.accepted_again.set()
         owed.kept = replace(owed.kept, entry=replace(owed.kept.entry, attempt=link.attempt))
         self._journal.mark(owed.kept, Stage.DELIVERING)
         if owed.state is not State.UPLOADING:

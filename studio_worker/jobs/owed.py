@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from studio_worker.jobs.links import Link
@@ -32,6 +32,7 @@ class Owed:
         link: the latest claim's link.
         state: None before it was sent for the first time, and after its end.
         accepts: how often the job was accepted: an upload that began before the latest accept says nothing about it.
+        accepted_again: set by an accept that came since the latest upload began.
         task: the upload.
         writing: the latest frame's way to the socket.
         is_restored: whether an earlier process has kept it: such results may be many, and take turns.
@@ -41,6 +42,7 @@ class Owed:
     link: Link
     state: State | None = None
     accepts: int = 1
+    accepted_again: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     writing: asyncio.Future[None] | None = None
     is_restored: bool = False

@@ -79,16 +79,20 @@ class RetryingUploads:
         tries = refusals = 0
         while True:
             accepts, welcomes = owed.accepts, self._welcomes
+            owed.accepted_again.clear()
             async with self._turns if owed.is_restored else nullcontext():
                 # What has happened so far is told while the studio reads the form's head, not before.
                 answer = await self._uploads.upload(owed.kept, self._chronicle.tell)
             tries += 1
             match settle(answer, tries, now=self._clock.now(), rng=self._rng):
-                case Again(after_secs, why):
+                case Again(after_secs, why, is_asked):
                     self._check_age(owed.kept, why)
                     if tries == 1:
                         self._chronicle.waits(owed.kept, why)
-                    await self._clock.sleep(after_secs)
+                    if is_asked:
+                        await self._clock.sleep(after_secs)
+                    elif await self._is_accepted_within(after_secs, owed):
+                        tries = 0
                 case SignedOut():
                     refusals += 1
                     await self._signed_in(owed, welcomes, refusals)
@@ -97,6 +101,17 @@ class RetryingUploads:
                     if owed.accepts == accepts:
                         return final
                     tries = 0
+
+    async def _is_accepted_within(self, secs: float, owed: Owed) -> bool:
+        """Wait, unless the job is accepted again: its studio is there and has nothing to do but wait for the result."""
+        sleep = asyncio.ensure_future(self._clock.sleep(secs))
+        accept = asyncio.ensure_future(owed.accepted_again.wait())
+        try:
+            await asyncio.wait([sleep, accept], return_when=asyncio.FIRST_COMPLETED)
+            return accept.done()
+        finally:
+            sleep.cancel()
+            accept.cancel()
 
     async def _signed_in(self, owed: Owed, welcomes: int, refusals: int) -> None:
         """Wait for a welcome that is younger than the refused upload."""

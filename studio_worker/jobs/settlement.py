@@ -61,10 +61,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Another try may do: after this many seconds."""
+    """Another try may do: after this many seconds.
+
+    Attributes:
+        after_secs: how long to wait.
+        why: for people.
+        is_asked: whether the studio has named the time; otherwise an offer of the job tells that it is there again.
+    """
 
     after_secs: float
     why: str
+    is_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,8 @@ def settle(answer: Answer, tries: int, *, now: datetime, rng: Random) -> Settlem
         return _conflict(answer.reason)
     if status in TRANSIENT or status >= 500 or status < 400:
         wait = retry_after(answer.retry_after, now, cap_secs=RETRY_AFTER_CAP_SECS)
-        return Again(full_jitter(tries, rng) if wait is None else wait, f"the studio answered {status}")
+        why = f"the studio answered {status}"
+        return Again(full_jitter(tries, rng), why) if wait is None else Again(wait, why, is_asked=True)
     said = escape(answer.text, limit=300)
     return Refused(f"the studio refused the result with status {status}" + (f": {said}" if said else ""))
 

@@ -188,6 +188,31 @@ class TestABinaryResult:
         await clock.asleep()
         assert clock.slept == [120]
 
+    async def test_that_waits_for_its_next_try_goes_at_once_when_its_job_is_offered_again(
+        self, desk, wire, clock, kept_file, picture_file
+    ):
+        desk.uploads.answers = [Answer(status=503)]
+        desk.post(kept_file(picture_file), wire)
+        await clock.asleep()
+        assert desk.adopt("job-1", wire, attempt=5)
+        await desk.events.until(JobDelivered)
+        assert [kept.entry.attempt for kept in desk.uploads.seen] == [None, 5]
+        assert clock.monotonic() == 1_000.0
+
+    async def test_an_offer_does_not_shorten_the_time_that_the_studio_has_asked_for(
+        self, desk, wire, clock, kept_file, picture_file
+    ):
+        desk.uploads.answers = [Answer(status=429, retry_after="120")]
+        desk.post(kept_file(picture_file), wire)
+        await clock.asleep()
+        assert desk.adopt("job-1", wire)
+        clock.advance(119)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert len(desk.uploads.seen) == 1
+        clock.advance(1)
+        await desk.events.until(JobDelivered)
+
     async def test_survives_ten_minutes_of_503_and_is_delivered_once(self, desk, wire, clock, kept_file, picture_file):
         desk.uploads.answers = [Answer(status=503)] * 60
         desk.post(kept_file(picture_file), wire)
