@@ -230,7 +230,7 @@ class Runtime:
             http = await self._stack.enter_async_context(open_http(urls) if urls else aiohttp.ClientSession())
         await self._host.start()
         self._stack.push_async_callback(self._host.aclose)
-        keeper = SpeedsKeeper(config.state_path, self._clock)
+        keeper = SpeedsKeeper(config.state_path, SystemClock())
         self._host.speeds = await keeper.open()
         self._stack.push_async_callback(keeper.aclose)
         fetcher = Fetcher(self._guard, user_agent=USER_AGENT)
