@@ -18,7 +18,7 @@ from studio_worker.config import Config
 from studio_worker.ending import first_error
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine, Quarantined
-from studio_worker.engines.router import Routes
+from studio_worker.engines.route_book import RouteBook
 from studio_worker.engines.speeds import Speed
 from studio_worker.engines.speeds_file import SpeedsKeeper
 from studio_worker.errors import ConfigError, NoRoom
@@ -62,7 +62,7 @@ class Runtime:
         self,
         *,
         config: Callable[[], Config],
-        routes: Callable[[], Routes],
+        routes: RouteBook,
         host: Host,
         admission: Admission,
         quarantine: Quarantine,
@@ -80,7 +80,7 @@ class Runtime:
         self._timings = timings or Timings()
         self._ledger = ledger
         self._config = config
-        self._routes = routes
+        self._book = routes
         self._host = host
         self._admission = admission
         self._quarantine = quarantine
@@ -146,12 +146,12 @@ class Runtime:
     def pause(self) -> None:
         """Reject offers, and say so in a heartbeat at once."""
         self.jobs.desk.pause()
-        self._nudge()
+        self.nudge()
 
     def resume(self) -> None:
         """Take offers again, and say so in a heartbeat at once."""
         self.jobs.desk.resume()
-        self._nudge()
+        self.nudge()
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -175,8 +175,11 @@ class Runtime:
             return Readiness("draining", "the worker is stopping")
         if desk.is_paused:
             return Readiness("paused", "the operator paused the worker")
-        if not self._routes().task_kinds:
-            return Readiness("no_engine", "no engine can run on this machine")
+        if not self._book.advertised.task_kinds:
+            rest = self._book.rest
+            return (
+                Readiness("engine_down", rest) if rest else Readiness("no_engine", "no engine can run on this machine")
+            )
         found = desk.trouble or self._disk.problem()
         trouble = None if found is None else Readiness(found.code, found.detail)
         session = session_problem(self.keeper.snapshot(), self._timings) if self.keeper is not None else None
@@ -192,7 +195,7 @@ class Runtime:
             abandon_secs: how long cancelled jobs may take to be reported.
         """
         self.jobs.desk.close()
-        self._nudge()
+        self.nudge()
         if not await _within(drain_secs, self._emptied(), abandon):
             why = "the operator stopped the worker" if abandon.is_set() else "the worker stops and its time is over"
             self.jobs.desk.abandon(why)
@@ -237,7 +240,7 @@ class Runtime:
         self._stack.push_async_callback(fetcher.aclose)
         self.jobs = Jobs(
             settings=self._config,
-            routes=self._routes,
+            routes=lambda: self._book.served,
             host=self._host,
             store=self._store(),
             fetcher=fetcher,
@@ -293,7 +296,7 @@ class Runtime:
     def _journal(self, config: Config, urls: StudioUrls | None) -> Journal:
         if urls is None:
             return NoJournal()
-        return KeptJournal(config.state_path, urls.origin, self._clock, on_trouble=self._nudge, disk=self._disk.problem)
+        return KeptJournal(config.state_path, urls.origin, self._clock, on_trouble=self.nudge, disk=self._disk.problem)
 
     def _store(self) -> Store:
         store = open_store(
@@ -330,7 +333,17 @@ class Runtime:
     def _guard(self) -> Guard:
         return guard(self._config(), closed=self.closed_ports)
 
-    def _nudge(self) -> None:
+    def tell_rest(self) -> None:
+        """Have a heartbeat say at once what rests, and another one when it may work again."""
+        self.nudge()
+        self.spawn(self._nudge_after(self._book.rest_secs), name="rest of an engine")
+
+    async def _nudge_after(self, secs: float) -> None:
+        await self._clock.sleep(secs)
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Have a heartbeat say at once what is new."""
         if self.keeper is not None:
             self.keeper.nudge()
 

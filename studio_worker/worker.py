@@ -24,6 +24,7 @@ from studio_worker.engines.installed_engines import InstalledEngines
 from studio_worker.engines.process_runner import EngineKey
 from studio_worker.engines.quarantine import Quarantine
 from studio_worker.engines.roster import in_force, trusted
+from studio_worker.engines.route_book import RouteBook
 from studio_worker.engines.router import Routes
 from studio_worker.engines.surroundings import Surroundings
 from studio_worker.errors import ConfigError, StudioWorkerError
@@ -120,9 +121,8 @@ class Worker:
         self._certificates = CertificateGuard(lambda: self._config, self._second_look.want)
         self._machine = Machine("unknown-host", "unknown-user")
         self._descriptions: tuple[EngineDescription, ...] = ()
-        self._routes = Routes.build(())
-        self._routes_until: float | None = None
         self._quarantine = Quarantine(self._clock)
+        self._book = RouteBook(self._quarantine, self._clock)
         self._finder = DeviceFinder(devices)
         self._runtime: Runtime | None = None
         self._main: asyncio.Task[None] | None = None
@@ -238,7 +238,7 @@ class Worker:
 
     def status(self) -> dict[str, Any]:
         """What the worker is doing, as JSON values without secrets."""
-        return snapshot(self._config, self._machine, self.engines, self._routes, self._runtime)
+        return snapshot(self._config, self._machine, self.engines, self._book.advertised, self._runtime)
 
     def readiness(self) -> Readiness:
         """Whether the worker would be offered a job now and take it, and if not, why."""
@@ -247,7 +247,7 @@ class Worker:
     @property
     def routes(self) -> Routes:
         """Which engine serves what, at this moment."""
-        return self._routes
+        return self._book.advertised
 
     @property
     def engines(self) -> tuple[EngineDescription, ...]:
@@ -292,36 +292,33 @@ class Worker:
         )
         self._admission = Admission(self._host, self._residency, self._finder.devices)
         self._descriptions = self._host.descriptions
-        self._routes = self._draw_routes()
+        self._draw_routes()
 
     async def _look_at_devices(self) -> None:
         """See what is left of the devices, and serve or refuse those who wait for their memory."""
         await self._finder.look()
-        self._routes = self._draw_routes()
+        self._draw_routes()
         self._residency.refresh()
 
-    def _draw_routes(self) -> Routes:
-        self._routes_until = self._quarantine.next_release()
+    def _draw_routes(self) -> None:
         engines = self.engines
         self._host.call_hooks_of(trusted(engines, self._config))
-        return Routes.build(self._quarantine.advertised(engines), self._config.engine_preferences)
+        self._book.draw(engines, self._config.engine_preferences)
 
     def _engine_died(self, engine: EngineKey, model: str | None, why: str) -> None:
-        """Three deaths on one model withdraw it; and a GPU may be what has died."""
+        """What rests now is withdrawn; and a GPU may be what has died."""
         if self._finder.devices.gpus and self._runtime is not None:
             self._runtime.spawn(self._look_at_devices(), name="devices")
         dead = next((each for each in self._descriptions if each.key == engine), None)
-        if dead is not None and model is not None and self._quarantine.died(dead, model):
-            logger.bind(event="engine.quarantine", engine=dead.name, model=model, reason=why).error(
-                "An engine keeps dying on a model, which is left alone for a while"
-            )
-            self._routes = self._draw_routes()
+        if dead is not None and self._book.died(dead, model, why, self._host.restarts(engine)):
+            self._draw_routes()
+            self._live_runtime.tell_rest()
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
         try:
             async with Runtime(
                 config=lambda: self._config,
-                routes=lambda: self._routes,
+                routes=self._book,
                 host=self._host,
                 admission=self._admission,
                 quarantine=self._quarantine,
@@ -352,7 +349,7 @@ class Worker:
         runtime = self._runtime
         return capabilities(
             self._config,
-            self._routes,
+            self._book.advertised,
             self._machine,
             is_paused=runtime is not None and not runtime.jobs.desk.takes_jobs,
             install_id=runtime.credentials.install_id if runtime is not None else None,
@@ -365,19 +362,19 @@ class Worker:
         self._certificates.look()
         if self._runtime is not None:
             self._second_look.begin(self._runtime.spawn)
-        if self._routes_until is not None and self._clock.monotonic() >= self._routes_until:
-            self._routes = self._draw_routes()
+        if self._book.is_due:
+            self._draw_routes()
 
     def _take_settings(self, config: Config) -> None:
         before = self._config
         self._config = followed(before, config, self._finder.missing)
-        self._routes = self._draw_routes()
+        self._draw_routes()
         if set(before.disabled_engines) - set(config.disabled_engines):
             self._second_look.want()
 
     def _take_found(self, found: tuple[EngineDescription, ...]) -> None:
         self._descriptions = (*found, *(each for each in self._descriptions if not each.plugin))
-        self._routes = self._draw_routes()
+        self._draw_routes()
 
     async def _stop_now(self) -> None:
         try:

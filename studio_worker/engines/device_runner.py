@@ -8,6 +8,7 @@ from collections.abc import Callable
 from studio_worker.engines.base import EngineJob, Estimate
 from studio_worker.engines.output import EngineOutput
 from studio_worker.engines.process_runner import ProcessRunner
+from studio_worker.engines.restarts import Restarts
 from studio_worker.engines.working import ChunkCallback
 from studio_worker.models.files import ModelFiles
 
@@ -24,6 +25,11 @@ class DeviceRunner:
         self._make = make
         self._place = place
         self._runners: dict[str | None, ProcessRunner] = {}
+
+    @property
+    def restarts(self) -> tuple[Restarts, ...]:
+        """How it stands with each process that a device has had."""
+        return tuple(runner.restarts for runner in self._runners.values())
 
     async def run(self, job: EngineJob, model: ModelFiles, on_chunk: ChunkCallback | None = None) -> EngineOutput:
         """Run the job in its device's process."""

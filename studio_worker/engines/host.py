@@ -31,6 +31,7 @@ from studio_worker.engines.messages import Open
 from studio_worker.engines.output import EngineOutput
 from studio_worker.engines.process_runner import DeathCallback, EngineKey, GoneCallback, ProcessRunner, ProcessSettings
 from studio_worker.engines.progress import ProgressRelay
+from studio_worker.engines.restarts import Restarts
 from studio_worker.engines.router import Route
 from studio_worker.engines.runner import EngineHolder, Runner, ThreadRunner
 from studio_worker.engines.speeds import Speeds
@@ -233,6 +234,11 @@ class Host:
         """
         runner = self._runners.get(engine)
         return runner is None or await runner.stop()
+
+    def restarts(self, engine: EngineKey) -> tuple[Restarts, ...]:
+        """How it stands with the starts of an engine's processes, device by device; empty where it has had none."""
+        runner = self._runners.get(engine)
+        return runner.restarts if isinstance(runner, DeviceRunner) else ()
 
     async def settled(self, job_id: str) -> None:
         """Return once no engine works for this job any more; at once where none does."""

@@ -93,7 +93,7 @@ class ProcessRunner:
         self._interpreter = Interpreter(description.python)
         self._opening = replace(opening, device=device)
         self._device = device
-        self._restarts = Restarts(settings.clock)
+        self.restarts = Restarts(settings.clock)
         self._left_behind = left_behind
         self._settings = settings
         self._seats = asyncio.Semaphore(description.concurrency)
@@ -203,7 +203,7 @@ class ProcessRunner:
         run.let_go.add_done_callback(lambda _: self._let_go(run))
         try:
             done = await run.outcome
-            self._restarts.succeeded()
+            self.restarts.succeeded()
             return done, False
         except asyncio.CancelledError:
             if not run.let_go.done():
@@ -229,7 +229,7 @@ class ProcessRunner:
             if self._process is None or not self._process.is_usable:
                 self._leave()
                 await self._all_gone()
-                if (refusal := self._restarts.refusal(self._name)) is not None:
+                if (refusal := self.restarts.refusal(self._name)) is not None:
                     raise EngineError(refusal)
                 await asyncio.to_thread(self._settings.check, self._description)
                 self._process = await EngineProcess.start(
@@ -276,9 +276,9 @@ class ProcessRunner:
     def died(self, model: str | None, why: str, *, has_begun: bool) -> None:
         """A child of this runner has died."""
         if has_begun:
-            self._restarts.succeeded()
+            self.restarts.succeeded()
         else:
-            self._restarts.died(why)
+            self.restarts.died(why)
         logger.bind(event="engine.death", engine=self._name, model=model, reason=why).error(
             "The process of an engine is gone"
         )

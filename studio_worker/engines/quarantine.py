@@ -4,6 +4,8 @@ Three deaths within ten minutes put a pair in quarantine, whatever was done betw
 again: a success clears it, one more death doubles the pause. An exception that an engine raises is no death, and other
 models of the engine go on.
 
+An engine whose process died before its engine was built rests as a whole, until it is started again.
+
 What is advertised: a quarantined model id is withdrawn. A label such as ``onnx:*`` stands for models that nobody can
 count, so it stays, and a quarantined model behind it is refused by name. An engine of which nothing is left to
 advertise is unavailable until the first pause ends.
@@ -11,12 +13,13 @@ advertise is unavailable until the first pause ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from studio_worker.clock import Clock
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.process_runner import EngineKey
+from studio_worker.engines.restarts import Restarts
 from studio_worker.text import escape
 
 DEATHS = 3
@@ -60,6 +63,7 @@ class Quarantine:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._records: dict[tuple[EngineKey, str], _Record] = {}
+        self._restarts: dict[EngineKey, Sequence[Restarts]] = {}
 
     def died(self, engine: EngineDescription, model: str) -> bool:
         """A child died while it loaded or ran this model; whether the pair is in quarantine now."""
@@ -74,6 +78,16 @@ class Quarantine:
             record.until = now + record.pause_secs
         self._bound(now)
         return now < record.until
+
+    def rests(self, engine: EngineDescription, restarts: Sequence[Restarts]) -> bool:
+        """A process may have died at its start, as `restarts` of each device know; whether the engine rests now."""
+        self._restarts[engine.key] = restarts
+        return self.rest(engine) is not None
+
+    def rest(self, engine: EngineDescription) -> str | None:
+        """Why no process of this engine is started now, with when one is; None where one may be, on any device."""
+        by_end = sorted(self._restarts.get(engine.key, ()), key=lambda each: each.rests_until)
+        return by_end[0].refusal(engine.name) if by_end else None
 
     def succeeded(self, engine: EngineDescription, model: str) -> None:
         """A job of this pair was done, which ends its time on trial; deaths before that stay counted."""
@@ -105,7 +119,9 @@ class Quarantine:
     def next_release(self) -> float | None:
         """When, on the clock's monotonic time, the next pair is tried again and the advert changes; None for never."""
         now = self._clock.monotonic()
-        return min((record.until for record in self._records.values() if record.until > now), default=None)
+        pairs = (record.until for record in self._records.values())
+        engines = (each.rests_until for restarts in self._restarts.values() for each in restarts)
+        return min((until for until in (*pairs, *engines) if until > now), default=None)
 
     def advertised(self, engines: Iterable[EngineDescription]) -> tuple[EngineDescription, ...]:
         """The engines without the models that are in quarantine; for `Routes.build`.
@@ -117,6 +133,8 @@ class Quarantine:
     def _without_quarantined(self, engine: EngineDescription) -> EngineDescription:
         if engine.status != "available":
             return engine
+        if (rest := self.rest(engine)) is not None:
+            return _unavailable(engine, rest)
         reasons = {
             model: reason
             for ids in engine.models.values()
@@ -129,14 +147,13 @@ class Quarantine:
         if engine.sources or any(models.values()):
             # Other models come with their source, whether or not the engine lists any.
             return replace(engine, models=models)
-        return replace(
-            engine,
-            status="unavailable",
-            reason=next(iter(reasons.values())),
-            remedy="look into the log for how it died",
-        )
+        return _unavailable(engine, next(iter(reasons.values())))
 
     def _bound(self, now: float) -> None:
         if len(self._records) > MAX_PAIRS:
             spare = next((pair for pair, record in self._records.items() if record.until <= now), None)
             del self._records[spare or next(iter(self._records))]
+
+
+def _unavailable(engine: EngineDescription, reason: str) -> EngineDescription:
+    return replace(engine, status="unavailable", reason=reason, remedy="look into the log for how it died")

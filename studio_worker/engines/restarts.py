@@ -35,6 +35,11 @@ class Restarts:
         """Its engine was built: what was before is forgotten."""
         self._deaths = 0
 
+    @property
+    def rests_until(self) -> float:
+        """The monotonic time until which no process is started; one that has passed where one may be."""
+        return self._not_before if self._deaths else 0.0
+
     def refusal(self, engine: str) -> str | None:
         """Why no process is started now, and when one is; None where one may be."""
         left = self._not_before - self._clock.monotonic()

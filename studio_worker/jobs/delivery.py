@@ -104,9 +104,16 @@ class Delivery:
     @property
     def trouble(self) -> Trouble | None:
         """Why no more results can be kept: what waits has reached its bounds."""
-        if not self._is_full():
+        bounds, count = self._bounds, len(self._owed)
+        if count >= bounds.results:
+            waits = f"{count:,} results wait, {bounds.results:,} are the most"
+        elif self._bytes >= bounds.total_bytes:
+            waits = f"{count:,} results of {self._bytes:,} bytes wait, {bounds.total_bytes:,} bytes are the most"
+        elif self._json_bytes >= bounds.json_bytes:
+            waits = f"{self._json_bytes:,} bytes of answers in JSON wait, {bounds.json_bytes:,} are the most"
+        else:
             return None
-        return Trouble("spool_full", f"{len(self._owed):,} results, {self._bytes:,} bytes, wait for their delivery")
+        return Trouble("spool_full", f"{waits}: for their delivery, or for the studio's acknowledgement")
 
     @property
     def uploading(self) -> tuple[str, ...]:
@@ -289,11 +296,6 @@ class Delivery:
             # What waits for days must not hold the whole claim.
             owed.kept.entry.fingerprint.settle()
         self._moved.set()
-
-    def _is_full(self) -> bool:
-        bounds = self._bounds
-        is_much = self._bytes >= bounds.total_bytes or self._json_bytes >= bounds.json_bytes
-        return is_much or len(self._owed) >= bounds.results
 
     def give_up_old(self) -> None:
         """Give up what has waited for too long: what the studio may still ask for is kept, however much it is."""

@@ -258,6 +258,11 @@ class Desk:
             return
         try:
             plan = self._drawn(offer.claim)
+            if (rest := self._quarantine.rest(plan.route.engine)) is not None:
+                # Another offer may come once its start has been tried again; to fail the job would count an attempt.
+                seat.leave()
+                self._reject(job_id, link, rest, RejectCode.PAUSED)
+                return
             if (reason := self._journal.refusal(job_id, mark)) is not None:
                 raise EngineError(reason)
             if self._weighing.wants(plan):

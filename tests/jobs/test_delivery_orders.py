@@ -72,6 +72,7 @@ class Owed:
         is_stale: whether the job was accepted once more since the upload began.
         refusals: 401s since the last delivery began.
         missed_welcome: whether a session was welcome since the upload began.
+        may_be_woken: whether an offer ends its pause: not one that the studio has named, nor one after a 401.
     """
 
     kept: Kept
@@ -82,6 +83,7 @@ class Owed:
     refusals: int = 0
     due: float = 0.0
     missed_welcome: bool = False
+    may_be_woken: bool = False
 
     @property
     def is_json(self) -> bool:
@@ -196,7 +198,10 @@ class Worker(RuleBasedStateMachine):
             return
         (wait,) = self.clock.slept[before:]
         assert wait == asked_for if asked_for else 0 < wait <= 30.0
-        owed.phase, owed.due = "pausing", self.clock.monotonic() + wait
+        if owed.is_stale and not asked_for:
+            self.begin_upload(owed)
+            return
+        owed.phase, owed.due, owed.may_be_woken = "pausing", self.clock.monotonic() + wait, not asked_for
 
     @precondition(lambda self: self.uploads.under_way)
     @rule(data=st.data(), answer=FINAL)
@@ -362,7 +367,7 @@ class Worker(RuleBasedStateMachine):
         if owed.refusals == 1:
             self.begin_upload(owed)
         else:
-            owed.phase, owed.due = "pausing", -1.0
+            owed.phase, owed.due, owed.may_be_woken = "pausing", -1.0, False
 
     def note_pauses(self) -> None:
         """How long those pause who were refused again although a session was welcome."""
@@ -409,6 +414,8 @@ class Worker(RuleBasedStateMachine):
         owed.wire, owed.attempt, owed.is_stale = self.wire, attempt, owed.phase == "uploading"
         if not owed.is_uploaded:
             self.send(owed)
+        elif owed.phase == "pausing" and owed.may_be_woken:
+            self.begin_upload(owed)
         assert self.adopt(owed.kept.job_id, MINE, attempt)
 
     def adopt(self, job_id: str, mark: Fingerprint, attempt: int | None) -> bool:

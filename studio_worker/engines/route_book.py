@@ -1,0 +1,72 @@
+"""What the engines serve, and how much of it is advertised while some of them rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from studio_worker.clock import Clock
+from studio_worker.engines.description import EngineDescription
+from studio_worker.engines.quarantine import Quarantine
+from studio_worker.engines.restarts import Restarts
+from studio_worker.engines.router import Routes
+from studio_worker.log import logger
+
+
+class RouteBook:
+    """Two maps. An offer that was on its way when an engine died is found in the one, and answered as such.
+
+    Args:
+        quarantine: what is left alone for a while.
+        clock: time.
+
+    Attributes:
+        served: what the engines serve, whatever rests.
+        advertised: what of it studios are told.
+    """
+
+    def __init__(self, quarantine: Quarantine, clock: Clock) -> None:
+        self._quarantine = quarantine
+        self._clock = clock
+        self._until: float | None = None
+        self.served = self.advertised = Routes.build(())
+        self._engines: tuple[EngineDescription, ...] = ()
+
+    def draw(self, engines: Iterable[EngineDescription], preferences: Mapping[str, str]) -> None:
+        """Draw both anew, from the engines in force."""
+        self._engines = engines = tuple(engines)
+        self._until = self._quarantine.next_release()
+        self.served = Routes.build(engines, preferences)
+        self.advertised = Routes.build(self._quarantine.advertised(engines), preferences)
+
+    def died(self, engine: EngineDescription, model: str | None, why: str, restarts: Sequence[Restarts]) -> bool:
+        """A process of `engine` has died; whether something rests since, so that both are to be drawn anew.
+
+        Args:
+            engine: whose process it was.
+            model: what it loaded or ran.
+            why: how it died.
+            restarts: how it stands with the starts of the engine's processes.
+        """
+        rests = self._quarantine.rests(engine, restarts)
+        if model is None or not self._quarantine.died(engine, model):
+            return rests
+        logger.bind(event="engine.quarantine", engine=engine.name, model=model, reason=why).error(
+            "An engine keeps dying on a model, which is left alone for a while"
+        )
+        return True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something that rested when they were drawn may work again."""
+        return self._until is not None and self._clock.monotonic() >= self._until
+
+    @property
+    def rest_secs(self) -> float:
+        """How long the first of what rests goes on resting; 0 where nothing does."""
+        return 0.0 if self._until is None else max(0.0, self._until - self._clock.monotonic())
+
+    @property
+    def rest(self) -> str | None:
+        """Why an engine rests, and until when; None where none does."""
+        available = (each for each in self._engines if each.status == "available")
+        return next(filter(None, map(self._quarantine.rest, available)), None)
