@@ -35,10 +35,11 @@ def _among(stages: tuple[Stage, ...]) -> str:
 def end_interrupted(connection: sqlite3.Connection, now: float) -> int:
     """Settle the jobs that an earlier process had begun and not finished; how many there were.
 
-    Those whose engine had started count a death: a job that keeps ending the process is refused some day.
+    Each counts a death: a job that keeps ending the process is refused some day, whatever of it does so. Its inputs and
+    its model's files are opened here, before an engine starts.
     """
     return connection.execute(
-        f"UPDATE jobs SET deaths = deaths + (stage = '{Stage.RUNNING}'), stage = '{Stage.INTERRUPTED}', "  # noqa: S608
+        f"UPDATE jobs SET deaths = deaths + 1, stage = '{Stage.INTERRUPTED}', "  # noqa: S608
         f"settled_at = ?, prompt = '' WHERE settled_at IS NULL AND stage IN ({_among(STARTED)})",
         (now,),
     ).rowcount

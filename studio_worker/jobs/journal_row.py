@@ -77,7 +77,7 @@ class Row:
         worker_id: as whom the worker took it.
         accepted_at: seconds since the epoch, as are `kept_at` and `settled_at`.
         stage: how far it is.
-        deaths: how often the worker's process ended while the job ran.
+        deaths: how often the worker's process ended while it had the job.
         file: the name of its result in the spool; empty for a JSON result.
         size: bytes of the result.
         sha256: of the file, or of the JSON text; by the database's thread where nobody knew it before.

@@ -1,4 +1,4 @@
-"""Jobs whose runs have ended the worker's process: after three of them a job is left alone for a while."""
+"""Jobs that have ended the worker's process: after three of them a job is left alone for a while."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSE_SECS = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Deaths:
-    """How often the process ended while a job ran.
+    """How often the process ended while it had a job.
 
     Attributes:
         job_id: the job.
@@ -66,7 +66,7 @@ class Poison:
             return None
         minutes = max(1, round(left / 60))
         return (
-            f"the worker's process has ended {known.count} times while it ran this job, which is left alone here for "
+            f"the worker's process has ended {known.count} times while it had this job, which is left alone here for "
             f"{minutes} min: look into the worker's log for how it died"
         )
 

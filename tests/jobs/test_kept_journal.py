@@ -296,6 +296,15 @@ class TestAJobThatKills:
             assert "3 times" in reason
             assert "60 min" in reason
 
+    async def test_three_times_before_its_engine_started_is_refused_too(self, killed, life, entry):
+        """Its inputs and the files of its model are opened by then."""
+        for _ in range(3):
+            journal = await killed()
+            journal.accept(entry())
+            await killed.kill(journal)
+        async with life() as journal:
+            assert "3 times" in journal.refusal("job-1", Fingerprint(text="f"))
+
     async def test_is_refused_by_its_task_and_not_by_its_id(self, killed, life, entry):
         await self.die(killed, entry, 3)
         async with life() as journal:
