@@ -39,6 +39,13 @@ PRAGMA user_version = {VERSION};
 COMMIT;
 """
 
+MAX_ASIDE = 3
+"""Damaged journals that are left for people to look at."""
+
+_DAMAGED = ".damaged-"
+_RESULTS = ".results"
+_WAL = ("-wal", "-shm")
+
 SETS_ASIDE = "the worker sets a damaged one aside when it starts"
 
 _LEAST_BYTES = 128 * 1024
@@ -115,16 +122,19 @@ def open_journal(
 def set_aside(path: Path, now: datetime, why: str) -> Path:
     """Move a damaged journal, with what belongs to it, out of the way; the name that it has from then on.
 
+    Of those that were set aside before, the latest `MAX_ASIDE` are left: a disk that spoils one file spoils more.
+
     Raises:
         OSError: it cannot be moved.
     """
-    stem = f"{path.name}.damaged-{now:%Y%m%dT%H%M%SZ}"
+    _remove_old_asides(path)
+    stem = f"{path.name}{_DAMAGED}{now:%Y%m%dT%H%M%SZ}"
     aside = next(
         each
         for number in range(1_000_000)
         if not (each := path.with_name(stem + (f"-{number}" if number else ""))).exists()
     )
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in (*_WAL, ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
@@ -133,6 +143,20 @@ def set_aside(path: Path, now: datetime, why: str) -> Path:
         "The journal is damaged and was set aside; a new one is begun, and the studio offers again what was lost"
     )
     return aside
+
+
+def results_beside(aside: Path) -> Path:
+    """The folder for the kept results of a journal that was set aside: nobody else knows what they are."""
+    return aside.with_name(aside.name + _RESULTS)
+
+
+def _remove_old_asides(path: Path) -> None:
+    found = [each for each in path.parent.glob(f"{path.name}{_DAMAGED}*") if not each.name.endswith((*_WAL, _RESULTS))]
+    for aside in sorted(found, key=lambda each: each.lstat().st_mtime)[: -(MAX_ASIDE - 1)]:
+        for suffix in ("", *_WAL):
+            aside.with_name(aside.name + suffix).unlink(missing_ok=True)
+        shutil.rmtree(results_beside(aside), ignore_errors=True)
+        logger.bind(event="journal.damaged", aside=str(aside)).warning("The oldest damaged journal was removed")
 
 
 def read_only(path: Path, *, busy_secs: float = BUSY_SECS) -> sqlite3.Connection:

@@ -18,7 +18,7 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
 from studio_worker.jobs.journal_db import JournalDatabase
-from studio_worker.jobs.journal_file import BUSY_SECS, journal_path
+from studio_worker.jobs.journal_file import BUSY_SECS, journal_path, results_beside
 from studio_worker.jobs.journal_history import History, files_wanted
 from studio_worker.jobs.journal_row import Row, Stage
 from studio_worker.jobs.journal_trouble import as_trouble, is_lack_of_room
@@ -130,6 +130,8 @@ class KeptJournal:
         self._is_open = True
         self._batches.open(self._database)
         await self._unless_full(self._upkeep.settle_the_past())
+        if self._database.aside is not None:
+            await self._spool.set_aside(results_beside(self._database.aside))
         await self._spool.open(await self._database.run(files_wanted))
         self._upkeep.start()
 

@@ -48,6 +48,10 @@ class Spool:
         """Make the folder, and remove every file in it but those that are `wanted` by name. Raises OSError."""
         await self._ask(partial(self._sweep, wanted))
 
+    async def set_aside(self, folder: Path) -> None:
+        """Move whatever is kept to `folder`, before `open`: nobody knows any more what it is. Raises OSError."""
+        await self._ask(partial(self._set_aside, folder))
+
     async def aclose(self, within_secs: float = PATIENCE_SECS) -> None:
         """Finish what was asked for, as far as that goes in time, and leave only results that somebody is to get."""
         self._thread.ask(self._remove_spares)
@@ -107,6 +111,11 @@ class Spool:
     def _remove_spares(self) -> None:
         while self._spares:
             _remove(self._spares.pop())
+
+    def _set_aside(self, folder: Path) -> None:
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            self.folder.rename(folder)
+            sync_folder(folder.parent)
 
     def _sweep(self, wanted: Container[str]) -> None:
         make_private_folder(self.folder)

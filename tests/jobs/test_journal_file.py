@@ -11,7 +11,15 @@ import pytest
 
 from studio_worker.errors import AlreadyRunning, ConfigError
 from studio_worker.jobs import journal_file, journal_view
-from studio_worker.jobs.journal_file import VERSION, journal_path, open_journal, read_only, set_aside
+from studio_worker.jobs.journal_file import (
+    MAX_ASIDE,
+    VERSION,
+    journal_path,
+    open_journal,
+    read_only,
+    results_beside,
+    set_aside,
+)
 from studio_worker.jobs.journal_view import latest_jobs
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -152,6 +160,19 @@ def test_a_second_damaged_one_of_the_same_second_does_not_replace_the_first(path
         path.write_bytes(content)
         names.add(set_aside(path, NOW, "a test"))
     assert {name.read_bytes() for name in names} == {b"one", b"two", b"three"}
+
+
+def test_of_many_damaged_ones_the_latest_are_left_with_what_belongs_to_them(path):
+    path.parent.mkdir()
+    for number in range(MAX_ASIDE + 2):
+        path.write_bytes(b"%d" % number)
+        path.with_name(path.name + "-wal").write_bytes(b"w")
+        aside = set_aside(path, NOW, "a test")
+        results_beside(aside).mkdir()
+        os.utime(aside, (number, number))
+    left = {each.read_bytes() for each in path.parent.iterdir() if each.is_file()} - {b"w"}
+    assert left == {b"2", b"3", b"4"}
+    assert len(list(path.parent.iterdir())) == 3 * MAX_ASIDE
 
 
 def test_of_a_newer_release_is_refused_by_name_and_left_untouched(path):

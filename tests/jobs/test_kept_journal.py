@@ -380,6 +380,15 @@ class TestWhatIsDamaged:
             assert journal.recalled == []
         assert rows(state) == [("job-1", Stage.UNREADABLE)]
 
+    async def test_a_journal_that_is_set_aside_takes_the_files_of_its_results_along(self, life, entry, state):
+        async with life() as journal:
+            await (await journal.keep(entry(), picture_of(b"a fox"))).safe
+        journal_path(state).write_bytes(b"no database at all")
+        async with life():
+            assert list((state / "spool").iterdir()) == []
+        (folder,) = state.glob("journal.sqlite3.damaged-*.results")
+        assert [file.read_bytes() for file in folder.iterdir()] == [b"a fox"]
+
     async def test_files_that_no_row_knows_are_removed_at_the_start(self, life, entry, state):
         (state / "spool").mkdir(parents=True)
         (state / "spool" / "half.part").write_bytes(b"x")
