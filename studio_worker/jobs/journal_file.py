@@ -42,7 +42,7 @@ COMMIT;
 MAX_ASIDE = 3
 """Damaged journals that are left for people to look at."""
 
-_DAMAGED = ".damaged-"
+_ASIDE = ".damaged-"
 _RESULTS = ".results"
 _WAL = ("-wal", "-shm")
 
@@ -128,7 +128,7 @@ def set_aside(path: Path, now: datetime, why: str) -> Path:
         OSError: it cannot be moved.
     """
     _remove_old_asides(path)
-    stem = f"{path.name}{_DAMAGED}{now:%Y%m%dT%H%M%SZ}"
+    stem = f"{path.name}{_ASIDE}{now:%Y%m%dT%H%M%SZ}"
     aside = next(
         each
         for number in range(1_000_000)
@@ -151,7 +151,7 @@ def results_beside(aside: Path) -> Path:
 
 
 def _remove_old_asides(path: Path) -> None:
-    found = [each for each in path.parent.glob(f"{path.name}{_DAMAGED}*") if not each.name.endswith((*_WAL, _RESULTS))]
+    found = [each for each in path.parent.glob(f"{path.name}{_ASIDE}*") if not each.name.endswith((*_WAL, _RESULTS))]
     for aside in sorted(found, key=lambda each: each.lstat().st_mtime)[: -(MAX_ASIDE - 1)]:
         for suffix in ("", *_WAL):
             aside.with_name(aside.name + suffix).unlink(missing_ok=True)

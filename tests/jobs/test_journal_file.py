@@ -1,6 +1,7 @@
 """The journal's file: opened, refused or set aside, and read by others meanwhile."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from contextlib import closing, suppress
