@@ -15,6 +15,7 @@ from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.owed import Owed
 from studio_worker.jobs.results import Kept
 from studio_worker.jobs.settlement import Again, Answer, Done, Gone, NotOurs, Refused, SignedOut, settle
+from studio_worker.log import logger
 
 Final: TypeAlias = Done | Gone | NotOurs | Refused
 
@@ -128,4 +129,7 @@ class RetryingUploads:
     def _check_age(self, kept: Kept, why: str) -> None:
         age = self._clock.monotonic() - kept.kept_at
         if age > self._age_secs:
+            logger.bind(event="jobs.bounds", job_id=kept.job_id, why=why).error(
+                "A result that the studio would not take was given up: it is too old"
+            )
             raise ResultRejected("too-old", f"the result was not taken for {age / 3600:.0f} hours: {why}")

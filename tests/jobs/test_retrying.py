@@ -98,13 +98,14 @@ async def test_an_answer_that_is_older_than_the_latest_accept_is_not_believed(re
     assert await ending == Done()
 
 
-async def test_a_result_that_nobody_takes_ends_at_its_age(retrying, uploads, owed, clock):
+async def test_a_result_that_nobody_takes_ends_at_its_age_and_loudly(retrying, uploads, owed, clock, caplines):
     uploads.answers = [Answer(status=503)] * 2
     ending = asyncio.create_task(retrying.until_final(owed))
     await clock.asleep()
     clock.advance(3_601)
     with pytest.raises(ResultRejected, match="too-old"):
         await ending
+    assert ("ERROR", "jobs.bounds") in [(line["level"], line.get("event")) for line in caplines]
 
 
 async def test_a_refused_token_is_told_once_and_waits(retrying, uploads, owed, asked):
