@@ -303,7 +303,8 @@ class TestPageViews:
                 worker_id=None,
                 requested_at=NOW,
                 decided_at=None,
-            )
+            ),
+            most=9,
         )
 
         (row,) = (await PageViews(store, Roster(), At(now)).pending())["pending"]
