@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -14,8 +11,6 @@ from studio_worker.cli.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
     from studio_worker.config import Config, ConfigSource
-
-MASK = "***"
 
 
 @click.group(
@@ -120,25 +115,6 @@ def change(source: ConfigSource, key: str, text: str, *, hint: str) -> Config:
 
 def masked(key: str, value: Any) -> Any:
     """A setting's value as JSON values, with everything that looks secret hidden."""
-    from pydantic import SecretStr
+    from studio_worker.config import secrecy
 
-    from studio_worker.config.known_keys import is_secret
-
-    if isinstance(value, Mapping):
-        return {name: masked(name, inner) for name, inner in value.items()}
-    if isinstance(value, SecretStr) or (isinstance(value, str) and is_secret(key.rpartition(".")[2])):
-        return MASK
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (list, tuple)):
-        return [masked(key, item) for item in value]
-    if isinstance(value, str) and "@" in _host_part(value):
-        return MASK
-    return value
-
-
-def _host_part(text: str) -> str:
-    try:
-        return urlsplit(text).netloc
-    except ValueError:
-        return "@"
+    return secrecy.masked(tuple(key.split(".")), value)
