@@ -8,6 +8,7 @@ import click
 
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
+from studio_worker.cli.stdin_line import STDIN, read_line
 
 if TYPE_CHECKING:
     from studio_worker.config import Config, ConfigSource
@@ -70,14 +71,26 @@ def get(invocation: Invocation, key: str, as_json: bool) -> None:
 def set_(invocation: Invocation, key: str, value: str, as_json: bool) -> None:
     """Change one setting in the file; its comments stay.
 
-    Lists are comma-separated or JSON, tables are JSON, and an empty VALUE removes the setting from the file. A
-    running worker takes the change by its next heartbeat.
+    Lists are comma-separated or JSON, tables are JSON, and an empty VALUE removes the setting from the file. With -
+    as VALUE, it is read from a line of stdin, unseen where that is a terminal: so give secrets. A running worker takes
+    the change by its next heartbeat.
     """
+    from studio_worker.config.secrecy import MASK
+
     source = invocation.settings()
+    is_read = value == STDIN
+    if is_read:
+        value = read_line(key, hint="VALUE")
     change(source, key, value, hint="VALUE")
     output.note(f"{source.path}: {key} is {'set' if value else 'removed'}")
+    shown = masked(key, source.get(key) if value else None)
+    if MASK in str(shown) and not is_read:
+        output.note(
+            "other users of this machine can see a command line while it runs, and shells keep it: "
+            f"`studio-worker config set {key} -` takes the value unseen"
+        )
     if as_json:
-        output.json_text(masked(key, source.get(key) if value else None))
+        output.json_text(shown)
 
 
 @config.command("path", short_help="Show where the config file is.", epilog="Example: studio-worker config path")
