@@ -60,6 +60,11 @@ async def test_with_a_studio_the_secrets_are_those_of_the_registration(runtime):
         assert studio.token in opened.secrets()
 
 
+async def test_the_secrets_of_plugins_are_among_them(runtime):
+    async with runtime(plugins={"hog": {"api-key": "canary-0123456789", "device": "cpu"}}) as opened:
+        assert opened.secrets() == (None, None, None, "canary-0123456789")
+
+
 async def test_pausing_tells_the_studio_at_once(runtime):
     async with ScriptedStudio() as studio, runtime(api_base_url=studio.url) as opened:
         await studio.welcomed()

@@ -23,6 +23,7 @@ from studio_worker.errors import (
     AuthFailed,
     ConfigError,
     DuplicateWorker,
+    EngineError,
     ReconnectBudgetSpent,
     RegistrationRejected,
     WorkerDeleted,
@@ -46,6 +47,10 @@ def joined(settings, studio):
 
 def gated(job_id: str, **more):
     return llm_claim(job_id, claim_fields={"engine": "gate", "model": "gate-llm", **more})
+
+
+def shipped(studio: ScriptedStudio) -> str:
+    return "\n".join(entry["message"] for frame in studio.of_type("logBatch") for entry in frame["entries"])
 
 
 async def test_events_tell_the_whole_journey_in_order(joined, studio, gate, soon):
@@ -344,6 +349,21 @@ async def test_status_is_json_and_has_no_secret(joined, studio, gate, soon):
     for word in (studio.token, secret, "hf_canary", "canary"):
         assert word not in text
     assert json.loads(text)["session"]["state"] == "connected"
+
+
+async def test_a_plugins_secret_in_its_engines_error_stays_here(joined, studio, gate):
+    def behave(job):
+        raise EngineError("GET https://api.example/?k=canary-0123456789 was refused")
+
+    gate.behave = behave
+    gate.opened.set()
+    async with Worker(joined(plugins={"gate": {"api-key": "canary-0123456789"}}), engines=[gate]):
+        await studio.offer(gated("told"))
+        failed = await studio.frame("fail", job_id="told")
+        await studio.until(lambda: "failed (" in shipped(studio))
+    assert "GET https://api.example/?k=*** was refused" in failed["error"]
+    assert "?k=*** was refused" in shipped(studio)
+    assert "canary" not in failed["error"] + shipped(studio)
 
 
 async def test_pictures_are_uploaded_and_the_delivery_is_told_with_its_size(joined, studio):

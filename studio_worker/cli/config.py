@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
 from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
+from studio_worker.cli.stdin_line import STDIN, read_line
 
 if TYPE_CHECKING:
     from studio_worker.config import Config, ConfigSource
-
-MASK = "***"
 
 
 @click.group(
@@ -75,14 +71,26 @@ def get(invocation: Invocation, key: str, as_json: bool) -> None:
 def set_(invocation: Invocation, key: str, value: str, as_json: bool) -> None:
     """Change one setting in the file; its comments stay.
 
-    Lists are comma-separated or JSON, tables are JSON, and an empty VALUE removes the setting from the file. A
-    running worker takes the change by its next heartbeat.
+    Lists are comma-separated or JSON, tables are JSON, and an empty VALUE removes the setting from the file. With -
+    as VALUE, it is read from a line of stdin, unseen where that is a terminal: so give secrets. A running worker takes
+    the change by its next heartbeat.
     """
+    from studio_worker.config.secrecy import MASK
+
     source = invocation.settings()
+    is_read = value == STDIN
+    if is_read:
+        value = read_line(key, hint="VALUE")
     change(source, key, value, hint="VALUE")
     output.note(f"{source.path}: {key} is {'set' if value else 'removed'}")
+    shown = masked(key, source.get(key) if value else None)
+    if MASK in str(shown) and not is_read:
+        output.note(
+            "other users of this machine can see a command line while it runs, and shells keep it: "
+            f"`studio-worker config set {key} -` takes the value unseen"
+        )
     if as_json:
-        output.json_text(masked(key, source.get(key) if value else None))
+        output.json_text(shown)
 
 
 @config.command("path", short_help="Show where the config file is.", epilog="Example: studio-worker config path")
@@ -120,25 +128,6 @@ def change(source: ConfigSource, key: str, text: str, *, hint: str) -> Config:
 
 def masked(key: str, value: Any) -> Any:
     """A setting's value as JSON values, with everything that looks secret hidden."""
-    from pydantic import SecretStr
+    from studio_worker.config import secrecy
 
-    from studio_worker.config.known_keys import is_secret
-
-    if isinstance(value, Mapping):
-        return {name: masked(name, inner) for name, inner in value.items()}
-    if isinstance(value, SecretStr) or (isinstance(value, str) and is_secret(key.rpartition(".")[2])):
-        return MASK
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (list, tuple)):
-        return [masked(key, item) for item in value]
-    if isinstance(value, str) and "@" in _host_part(value):
-        return MASK
-    return value
-
-
-def _host_part(text: str) -> str:
-    try:
-        return urlsplit(text).netloc
-    except ValueError:
-        return "@"
+    return secrecy.masked(tuple(key.split(".")), value)

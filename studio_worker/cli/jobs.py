@@ -16,6 +16,7 @@ from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
 from studio_worker.cli.jobs_watch import follow_to_end
 from studio_worker.cli.parameters import whole_number
+from studio_worker.cli.stdin_line import STDIN, read_line
 
 if TYPE_CHECKING:
     from studio_worker.cli.studio_admin import StudioAdmin
@@ -33,7 +34,7 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
         envvar="STUDIO_WORKER_ADMIN_TOKEN",
         show_envvar=True,
         metavar="TOKEN",
-        help="Its admin token; better given by the variable.",
+        help="Its admin token; better given by the variable, or with - by a line of stdin.",
     )
     @click.option(
         "--admin-file",
@@ -46,6 +47,8 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_admin(
         *args: Any, studio_url: str | None, token: str | None, admin_file: Path | None, **options: Any
     ) -> None:
+        if token == str(options.get("file")) == STDIN:
+            raise click.UsageError("stdin cannot be both the file and the --token")
         command(*args, admin=lambda: _admin(studio_url, token, admin_file), **options)
 
     return with_admin
@@ -58,6 +61,8 @@ def _admin(studio_url: str | None, token: str | None, admin_file: Path | None) -
     if studio_url is not None:
         if not token:
             raise click.UsageError("--studio needs --token, or the variable STUDIO_WORKER_ADMIN_TOKEN")
+        if token == STDIN:
+            token = read_line("Admin token", hint="--token")
         return StudioAdmin(studio_url, token)
     path = admin_file or default_data_dir()
     return StudioAdmin.from_file(path / "admin.json" if path.is_dir() or admin_file is None else path)

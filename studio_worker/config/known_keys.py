@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 LEGACY = frozenset(
     {
@@ -27,22 +25,6 @@ LEGACY = frozenset(
     }
 )
 """Keys of the older worker that lie in installed files: known, not read here, and no reason for a warning."""
-
-
-_SECRET = re.compile(r"token|secret|passw|api_?key|credential", re.IGNORECASE)
-
-
-def is_secret(key: str) -> bool:
-    """Whether a key's name says that its text is nobody else's business."""
-    return _SECRET.search(key) is not None
-
-
-def holds_secrets(table: Mapping[str, Any]) -> bool:
-    """Whether a config file's table has a text, at any depth, under such a key."""
-    return any(
-        holds_secrets(value) if isinstance(value, dict) else isinstance(value, str) and is_secret(key)
-        for key, value in table.items()
-    )
 
 
 def nearest(key: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

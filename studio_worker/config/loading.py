@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic.fields import FieldInfo
 
 from studio_worker.config.fields import BadSetting
-from studio_worker.config.known_keys import LEGACY, holds_secrets, nearest
+from studio_worker.config.known_keys import LEGACY, nearest
+from studio_worker.config.secrecy import holds_secrets
 from studio_worker.config.text_values import parse_text, wrap_secrets
 from studio_worker.config.toml_file import Signature, TomlFile, read_toml, shown
 from studio_worker.errors import ConfigError

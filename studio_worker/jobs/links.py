@@ -112,14 +112,23 @@ class ClaimLink:
         sender: the connection that the offer came on.
         job_id: the claim's jobId as it was sent.
         attempt: the claim's attempt, where it carried one.
+        masked: takes secrets out of a text; an engine's error may quote one.
     """
 
     origin: Literal["studio", "local"] = "studio"
     on_chunk: ChunkCallback | None = None
 
-    def __init__(self, sender: FrameSender, job_id: str, attempt: int | None = None) -> None:
+    def __init__(
+        self,
+        sender: FrameSender,
+        job_id: str,
+        attempt: int | None = None,
+        *,
+        masked: Callable[[str], str] = lambda text: text,
+    ) -> None:
         self._sender = sender
         self._job_id = job_id
+        self._masked = masked
         self._closed = False
         self.attempt = attempt
 
@@ -144,7 +153,7 @@ class ClaimLink:
 
     def reject(self, reason: str, code: RejectCode | None = None) -> None:
         """Send `reject`, with a code where another try may find it otherwise. Raises `LinkClosed`."""
-        self._post(Reject(job_id=self._job_id, reason=reason, code=code, attempt=self.attempt))
+        self._post(Reject(job_id=self._job_id, reason=self._masked(reason), code=code, attempt=self.attempt))
 
     def complete(self, kept: Kept) -> asyncio.Future[None]:
         """Send `completeJson`; done when it was written to the socket. Raises `LinkClosed`."""
@@ -153,8 +162,9 @@ class ClaimLink:
         )
 
     def fail(self, error: JobError) -> None:
-        """Send `fail`, the text on one line and bounded. Raises `LinkClosed`."""
-        text = escape(str(error), limit=MAX_ERROR)
+        """Send `fail`, the text without secrets, on one line and bounded. Raises `LinkClosed`."""
+        # Cut only after masking: half a secret at the end would be masked by nothing.
+        text = escape(self._masked(str(error)), limit=MAX_ERROR)
         self._post(Fail(job_id=self._job_id, error=text, retryable=error.retryable, attempt=self.attempt))
 
     def progress(self, step: int, total: int, stage: str, preview: bytes | None) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import quote
 
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.log import Level
+from studio_worker.session.masking import forms, without
 from studio_worker.text import escape
 from studio_worker.wire import strict_json
 from studio_worker.wire.frames import MAX_LOG_ENTRIES, LogBatch
@@ -28,8 +27,6 @@ MAX_WAITING = MAX_GROUP * MAX_BATCHES
 MAX_MESSAGE = 2_000
 MAX_LABEL = 200
 MAX_SECRET = 4_096
-MIN_SECRET = 6
-"""Shorter texts are no secrets: masking them would spoil every line."""
 
 _ENVELOPE_BYTES = len(LogBatch().text().encode())
 
@@ -57,7 +54,7 @@ class LogShipper:
 
     Args:
         clock: dates the lines.
-        secrets: what must never leave in a line (the token, the registration secret), asked anew for each round.
+        secrets: what must never leave in a line (tokens, the secrets of plugins), asked anew for each round.
     """
 
     def __init__(self, clock: Clock, secrets: Callable[[], Iterable[str | None]] = tuple) -> None:
@@ -77,6 +74,10 @@ class LogShipper:
             if len(self._lines) > MAX_WAITING:
                 self._drop_beyond()
 
+    def masked(self, text: str) -> str:
+        """A text that goes to the studio by another way, without what must never leave in a line."""
+        return without(text, forms(self._secrets()))
+
     @property
     def waiting(self) -> int:
         """Lines that wait."""
@@ -92,7 +93,7 @@ class LogShipper:
             dropped, self._dropped = self._dropped, 0
         if not lines and not dropped:
             return []
-        masks = _masks(self._secrets())
+        masks = forms(self._secrets())
         # Room is kept for the line that counts what is missing, which becomes known only by packing.
         groups, left_out = _pack(lines, masks, reserve=400)
         dropped += left_out
@@ -143,9 +144,7 @@ def _in_order(groups: list[list[tuple[Line, str]]]) -> list[list[tuple[Line, str
 
 
 def _entry_text(line: Line, masks: tuple[str, ...]) -> str:
-    message = line.message
-    for secret in masks:
-        message = message.replace(secret, "***")
+    message = without(line.message, masks)
     entry = {
         "ts": rfc3339(line.at),
         "level": line.level,
@@ -155,12 +154,3 @@ def _entry_text(line: Line, masks: tuple[str, ...]) -> str:
     if line.job_id:
         entry["jobId"] = escape(line.job_id, limit=MAX_LABEL)
     return strict_json.dumps(entry)
-
-
-def _masks(secrets: Iterable[str | None]) -> tuple[str, ...]:
-    """Each secret in the forms in which it could turn up: as it is, in a URL, as base64."""
-    found: dict[str, None] = {}
-    for secret in secrets:
-        if secret and len(secret) >= MIN_SECRET:
-            found |= dict.fromkeys((secret, quote(secret, safe=""), b64encode(secret.encode()).decode().rstrip("=")))
-    return tuple(found)

@@ -27,10 +27,14 @@ from studio_worker.state import Credentials, CredentialStore
 from studio_worker.text import escape
 from studio_worker.wire import registration as wire
 from studio_worker.wire.capabilities import Capabilities
+from studio_worker.wire.strict_json import dumps
 from studio_worker.wire.urls import StudioUrls
 
 FIRST_POLL_SECS = 2.0
 """From the request to the first poll; later polls come every `register_poll_secs`."""
+
+MAX_REQUEST_BYTES = 60_000
+"""The longest request: a studio bounds what strangers may send, ours to 64 KiB and many frameworks to 100 kB."""
 
 SAVE_AGAIN_SECS = 30.0
 """The pace at which a full disk is asked to take the credentials after all."""
@@ -146,15 +150,14 @@ class Registrar:
         return max(asked_to_wait or 0.0, pace * self._rng.uniform(0.95, 1.05))
 
     async def _ask(self) -> rules.AskAnswer:
-        known = self._state.credentials
-        body = wire.RegisterRequest(
-            install_id=known.install_id or "",
-            registration_secret_hash=rules.secret_hash(known.registration_secret or ""),
-            # Of the extensions nothing is used before a welcome has listed them.
-            capabilities=self._capabilities().model_copy(update={"max_concurrent_jobs": None}),
-            user_agent=USER_AGENT,
-        )
-        reply = await self._request("POST", self._urls.register_request, json=body.to_wire())
+        # Of the extensions nothing is used before a welcome has listed them.
+        capabilities = self._capabilities().model_copy(update={"max_concurrent_jobs": None})
+        body = self._asking(capabilities)
+        if len(dumps(body).encode()) > MAX_REQUEST_BYTES:
+            # What models there are is for the session; who decides about a worker sees its kinds and its machine.
+            nameless: dict[str, object] = {"supported_models": (), "supported_models_per_kind": {}}
+            body = self._asking(capabilities.model_copy(update=nameless))
+        reply = await self._request("POST", self._urls.register_request, json=body)
         if isinstance(reply, rules.NoAnswer):
             return reply
         if 200 <= reply.status < 300:
@@ -166,6 +169,15 @@ class Registrar:
                 return rules.NoAnswer(f"{self._urls.origin} answered, but not as a studio: {reply.said}")
             return rules.Taken(request_id)
         return self._no_answer(reply)
+
+    def _asking(self, capabilities: Capabilities) -> dict[str, Any]:
+        known = self._state.credentials
+        return wire.RegisterRequest(
+            install_id=known.install_id or "",
+            registration_secret_hash=rules.secret_hash(known.registration_secret or ""),
+            capabilities=capabilities,
+            user_agent=USER_AGENT,
+        ).to_wire()
 
     async def _poll(self) -> rules.PollAnswer:
         known = self._state.credentials

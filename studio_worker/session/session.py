@@ -212,7 +212,7 @@ class Session:
         if len(job_id) > MAX_JOB_REF or not job_id.strip("\0 \t\r\n"):
             self._skip("an offer whose jobId no answer can carry")
             return
-        link = ClaimLink(self.connection, job_id, offer.attempt)
+        link = ClaimLink(self.connection, job_id, offer.attempt, masked=self._logs.masked)
         try:
             if self._set_aside.holds(job_id):
                 logger.bind(event="session.set_aside", job_id=job_id).warning(

@@ -57,7 +57,7 @@ class Access:
             Refusal: 401 without credentials, 403 with wrong ones or from another page.
         """
         if "Authorization" in request.headers:
-            if not same(token_hash(bearer(request)), self._token_hash):
+            if not self.is_admin_token(bearer(request)):
                 raise Refusal(403, "this is not the admin token")
             return
         if not self.is_signed_in(request):
@@ -79,15 +79,17 @@ class Access:
         self._codes[token_hash(code)] = None
         return code
 
-    def opens(self, secret: str) -> bool:
-        """Whether a text is the admin token or a login code, which is spent by this."""
-        hashed = token_hash(secret)
-        if same(hashed, self._token_hash):
-            return True
-        if hashed in self._codes:
-            del self._codes[hashed]
-            return True
-        return False
+    def is_admin_token(self, secret: str) -> bool:
+        """Whether a text is the admin token, compared in constant time."""
+        return same(token_hash(secret), self._token_hash)
+
+    def spend_code(self, code: str) -> bool:
+        """Whether a text is a login code; it is none any more after this."""
+        hashed = token_hash(code)
+        if hashed not in self._codes:
+            return False
+        del self._codes[hashed]
+        return True
 
     def sign_in(self, request: web.Request, response: web.Response) -> None:
         """Give the browser its cookie."""

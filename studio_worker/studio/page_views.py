@@ -16,6 +16,7 @@ from studio_worker.wire.urls import PREFIX
 
 KIND_WORDS = {"image": "picture", "llm": "text", "audio_stt": "transcript", "audio_tts": "speech", "video": "video"}
 GLYPHS = {"image": "▦", "llm": "¶", "audio_stt": "✎", "audio_tts": "♪", "video": "▷"}
+SHOWN_PENDING = 30
 SHOWN_QUEUE = 30
 SHOWN_RESULTS = 24
 SHOWN_LOGS = 100
@@ -36,8 +37,10 @@ class PageViews:
         return {"summary": {"workers": online, "counts": await self._store.counts()}}
 
     async def pending(self) -> dict[str, Any]:
-        """Who waits for approval."""
+        """Who waits for approval, the longest first; the rest come up as these are decided about."""
+        waiting_ones = await self._store.pending(SHOWN_PENDING + 1)
         return {
+            "has_more_pending": len(waiting_ones) > SHOWN_PENDING,
             "pending": [
                 {
                     "request_id": waiting.id,
@@ -48,8 +51,8 @@ class PageViews:
                     "source_ip": waiting.source_ip,
                     "since": self._ago(waiting.requested_at),
                 }
-                for waiting in await self._store.pending()
-            ]
+                for waiting in waiting_ones[:SHOWN_PENDING]
+            ],
         }
 
     async def queue(self) -> dict[str, Any]:

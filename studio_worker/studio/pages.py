@@ -60,10 +60,15 @@ class Pages:
         )
 
     async def home(self, request: web.Request) -> web.Response:
-        """Handle `GET /`: the dashboard, the sign-in form, or, with a good `?token=`, the way in."""
-        secret = request.query.get("token")
-        if secret is not None:
-            return self._enter(request, secret)
+        """Handle `GET /`: the dashboard, the sign-in form, or, with the code of a sign-in link, the way in.
+
+        The admin token is no such code: an address is kept by histories and by proxies.
+        """
+        code = request.query.get("token")
+        if code is not None:
+            if len(code) <= MAX_SECRET and self._access.spend_code(code):
+                return self._enter(request)
+            return self._turn_away("This sign-in link was used before, or is not this studio's.")
         if not self._may_look(request):
             return self._page("login.html", 401, problem="")
         values: dict[str, Any] = {"address": own_origin(request)}
@@ -75,7 +80,9 @@ class Pages:
         """Handle `POST /login`: the token form."""
         form = await request.post()
         secret = form.get("token")
-        return self._enter(request, secret.strip() if isinstance(secret, str) else "")
+        if isinstance(secret, str) and len(secret) <= MAX_SECRET and self._access.is_admin_token(secret.strip()):
+            return self._enter(request)
+        return self._turn_away("That is not the admin token.")
 
     async def logout(self, request: web.Request) -> web.Response:
         """Handle `POST /logout`."""
@@ -120,11 +127,11 @@ class Pages:
             return False
         return True
 
-    def _enter(self, request: web.Request, secret: str) -> web.Response:
-        """Change a good secret for a cookie and lead to the bare address, so that no history keeps the secret."""
-        if len(secret) > MAX_SECRET or not self._access.opens(secret):
-            problem = "That is not the admin token, or the sign-in link was used before."
-            return self._page("login.html", 403, problem=problem)
+    def _turn_away(self, problem: str) -> web.Response:
+        return self._page("login.html", 403, problem=problem)
+
+    def _enter(self, request: web.Request) -> web.Response:
+        """Give the browser a cookie and lead it to the bare address."""
         response = self._to_home()
         self._access.sign_in(request, response)
         return response

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.log import logger
 from studio_worker.studio.events import Hub
@@ -89,13 +91,14 @@ class Presence:
         self._offers.nudge()
 
     async def watch(self) -> None:
-        """The alarm: drop silent sessions, release offers that nobody answers, claims that nobody holds; for ever."""
+        """The alarm, for ever: drop silent sessions and registrations, release offers and claims that nobody holds."""
         while True:
             await self._clock.sleep(self._timings.sweep_secs)
             try:
                 for peer in self._roster.peers():
                     await self._inspect(peer)
                 await self._release_unheld()
+                await self._forget_silent()
             except StoreBusy as error:
                 logger.bind(event="studio.store_busy", error=str(error)).warning("The sweep is put off")
             except Exception as error:  # noqa: BLE001 - without the alarm a silent worker would keep its claim for ever
@@ -136,6 +139,15 @@ class Presence:
             for released in await self._store.release(worker_id, [job_id]):
                 self._hub.publish("job", jobId=released, state=JobState.QUEUED.value)
         self._unheld = unheld
+
+    async def _forget_silent(self) -> None:
+        """Forget registrations whose workers have stopped asking for the decision; one that comes back asks anew."""
+        before = self._clock.now() - timedelta(seconds=self._timings.registration_secs)
+        for request_id in await self._store.expire(rfc3339(before)):
+            logger.bind(event="studio.registration_expired", request_id=request_id).info(
+                "A worker that asked to be admitted has not been heard for long; its request is forgotten"
+            )
+            self._hub.publish("pending", requestId=request_id)
 
     async def _release(self, peer: Peer, ids: list[str]) -> None:
         for job_id in await patiently(self._clock, lambda: self._store.release(peer.worker_id, ids), tries=100):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 import uuid
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -24,10 +26,28 @@ from studio_worker.wire.base import bad_claim
 from studio_worker.wire.registration import Approved, Pending, RegisterAnswer, RegisterRequest, Rejected
 
 MAX_ADDRESSES = 10_000
+POLLS_NOTED_SECS = 3_600.0
+"""How often a poll is written down: workers that wait poll every 30 s, and only a day without one counts."""
+
+V6_SITE_BITS = 64
+"""The part of an IPv6 address that its owner does not choose (RFC 6177): whoever has one address has a whole /64."""
+
+
+def counted_address(address: str) -> str:
+    """What requests are counted by: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed), V6_SITE_BITS), strict=False))
 
 
 class RateLimit:
-    """So many requests of one address in a window.
+    """So many requests of one address (of IPv6, of one /64) in a window.
 
     Args:
         requests: how many.
@@ -44,6 +64,7 @@ class RateLimit:
     def check(self, address: str) -> None:
         """Count one request. Raises a 429 with Retry-After."""
         now = self._monotonic()
+        address = counted_address(address)
         times = self._seen.pop(address, deque())
         while times and now - times[0] >= self._window_secs:
             times.popleft()
@@ -73,16 +94,17 @@ class Registrar:
         self._rate = RateLimit(limits.register_requests, limits.register_window_secs, clock.monotonic)
 
     async def ask(self, request: web.Request) -> web.Response:
-        """Handle `POST /workers/register-request`; an install that waits already gets its own request again."""
+        """Handle `POST /workers/register-request`; an install that waits already gets its own request again.
+
+        So it does where as many wait as may: nobody new is taken in then.
+        """
         address = request.remote or "unknown"
         self._rate.check(address)
-        body = await read_json(request, self._limits.json_bytes, self._timings.body_secs)
+        body = await read_json(request, self._limits.register_bytes, self._timings.body_secs)
         try:
             wanted = RegisterRequest.from_wire(body)
         except ValidationError as error:
             raise bad_claim(error) from None
-        if len(await self._store.pending()) >= self._limits.pending_requests:
-            raise Refusal(429, "too many registrations wait for a decision", headers={"Retry-After": "60"})
         kept = await self._store.ask(
             Registration(
                 id=f"rr-{uuid.uuid4()}",
@@ -96,8 +118,11 @@ class Registrar:
                 worker_id=None,
                 requested_at=rfc3339(self._clock.now()),
                 decided_at=None,
-            )
+            ),
+            most=self._limits.pending_requests,
         )
+        if kept is None:
+            raise Refusal(429, "too many registrations wait for a decision", headers={"Retry-After": "60"})
         logger.bind(event="studio.registration", request_id=kept.id, machine=wanted.capabilities.machine_name).info(
             "A worker asks to be admitted"
         )
@@ -114,6 +139,7 @@ class Registrar:
             raise NotFound("there is no such registration request")
         check_hash(bearer(request), kept.secret_hash)
         if kept.status == "pending":
+            await self._note_poll(kept)
             return answer(Pending().to_wire())
         if kept.status == "rejected" or kept.worker_id is None:
             return answer(Rejected(reason=kept.reason).to_wire())
@@ -149,6 +175,12 @@ class Registrar:
             raise Conflict(f"request {request_id} was decided just now")
         logger.bind(event="studio.rejected", request_id=request_id, reason=reason).info("A worker was refused")
         self._hub.publish("pending", requestId=request_id)
+
+    async def _note_poll(self, kept: Registration) -> None:
+        now = self._clock.now()
+        noted = datetime.fromisoformat(kept.polled_at or kept.requested_at)
+        if abs((now - noted).total_seconds()) >= POLLS_NOTED_SECS:
+            await self._store.polled(kept.id, rfc3339(now))
 
     async def _undecided(self, request_id: str) -> Registration:
         kept = await self._store.registration(request_id)

@@ -130,9 +130,19 @@ class Sessions:
                         "A frame could not be read and was skipped, as will be others of this session"
                     )
                 continue
+            if isinstance(frame, Heartbeat) and self._is_too_long(peer, message.data):
+                return
             await self._dispatch(peer, frame)
 
+    def _is_too_long(self, peer: Peer, text: str) -> bool:
+        if len(text) <= self._limits.advert_bytes:
+            return False
+        peer.violate(f"a hello or a heartbeat may have {self._limits.advert_bytes:,} bytes")
+        return True
+
     async def _hello(self, peer: Peer, text: str) -> bool:
+        if self._is_too_long(peer, text):
+            return False
         try:
             frame = read_worker_frame(text)
         except Unreadable as error:

@@ -44,6 +44,9 @@ class Timings:
     body_secs: float = 30.0
     """The whole of one JSON body."""
 
+    registration_secs: float = 86_400.0
+    """A registration that waits is forgotten once its worker has not polled for this long."""
+
     link_secs: float = 86_400.0
     """How long a signed result link inside a claim is good for."""
 
@@ -73,8 +76,14 @@ class Limits:
     upload_text_bytes: int = MIB
     """One text part of an upload form."""
 
+    register_bytes: int = 65_536
+    """The body of a registration, which anybody may send; one by all of our engines takes about 1,000 bytes."""
+
+    advert_bytes: int = MIB
+    """A hello or a heartbeat, of which the latest is kept for each worker; 10,000 names of models have room in it."""
+
     register_requests: int = 10
-    """Registration requests that one address may send in `register_window_secs`."""
+    """Registration requests that one address (of IPv6, one /64) may send in `register_window_secs`."""
 
     register_window_secs: float = 60.0
 

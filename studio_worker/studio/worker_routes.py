@@ -9,7 +9,7 @@ from aiohttp import web
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.studio.access import Access
 from studio_worker.studio.answers import BadField, NotFound, answer
-from studio_worker.studio.bodies import read_json
+from studio_worker.studio.bodies import limit_parameter, read_json
 from studio_worker.studio.events import Hub
 from studio_worker.studio.peer import Peer, Roster
 from studio_worker.studio.registration import Registrar
@@ -108,9 +108,9 @@ class WorkerRoutes:
         return answer(worker_to_json(worker, self._roster.get(worker.id)))
 
     async def pending(self, request: web.Request) -> web.Response:
-        """Handle `GET /workers/pending`."""
+        """Handle `GET /workers/pending`: those that wait longest, at most `limit` of them."""
         self._access.require_admin(request)
-        return answer([pending_to_json(waiting) for waiting in await self._store.pending()])
+        return answer([pending_to_json(waiting) for waiting in await self._store.pending(limit_parameter(request))])
 
     async def approve(self, request: web.Request) -> web.Response:
         """Handle `POST /workers/pending/{request_id}/approve`."""

@@ -178,6 +178,23 @@ def test_a_wrong_token_exits_1_with_a_hint(running: StudioServer, cli: Call) -> 
     assert "is the admin token right?" in outcome.err
 
 
+def test_a_dash_takes_the_token_from_stdin(running: StudioServer, program: Call) -> None:
+    asked = ("jobs", "--studio", running.url, "--token", "-", "--json")
+    assert program(*asked, stdin=f"{running.admin_token}\n").status == 0
+    assert program("jobs", "list", *asked[1:], stdin=f"{running.admin_token}\n").status == 0
+    outcome = program(*asked)
+    assert outcome.status == 2
+    assert "--token" in outcome.err
+
+
+def test_stdin_is_no_token_where_it_is_the_file(running: StudioServer, program: Call) -> None:
+    asked = ("--studio", running.url, "--token", "-")
+    for line in (("jobs", "add", "-", *asked), ("jobs", *asked, "add", "-")):
+        outcome = program(*line, stdin=f"{running.admin_token}\n")
+        assert outcome.status == 2
+        assert "stdin cannot be both" in outcome.err
+
+
 def test_an_address_without_a_token_is_a_usage_error(cli: Call) -> None:
     outcome = cli("jobs", "--studio", "http://127.0.0.1:9")
     assert outcome.status == 2

@@ -36,7 +36,7 @@ def check(line: str) -> None:
     command: click.Command = app
     context = click.Context(app, info_name="studio-worker")
     for word in shlex.split(line)[1:]:
-        if word.startswith("-"):
+        if word.startswith("-") and word != "-":
             name = word.split("=")[0]
             known = {opt for parameter in command.get_params(context) for opt in parameter.opts}
             assert name in known, f"{line!r}: {context.command_path} has no {name}"

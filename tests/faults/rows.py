@@ -608,6 +608,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     "B-100": (
         UPLOADS + "an_upload_needs_the_workers_bearer",
         "studio/test_access.py::test_no_admin_route_answers_without_the_token",
+        "studio/test_access.py::test_the_admin_token_in_an_address_opens_nothing",
     ),
     "B-101": (
         UPLOADS + "an_upload_of_a_job_that_was_never_claimed_is_refused",
@@ -625,6 +626,9 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     ),
     "B-105": (
         "studio/test_registration.py::test_the_eleventh_request_in_a_minute_is_put_off",
+        "studio/test_registration.py::test_no_more_requests_wait_than_the_bound",
+        "studio/test_registration.py::test_a_request_is_forgotten_a_day_after_its_last_poll",
+        "studio/test_registration.py::test_a_body_over_the_bound_is_refused",
         "studio/test_registration.py::test_a_bad_request_is_refused_by_the_name_of_the_field",
         "studio/test_pages.py::test_what_a_waiting_worker_says_is_escaped",
     ),

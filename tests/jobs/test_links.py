@@ -6,7 +6,7 @@ import base64
 import pytest
 
 from studio_worker.errors import BadInput, EngineError, JobCancelled, LinkClosed
-from studio_worker.jobs.links import ClaimLink, LocalLink, tell_failure
+from studio_worker.jobs.links import MAX_ERROR, ClaimLink, LocalLink, tell_failure
 from studio_worker.wire.frames import RejectCode
 
 
@@ -30,6 +30,14 @@ class TestAClaimsLink:
         assert wire.frames[0].error.startswith("a\\nb\\x1b[2J")
         assert len(wire.frames[0].error) < 5_000
         assert wire.frames[0].retryable is True
+
+    async def test_tells_a_failure_without_secrets_wherever_the_text_is_cut(self, wire):
+        secret = "canary-0123456789"
+        link = ClaimLink(wire, "job-1", masked=lambda text: text.replace(secret, "***"))
+        link.fail(EngineError("x" * (MAX_ERROR - 8) + secret))
+        link.reject(f"the engine said {secret}")
+        assert "canary" not in wire.frames[0].error
+        assert wire.frames[1].reason == "the engine said ***"
 
     async def test_raises_once_the_connection_is_gone_and_knows_it_then(self, wire):
         link = ClaimLink(wire, "job-1")

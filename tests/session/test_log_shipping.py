@@ -160,6 +160,12 @@ def test_a_secret_learnt_later_is_masked_in_lines_that_wait() -> None:
     assert entries(logs.take())[0]["message"] == "it is ***"
 
 
+def test_of_two_secrets_the_longer_is_masked_whole() -> None:
+    logs = LogShipper(Fixed(), lambda: ("canary", "canary-and-more"))
+
+    assert logs.masked("it is canary-and-more") == "it is ***"
+
+
 def test_a_short_text_is_no_secret() -> None:
     logs = LogShipper(Fixed(), lambda: ("a",))
     logs.add("info", "job", "banana")

@@ -108,6 +108,21 @@ async def test_the_request_carries_hash_id_capabilities_and_user_agent(desk: Des
     assert ask.bearer is None
 
 
+async def test_a_request_stays_short_however_many_models_there_are(desk: Desk, studio: ScriptedStudio) -> None:
+    names = tuple(f"some-owner/some-model-{number}" for number in range(5_000))
+    advert = Capabilities(
+        machine_name="rig-1", task_kinds=("llm",), supported_models=names, supported_models_per_kind={"llm": names}
+    )
+    async with asyncio.timeout(10):
+        await desk.registrar(capabilities=lambda: advert).ensure()
+    ask = await studio.request("register-request")
+
+    assert ask.json["capabilities"]["supportedModels"] == []
+    assert ask.json["capabilities"]["supportedModelsPerKind"] == {}
+    assert ask.json["capabilities"]["taskKinds"] == ["llm"]
+    assert ask.json["capabilities"]["machineName"] == "rig-1"
+
+
 async def test_an_approved_worker_asks_nothing(desk: Desk, studio: ScriptedStudio) -> None:
     desk.store.save(Credentials(desk.urls.origin, worker_id="w-1", auth_token="token-1"))
     await desk.ensure()

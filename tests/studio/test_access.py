@@ -172,9 +172,19 @@ class TestDashboardDoor:
         assert (await browser.call("GET", link)).status == 403
         assert (await browser.call("GET", "/")).status == 401
 
-    async def test_the_admin_token_opens_too(self, browser: Browser) -> None:
-        assert (await browser.call("GET", f"/?token={browser.studio.admin_token}")).status == 303
+    async def test_the_admin_token_opens_by_the_form(self, browser: Browser) -> None:
+        response = await browser.call("POST", "/login", data={"token": f" {browser.studio.admin_token} "})
+
+        assert (response.status, response.headers["Location"]) == (303, "/")
         assert (await browser.call("GET", "/graphics/api/jobs")).status == 200
+
+    async def test_the_admin_token_in_an_address_opens_nothing(self, browser: Browser) -> None:
+        response = await browser.call("GET", f"/?token={browser.studio.admin_token}")
+
+        assert response.status == 403
+        assert "Set-Cookie" not in response.headers
+        assert browser.studio.admin_token not in await response.text()
+        assert (await browser.call("GET", "/graphics/api/jobs")).status == 401
 
     @pytest.mark.parametrize("token", ["", "wrong", "x" * 10_000])
     async def test_a_wrong_token_in_the_form_opens_nothing(self, browser: Browser, token: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from studio_worker.studio.page_views import SHOWN_PENDING
 from studio_worker.studio.pages import PARTS
 from studio_worker.studio.server import StudioServer
 from studio_worker.testing.raw_worker import PNG, Admin, RawWorker, capabilities, image_job, llm_job, registration
@@ -120,6 +121,19 @@ async def test_a_waiting_worker_is_shown_with_its_buttons(dashboard: Dashboard, 
         assert piece in words
     (waiting,) = await admin.get("/workers/pending")
     assert f'data-post="/workers/pending/{waiting["requestId"]}/approve"' in page
+
+
+async def test_of_many_that_wait_the_first_are_shown(dashboard: Dashboard, admin: Admin) -> None:
+    for number in range(SHOWN_PENDING):
+        await ask_in(admin, machineName=f"rig-{number}.")
+    assert "More workers wait" not in await dashboard.words("pending")
+
+    await ask_in(admin, machineName="one-too-many")
+
+    words = await dashboard.words("pending")
+    assert "rig-0." in words
+    assert "one-too-many" not in words
+    assert "More workers wait" in words
 
 
 @pytest.mark.parametrize("field", ["machineName", "username"])

@@ -4,16 +4,18 @@ import asyncio
 import hashlib
 import sqlite3
 import uuid
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from studio_worker.clock import SystemClock
 from studio_worker.studio.answers import Refusal
-from studio_worker.studio.registration import RateLimit
+from studio_worker.studio.registration import RateLimit, counted_address
 from studio_worker.studio.server import StudioServer
-from studio_worker.studio.timings import Limits
+from studio_worker.studio.timings import Limits, Timings
 from studio_worker.testing.raw_worker import Admin, RawWorker, registration
 
 SECRET = "ab" * 32
@@ -193,8 +195,15 @@ async def test_a_body_that_is_no_json_object_is_refused(admin: Admin, body: byte
 
 
 async def test_a_body_over_the_bound_is_refused(admin: Admin) -> None:
-    async with admin.http.post(admin.base + "/workers/register-request", data=b" " * (1024 * 1024 + 1)) as answer:
+    async with admin.http.post(admin.base + "/workers/register-request", data=b" " * (64 * 1024 + 1)) as answer:
         assert answer.status == 413
+
+
+async def test_a_request_with_hundreds_of_names_is_taken(admin: Admin) -> None:
+    names = [f"some-owner/some-model-{number}" for number in range(500)]
+    body = registration(supportedModels=names, supportedModelsPerKind={"llm": names})
+
+    assert (await ask(admin, body))[0] == 200
 
 
 async def test_a_body_over_the_bound_without_a_length_is_refused(admin: Admin) -> None:
@@ -250,6 +259,28 @@ class TestRateLimit:
         rate.check("a")
         rate.check("b")
 
+    @pytest.mark.parametrize(
+        ("address", "counted"),
+        [
+            ("203.0.113.7", "203.0.113.7"),
+            ("::ffff:203.0.113.7", "203.0.113.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+            ("2001:db8:1:3::9", "2001:db8:1:3::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("unknown", "unknown"),
+        ],
+    )
+    def test_what_an_address_is_counted_by(self, address: str, counted: str) -> None:
+        assert counted_address(address) == counted
+
+    def test_addresses_of_one_ipv6_site_are_counted_together(self) -> None:
+        rate = RateLimit(1, 60, lambda: 0.0)
+        rate.check("2001:db8:1:2::1")
+        rate.check("2001:db8:1:3::1")
+        with pytest.raises(Refusal):
+            rate.check("2001:db8:1:2:ffff::9")
+
 
 class TestPendingBound:
     @pytest.fixture
@@ -260,6 +291,53 @@ class TestPendingBound:
         statuses = [(await ask(admin, registration()))[0] for _ in range(3)]
 
         assert statuses == [200, 200, 429]
+
+    async def test_an_install_that_waits_gets_its_own_request_at_the_bound(self, admin: Admin) -> None:
+        install_id = str(uuid.uuid4())
+        _, first = await ask(admin, registration(install_id))
+        await ask(admin, registration())
+
+        status, again = await ask(admin, registration(install_id))
+
+        assert (status, again["requestId"]) == (200, first["requestId"])
+
+    async def test_the_admin_reads_as_many_as_are_asked_for(self, admin: Admin) -> None:
+        for _ in range(2):
+            await ask(admin, registration())
+
+        assert len(await admin.get("/workers/pending?limit=1")) == 1
+        assert (await admin.call("GET", "/workers/pending?limit=0"))[0] == 400
+
+
+class Calendar(SystemClock):
+    """The machine's clock, with a wall that can be set ahead."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
+async def test_a_request_is_forgotten_a_day_after_its_last_poll(tmp_path: Path, http: aiohttp.ClientSession) -> None:
+    clock = Calendar()
+    timings = Timings(sweep_secs=0.01, shutdown_secs=0.5)
+    async with StudioServer(tmp_path / "days", port=0, clock=clock, timings=timings) as studio:
+        admin = Admin(http, studio.url, studio.admin_token)
+        _, polled = await ask(admin, registration(secret=SECRET))
+        _, silent = await ask(admin, registration(secret=SECRET))
+        async with http.get(admin.base + "/events", headers=admin.headers) as events:
+            await events.content.readline()
+            clock.ahead = timedelta(hours=23)
+            assert (await poll(admin, polled["requestId"]))[0] == 200
+            clock.ahead = timedelta(hours=25)
+
+            async with asyncio.timeout(10):
+                while silent["requestId"] not in (await events.content.readline()).decode():
+                    pass
+
+        assert (await poll(admin, silent["requestId"]))[0] == 404
+        assert await poll(admin, polled["requestId"]) == (200, {"status": "pending"})
 
 
 async def test_a_studio_that_approves_by_itself_admits_at_once(tmp_path: Path, http: aiohttp.ClientSession) -> None:

@@ -66,8 +66,8 @@ class TestSigning:
         first = access.login_code()
         later = [access.login_code() for _ in range(MAX_LOGIN_CODES)]
 
-        assert not access.opens(first)
-        assert access.opens(later[-1])
+        assert not access.spend_code(first)
+        assert access.spend_code(later[-1])
 
 
 class TestBlobs:
@@ -303,7 +303,8 @@ class TestPageViews:
                 worker_id=None,
                 requested_at=NOW,
                 decided_at=None,
-            )
+            ),
+            most=9,
         )
 
         (row,) = (await PageViews(store, Roster(), At(now)).pending())["pending"]

@@ -2,6 +2,8 @@
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -314,16 +316,65 @@ def admitted(worker_id: str = "w") -> Worker:
 
 
 async def test_a_request_is_refreshed_while_it_waits(store: Store) -> None:
-    first = await store.ask(asked("r1"))
-    again = await store.ask(asked("r2", secret_hash="h2"))
-    elsewhere = await store.ask(asked("r3", source_ip="10.0.0.1"))
+    first = await store.ask(asked("r1"), most=9)
+    again = await store.ask(asked("r2", secret_hash="h2"), most=9)
+    elsewhere = await store.ask(asked("r3", source_ip="10.0.0.1"), most=9)
 
     assert (first.id, again.id, again.secret_hash, elsewhere.id) == ("r1", "r1", "h2", "r3")
-    assert len(await store.pending()) == 2
+    assert len(await store.pending(9)) == 2
+
+
+async def test_at_the_bound_only_a_request_that_waits_already_is_taken(store: Store) -> None:
+    await store.ask(asked("r1"), most=1)
+
+    assert await store.ask(asked("r2", install_id="j"), most=1) is None
+    again = await store.ask(asked("r3", secret_hash="h2"), most=1)
+    assert again is not None
+    assert (again.id, again.secret_hash) == ("r1", "h2")
+    await store.reject("r1", "no", NOW)
+    assert await store.ask(asked("r4", install_id="j"), most=1) is not None
+
+
+async def test_no_more_requests_are_read_than_are_wanted(store: Store) -> None:
+    for number in range(4):
+        await store.ask(asked(f"r{number}", install_id=str(number)), most=9)
+
+    assert [waiting.id for waiting in await store.pending(2)] == ["r0", "r1"]
+
+
+async def test_a_request_that_nobody_polls_is_forgotten(store: Store) -> None:
+    for request_id in ("polled", "silent", "asked again", "decided"):
+        await store.ask(asked(request_id, install_id=request_id), most=9)
+    await store.polled("polled", "2026-01-01T09:00:00.000Z")
+    await store.ask(asked("r", install_id="asked again", requested_at="2026-01-01T09:00:00.000Z"), most=9)
+    await store.reject("decided", "no", NOW)
+
+    assert await store.expire("2026-01-01T08:00:00.000Z") == ["silent"]
+    assert await store.registration("silent") is None
+    assert [waiting.id for waiting in await store.pending(9)] == ["asked again", "polled"]
+
+
+async def test_a_request_of_an_older_studio_is_not_forgotten_at_once(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "studio.db")
+    first = files("studio_worker.studio.store").joinpath("migrations", "0001_first.sql").read_text("utf-8")
+    connection.executescript(first + "PRAGMA user_version = 1;")
+    connection.execute(
+        "INSERT INTO registrations (id, install_id, secret_hash, capabilities, user_agent, source_ip, requested_at) "
+        "VALUES ('r', 'i', 'h', '{}', '', '::1', '2020-01-01T00:00:00.000Z')"
+    )
+    connection.commit()
+    connection.close()
+    store = sqlite(tmp_path)
+
+    assert await store.expire(NOW) == []
+    (waiting,) = await store.pending(9)
+    assert waiting.polled_at is not None
+    assert datetime.fromisoformat(waiting.polled_at) > datetime.fromisoformat(NOW)
+    await store.aclose()
 
 
 async def test_a_request_is_decided_once(store: Store) -> None:
-    await store.ask(asked("r"))
+    await store.ask(asked("r"), most=9)
 
     assert await store.approve("r", admitted())
     assert not await store.approve("r", admitted("other"))
@@ -335,7 +386,7 @@ async def test_a_request_is_decided_once(store: Store) -> None:
 
 
 async def test_a_token_is_rotated_for_an_approved_request_only(store: Store) -> None:
-    await store.ask(asked("r"))
+    await store.ask(asked("r"), most=9)
     assert not await store.rotate("r", "t2")
     await store.approve("r", admitted())
     assert await store.rotate("r", "t2")
@@ -347,7 +398,7 @@ async def test_a_token_is_rotated_for_an_approved_request_only(store: Store) -> 
 
 
 async def test_a_deleted_worker_stays_known_but_is_not_listed(store: Store) -> None:
-    await store.ask(asked("r"))
+    await store.ask(asked("r"), most=9)
     await store.approve("r", admitted())
 
     assert await store.delete_worker("w", NOW)
@@ -359,7 +410,7 @@ async def test_a_deleted_worker_stays_known_but_is_not_listed(store: Store) -> N
 
 
 async def test_what_a_worker_said_is_kept(store: Store) -> None:
-    await store.ask(asked("r"))
+    await store.ask(asked("r"), most=9)
     await store.approve("r", admitted())
     await store.seen("w", {"machineName": "y"}, NOW)
 

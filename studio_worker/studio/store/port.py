@@ -140,16 +140,27 @@ class WorkerBook(Protocol):
         """Mark a worker deleted; its row stays, so that it can be told."""
         ...
 
-    async def ask(self, request: Registration) -> Registration:
-        """Keep a request, or refresh the pending one of the same install and address; what is kept."""
+    async def ask(self, request: Registration, most: int) -> Registration | None:
+        """Keep a request, or refresh the pending one of the same install and address; what is kept.
+
+        None where it is a new one and `most` wait already.
+        """
         ...
 
     async def registration(self, request_id: str) -> Registration | None:
         """One request."""
         ...
 
-    async def pending(self) -> list[Registration]:
+    async def pending(self, limit: int) -> list[Registration]:
         """The requests that wait for a decision, oldest first."""
+        ...
+
+    async def polled(self, request_id: str, at: str) -> None:
+        """Remember when a request that waits was polled."""
+        ...
+
+    async def expire(self, before: str) -> list[str]:
+        """Forget the requests that wait and were neither made nor polled since `before`; their ids."""
         ...
 
     async def approve(self, request_id: str, worker: Worker) -> bool:

@@ -118,7 +118,10 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """A request to be admitted. `status` is pending, approved or rejected."""
+    """A request to be admitted. `status` is pending, approved or rejected.
+
+    `polled_at` is when the worker was last heard while it waits, give or take an hour.
+    """
 
     id: str
     install_id: str
@@ -131,6 +134,7 @@ class Registration:
     worker_id: str | None
     requested_at: str
     decided_at: str | None
+    polled_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

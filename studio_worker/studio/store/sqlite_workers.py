@@ -34,8 +34,8 @@ class SqliteWorkers(OnDatabase):
         """Mark a worker deleted."""
         return await self._row("delete", id=worker_id, at=at) is not None
 
-    async def ask(self, request: Registration) -> Registration:
-        """Keep or refresh a request."""
+    async def ask(self, request: Registration, most: int) -> Registration | None:
+        """Keep or refresh a request, or refuse it at the bound."""
         row = await self._row(
             "ask",
             id=request.id,
@@ -45,18 +45,29 @@ class SqliteWorkers(OnDatabase):
             user_agent=request.user_agent,
             source_ip=request.source_ip,
             requested_at=request.requested_at,
+            most=most,
         )
-        return request if row is None else _registration(row)
+        return None if row is None else _registration(row)
 
     async def registration(self, request_id: str) -> Registration | None:
         """One request."""
         row = await self._row("registration", id=request_id)
         return None if row is None else _registration(row)
 
-    async def pending(self) -> list[Registration]:
+    async def pending(self, limit: int) -> list[Registration]:
         """The requests that wait."""
         return await self._database.run(
-            lambda db: [_registration(row) for row in db.execute(_SQL["pending"]).fetchall()]
+            lambda db: [_registration(row) for row in db.execute(_SQL["pending"], {"limit": limit}).fetchall()]
+        )
+
+    async def polled(self, request_id: str, at: str) -> None:
+        """Remember when a request was polled."""
+        await self._row("polled", id=request_id, at=at)
+
+    async def expire(self, before: str) -> list[str]:
+        """Forget the requests that nobody polls."""
+        return await self._database.run(
+            lambda db: [row["id"] for row in db.execute(_SQL["expire"], {"before": before}).fetchall()]
         )
 
     async def approve(self, request_id: str, worker: Worker) -> bool:
@@ -122,4 +133,5 @@ def _registration(row: sqlite3.Row) -> Registration:
         worker_id=row["worker_id"],
         requested_at=row["requested_at"],
         decided_at=row["decided_at"],
+        polled_at=row["polled_at"],
     )
