@@ -86,7 +86,7 @@ class ModelSource(WireModel):
     """The engine that a job names, strictly, with the files that it needs. Engine ids and roles are open sets."""
 
     engine: SourceId
-    files: Annotated[tuple[ModelFile, ...], Field(strict=False, max_length=MAX_FILES)] = ()
+    files: Annotated[tuple[ModelFile, ...], Field(strict=False, max_length=MAX_FILES, fail_fast=True)] = ()
     cli_defaults: CliDefaults = CliDefaults()
 
     @model_validator(mode="after")
