@@ -25,6 +25,9 @@ from studio_worker.text import escape
 
 MAX_URL = 8_192
 
+MAX_HOST = 253
+"""Characters of a name: the bound of DNS. A longer one in other letters would take seconds to be put into ASCII."""
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 SERVICE_PORTS = frozenset(
@@ -176,10 +179,10 @@ def _host(raw: str, what: str) -> str:
         return str(literal)
     host = plain_host(raw)
     try:
-        host = host.encode("idna").decode() if not host.isascii() else host
+        host = host.encode("idna").decode() if not host.isascii() and len(host) <= MAX_HOST else host
     except UnicodeError:
         _refuse("bad-url", f"{what} has a host that is no name: {escape(raw, limit=80)}")
-    if not _HOST.fullmatch(host) or ".." in host or len(host) > 253:
+    if not _HOST.fullmatch(host) or ".." in host or len(host) > MAX_HOST:
         _refuse("bad-url", f"{what} has no usable host: {escape(raw, limit=80)!r}")
     return host
 

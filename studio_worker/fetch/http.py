@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,8 +35,12 @@ from studio_worker.fetch.hop import (
     network_failure,
     next_hop,
 )
+from studio_worker.fetch.off_loop import off_loop
 from studio_worker.log import logger
 from studio_worker.text import escape
+
+MAX_ON_LOOP = 16 * 1024
+"""Characters of a URL that is looked at on the event loop; a ``data:`` URL may have twelve million."""
 
 _REMEDIES = {
     401: "the link asks for credentials; use a signed link",
@@ -134,7 +139,8 @@ class Fetcher:
 
     async def _fill(self, url: str, part: AtomicFile, limit_bytes: int, what: str) -> str:
         guard = self._guard()
-        target = aim(guard, url, limit_bytes=limit_bytes, what=what)
+        look = partial(aim, guard, url, limit_bytes=limit_bytes, what=what)
+        target = await off_loop(look) if len(url) > MAX_ON_LOOP else look()
         if isinstance(target, data_urls.DataUrl):
             await part.write(target.data)
             return target.media_type

@@ -244,5 +244,7 @@ def shown(value: Any) -> str:
     """`` (got 5)`` for a short number or text, in ASCII; else nothing."""
     if isinstance(value, int) and value.bit_length() > 4 * MAX_SHOWN:
         return ""
+    if isinstance(value, str) and len(value) > MAX_SHOWN:
+        return ""
     text = ascii(value)
     return f" (got {text})" if len(text) <= MAX_SHOWN else ""

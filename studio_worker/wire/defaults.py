@@ -26,6 +26,9 @@ def resolve_defaults(task: Task, source: ModelSource | None) -> Task:
     found = _from_source(task, source.cli_defaults)
     if not found:
         return task
+    if isinstance(task, LlmTask):
+        # Judged already, both the task and the template's values: a schema is not to be checked twice.
+        return task.model_copy(update=found)
     try:
         return type(task).model_validate({**{name: getattr(task, name) for name in task.model_fields_set}, **found})
     except BadClaim as error:

@@ -97,7 +97,7 @@ class Heartbeat(Frame):
     capabilities: Capabilities
     current_job_id: JobRef | None = None
     current_job_ids: tuple[JobRef, ...] | None = Field(
-        None, strict=False, max_length=1_024, description="Extension `capacity`."
+        None, strict=False, max_length=1_024, fail_fast=True, description="Extension `capacity`."
     )
     health: FreeObject | None = Field(None, description="Extension `health`: {ready, code, detail}.")
 
@@ -193,7 +193,7 @@ class LogBatch(Frame):
     """What the worker logged."""
 
     type = "logBatch"
-    entries: tuple[LogEntry, ...] = Field((), strict=False, max_length=10_000)
+    entries: tuple[LogEntry, ...] = Field((), strict=False, max_length=10_000, fail_fast=True)
 
 
 class Progress(Frame):
@@ -219,7 +219,7 @@ class Welcome(Frame):
     type = "welcome"
     worker_id: Annotated[str, bounded_text(256)]
     server_time: Annotated[str, bounded_text(256, may_be_blank=True)] = ""
-    extensions: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = Field((), fail_fast=True)
 
 
 class Offer(Frame):

@@ -15,6 +15,7 @@ from studio_worker.wire.tasks import MAX_URL, Sampler
 
 MAX_FILES = 64
 MAX_FILE_BYTES = 2**44
+MAX_NAME_BYTES = 255
 
 SourceId: TypeAlias = Annotated[
     str,
@@ -27,6 +28,8 @@ Sha256: TypeAlias = Annotated[str, matching(r"[0-9a-fA-F]{64}", "64 hexadecimal 
 
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 
+_TOO_LONG = f"is longer than {MAX_NAME_BYTES} bytes"
+
 
 def plain_file_name(name: str) -> str:
     """The name itself, if it is one plain component on every system.
@@ -35,6 +38,8 @@ def plain_file_name(name: str) -> str:
         ValueError: with the rule: separators, drives, dot names, Windows device names, control characters,
             a leading dash or dot, an ending in dot, space or `.part`, more than 255 bytes.
     """
+    if len(name) > MAX_NAME_BYTES:
+        raise ValueError(_TOO_LONG)
     if not name or name.strip(". ") == "":
         raise ValueError("is empty or only dots")
     if any(char in name for char in '/\\:*?"<>|'):
@@ -47,8 +52,8 @@ def plain_file_name(name: str) -> str:
         raise ValueError("is a reserved device name")
     if name.lower().endswith(".part"):
         raise ValueError("ends in .part, which marks a download that is not complete")
-    if len(name.encode()) > 255:
-        raise ValueError("is longer than 255 bytes")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError(_TOO_LONG)
     return name
 
 
@@ -86,7 +91,7 @@ class ModelSource(WireModel):
     """The engine that a job names, strictly, with the files that it needs. Engine ids and roles are open sets."""
 
     engine: SourceId
-    files: Annotated[tuple[ModelFile, ...], Field(strict=False, max_length=MAX_FILES)] = ()
+    files: Annotated[tuple[ModelFile, ...], Field(strict=False, max_length=MAX_FILES, fail_fast=True)] = ()
     cli_defaults: CliDefaults = CliDefaults()
 
     @model_validator(mode="after")

@@ -1,21 +1,28 @@
 """Which regular expressions of strangers may reach a matcher that backtracks.
 
-A pattern becomes its position automaton (Glushkov, 1961): one state for each character that it names. Where, inside a
-repetition, a state can be followed by two that take the same character, one text can be read in two ways, and a
+A pattern stands for its position automaton (Glushkov, 1961): one state for each character that it names. Where, inside
+a repetition, a state can be followed by two that take the same character, one text can be read in two ways, and a
 matcher may try all 2^n of them. Such a pattern is refused; none is ever run.
+
+The automaton is never made: of n states up to n^2 pairs can follow each other. Whether two that follow one state clash
+shows in what the states of a part take together, so that a pattern of n characters costs about n steps.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple
 
 MAX_PATTERN = 1_000
 MAX_NESTING = 32
-MAX_EDGES = 50_000
+MAX_STATES = 50_000
+"""States of a pattern with its counted repetitions written out, as whoever compiles it may do."""
+
 MAX_COPIES = 32
-"""Copies that stand for a counted repetition; ambiguity shows in far fewer."""
+"""Copies that are counted of a counted repetition."""
+
+_TELLING = 4
+"""Copies of a part in which all shows that more of them could show."""
 
 FEW = 8
 """A part repeated less often than this is not looked into: 2^7 ways are no danger."""
@@ -44,41 +51,30 @@ def check_pattern(pattern: str) -> None:
     """Raise ValueError for a pattern that is too long, broken, or can take for ever on some text."""
     if len(pattern) > MAX_PATTERN:
         raise ValueError(f"pattern has {len(pattern):,} characters, at most {MAX_PATTERN:,} are allowed")
-    try:
-        _Automaton().add(_Reader(pattern).read())
-    except _Ambiguous:
-        raise ValueError(
-            f"pattern {ascii(pattern)[:60]} repeats a part that can be read in two ways, which can take for ever"
-        ) from None
+    _Reader(pattern).read()
 
 
-class _Ambiguous(Exception):
-    """Two ways to read one text, inside a repetition."""
+class _Part(NamedTuple):
+    """A piece of the automaton, by what its states take together.
+
+    Attributes:
+        states: how many there are, copies counted.
+        empty: whether a text can pass it by.
+        first: what the states take that can begin it.
+        follow: what the states take that can follow one that ends it, as far as they are known.
+        clash: whether two of the states that begin it take the same character.
+        two_ways: whether two states do that can follow one of its states.
+    """
+
+    states: int = 0
+    empty: bool = True
+    first: int = 0
+    follow: int = 0
+    clash: bool = False
+    two_ways: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Set:
-    takes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Sequence:
-    parts: tuple[_Node, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    parts: tuple[_Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Repeat:
-    part: _Node
-    low: int
-    high: int | None
-
-
-_Node: TypeAlias = _Set | _Sequence | _Choice | _Repeat
+_NOTHING = _Part()
 
 
 class _Reader:
@@ -89,11 +85,11 @@ class _Reader:
         self._at = 0
         self._nesting = 0
 
-    def read(self) -> _Node:
-        node = self._choice()
+    def read(self) -> None:
+        """Read all of it; raises ValueError."""
+        self._choice()
         if self._at < len(self._text):
             raise ValueError("pattern closes a group that it never opened")
-        return node
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -104,20 +100,30 @@ class _Reader:
         self._at += 1
         return char
 
-    def _choice(self) -> _Node:
-        parts = [self._sequence()]
+    def _choice(self) -> _Part:
+        whole = self._sequence()
         while self._peek() == "|":
             self._at += 1
-            parts.append(self._sequence())
-        return parts[0] if len(parts) == 1 else _Choice(tuple(parts))
+            whole = _either(whole, self._sequence())
+        return whole
 
-    def _sequence(self) -> _Node:
-        parts: list[_Node] = []
-        while self._peek() not in ("", "|", ")"):
+    def _sequence(self) -> _Part:
+        whole = _NOTHING
+        while (char := self._peek()) and char not in "|)":
             part = self._atom()
-            low, high = self._count()
-            parts.append(part if (low, high) == (1, 1) else _Repeat(part, low, high))
-        return _Sequence(tuple(parts))
+            if (char := self._peek()) and char in "*+?{":
+                part = self._repeated(part)
+            whole = _joined(whole, part)
+        return whole
+
+    def _repeated(self, part: _Part) -> _Part:
+        low, high = self._count()
+        whole = _repeat(part, low, high)
+        if whole.two_ways and (high is None or high >= FEW):
+            raise ValueError(
+                f"pattern {ascii(self._text)[:60]} repeats a part that can be read in two ways, which can take for ever"
+            )
+        return whole
 
     def _count(self) -> tuple[int, int | None]:
         if (char := self._peek()) and char in "*+?":
@@ -135,27 +141,27 @@ class _Reader:
             self._at += 1
         return low, high
 
-    def _atom(self) -> _Node:
+    def _atom(self) -> _Part:
         match self._take():
             case "(":
                 return self._group()
             case "^" | "$":
-                return _Sequence()
+                return _NOTHING
             case "*" | "+" | "?":
                 raise ValueError("pattern repeats nothing")
             case "[":
-                return _Set(self._members())
+                return _state(self._members())
             case ".":
-                return _Set(_ALL & ~_bit("\n"))
+                return _state(_ALL & ~_bit("\n"))
             case "\\" if self._peek() in ("b", "B"):
                 self._at += 1
-                return _Sequence()
+                return _NOTHING
             case "\\":
-                return _Set(self._escape())
+                return _state(self._escape())
             case char:
-                return _Set(_bit(char))
+                return _state(_bit(char))
 
-    def _group(self) -> _Node:
+    def _group(self) -> _Part:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
             raise ValueError(f"pattern nests more than {MAX_NESTING} groups")
@@ -171,7 +177,7 @@ class _Reader:
             raise ValueError("pattern never closes a group")
         self._at += 1
         self._nesting -= 1
-        return _Repeat(inner, 0, 0) if looks else inner
+        return _NOTHING if looks else inner
 
     def _members(self) -> int:
         negated = self._peek() == "^"
@@ -200,84 +206,57 @@ def _bit(char: str) -> int:
     return 1 << min(ord(char), 128)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A piece of the automaton: may it be empty, and which states can begin and end it."""
-
-    empty: bool = True
-    first: tuple[int, ...] = ()
-    last: tuple[int, ...] = ()
+def _state(takes: int) -> _Part:
+    return _Part(1, False, takes)
 
 
-class _Automaton:
-    """The states of a pattern with the edges between them; an edge that two repetitions make counts twice."""
+def _either(one: _Part, other: _Part) -> _Part:
+    return _Part(
+        one.states + other.states,
+        one.empty or other.empty,
+        one.first | other.first,
+        one.follow | other.follow,
+        one.clash or other.clash or one.first & other.first != 0,
+        one.two_ways or other.two_ways,
+    )
 
-    def __init__(self) -> None:
-        self._takes: list[int] = []
-        self._follow: list[list[int]] = []
-        self._edges = 0
 
-    def add(self, node: _Node) -> _Part:
-        """Lay out a node; raises `_Ambiguous`."""
-        match node:
-            case _Set(takes):
-                self._takes.append(takes)
-                self._follow.append([])
-                state = len(self._takes) - 1
-                return _Part(False, (state,), (state,))
-            case _Sequence(parts):
-                whole = _Part()
-                for part in parts:
-                    whole = self._join(whole, self.add(part))
-                return whole
-            case _Choice(parts):
-                laid = [self.add(part) for part in parts]
-                return _Part(
-                    any(part.empty for part in laid),
-                    tuple(state for part in laid for state in part.first),
-                    tuple(state for part in laid for state in part.last),
-                )
-            case _Repeat(part, low, high):
-                begun = len(self._takes)
-                whole = self._repeat(part, low, high)
-                if high is None or high >= FEW:
-                    self._require_one_way(begun)
-                return whole
+def _joined(left: _Part, right: _Part) -> _Part:
+    """One after the other."""
+    if not left.states:
+        return right
+    if not right.states:
+        return left
+    if left.states + right.states > MAX_STATES:
+        raise ValueError("pattern is too complex")
+    return _Part(
+        left.states + right.states,
+        left.empty and right.empty,
+        left.first | right.first if left.empty else left.first,
+        left.follow | right.first | right.follow if right.empty else right.follow,
+        left.clash or (left.empty and (right.clash or left.first & right.first != 0)),
+        left.two_ways or right.two_ways or right.clash or left.follow & right.first != 0,
+    )
 
-    def _repeat(self, node: _Node, low: int, high: int | None) -> _Part:
-        whole = _Part()
-        if high is None:
-            part = self.add(node)
-            self._link(part.last, part.first)
-            whole = _Part(part.empty or low == 0, part.first, part.last)
-            low -= 1
-        else:
-            for _ in range(min(high - low, MAX_COPIES)):
-                rest = self._join(self.add(node), whole)
-                whole = _Part(True, rest.first, rest.last)
-        for _ in range(min(low, MAX_COPIES)):
-            whole = self._join(self.add(node), whole)
-        return whole
 
-    def _join(self, left: _Part, right: _Part) -> _Part:
-        self._link(left.last, right.first)
-        return _Part(
-            left.empty and right.empty,
-            left.first + right.first if left.empty else left.first,
-            left.last + right.last if right.empty else right.last,
-        )
+def _optional(part: _Part) -> _Part:
+    return _Part(part.states, True, part.first, part.follow, part.clash, part.two_ways)
 
-    def _link(self, states: tuple[int, ...], following: tuple[int, ...]) -> None:
-        self._edges += len(states) * len(following) + 1
-        if self._edges > MAX_EDGES:
-            raise ValueError("pattern is too complex")
-        for state in states:
-            self._follow[state] += following
 
-    def _require_one_way(self, begun: int) -> None:
-        for following in self._follow[begun:]:
-            seen = 0
-            for state in following:
-                if seen & self._takes[state]:
-                    raise _Ambiguous
-                seen |= self._takes[state]
+def _repeat(part: _Part, low: int, high: int | None) -> _Part:
+    """At least `low` times `part`, at most `high` times; None: any number of times."""
+    if high is None:
+        states, empty, first, follow, clash, two_ways = part
+        two_ways = two_ways or clash or follow & first != 0
+        whole = _Part(states, empty or low == 0, first, follow | first, clash, two_ways)
+        low, copies = low - 1, max(low, 1)
+    else:
+        whole, copies = _NOTHING, high
+        for _ in range(min(high - low, _TELLING)):
+            whole = _optional(_joined(part, whole))
+    for _ in range(min(low, _TELLING)):
+        whole = _joined(part, whole)
+    states = part.states * min(copies, MAX_COPIES)
+    if states > MAX_STATES:
+        raise ValueError("pattern is too complex")
+    return _Part(states, *whole[1:])

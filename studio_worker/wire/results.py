@@ -91,7 +91,7 @@ class ChatCompletion(_Open):
 
     object: Literal["chat.completion"] = "chat.completion"
     model: str
-    choices: tuple[Choice, ...] = Field(strict=False, min_length=1)
+    choices: tuple[Choice, ...] = Field(strict=False, min_length=1, fail_fast=True)
     usage: Usage
 
 
@@ -108,5 +108,5 @@ class Transcript(_Open):
     text: str
     language: str | None = None
     duration: Annotated[float, number(0, 10_000_000)] | None = None
-    segments: tuple[Span, ...] | None = Field(None, strict=False)
-    words: tuple[Span, ...] | None = Field(None, strict=False)
+    segments: tuple[Span, ...] | None = Field(None, strict=False, fail_fast=True)
+    words: tuple[Span, ...] | None = Field(None, strict=False, fail_fast=True)

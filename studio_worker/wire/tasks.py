@@ -131,14 +131,15 @@ class LlmTask(WireModel):
     """Continue a conversation."""
 
     kind: ClassVar[TaskKind] = TaskKind.LLM
-    messages: Annotated[tuple[Message, ...], Field(strict=False, min_length=1, max_length=2_000)]
+    messages: Annotated[tuple[Message, ...], Field(strict=False, min_length=1, max_length=2_000, fail_fast=True)]
     system: OptionalText | None = None
     max_tokens: Annotated[int, whole(1, MAX_TOKENS)] = 512
     temperature: Annotated[float, number(0, 10)] = 0.7
     top_p: Annotated[float, number(0, 1)] | None = None
     stop: (
         Annotated[
-            tuple[Annotated[str, bounded_text(1_000, may_be_blank=True)], ...], Field(strict=False, max_length=64)
+            tuple[Annotated[str, bounded_text(1_000, may_be_blank=True)], ...],
+            Field(strict=False, max_length=64, fail_fast=True),
         ]
         | None
     ) = None

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import base64
 import tracemalloc
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from studio_worker.errors import FetchRefused
+from studio_worker.fetch import data_urls
 from studio_worker.fetch.data_urls import MAX_DATA_BYTES, decode, is_data_url
 
 
@@ -84,3 +86,24 @@ def test_any_text_is_judged_without_another_error(text: str) -> None:
     except FetchRefused:
         return
     assert len(carried.data) <= 20
+
+
+@pytest.mark.parametrize("piece", [4, 5, 6, 7])
+@given(escapes=st.lists(st.sampled_from(["%41", "%4", "%", "%%41", "%25", "a", "=", "41"]), max_size=20))
+def test_escapes_are_read_alike_wherever_a_piece_ends(piece: int, escapes: list[str]) -> None:
+    payload = "".join(escapes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_urls, "PIECE", piece)
+        assert decode(f"data:,{payload}", limit_bytes=100).data == unquote_to_bytes(payload)
+
+
+def test_a_long_payload_of_escapes_takes_little_more_memory_than_its_text() -> None:
+    url = "data:image/png," + "%41" * 300_000
+    tracemalloc.start()
+    try:
+        carried = decode(url, limit_bytes=MAX_DATA_BYTES)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert carried.data == b"A" * 300_000
+    assert peak < 6 * len(url)

@@ -112,6 +112,13 @@ def test_broken_urls_are_refused(url: str) -> None:
     assert rule(url) == "bad-url"
 
 
+@pytest.mark.parametrize("host", [".".join(["bücher"] * 37), "".join(map(chr, range(0x4E00, 0x4E00 + 8_000)))])
+def test_a_host_longer_than_any_name_is_refused_before_it_is_put_into_ascii(host: str) -> None:
+    with pytest.raises(FetchRefused, match="no usable host") as refused:
+        GUARD.check(f"https://{host}/")
+    assert refused.value.rule == "bad-url"
+
+
 @pytest.mark.parametrize("port", ["0", "22", "25", "99999", "6379", "5432", "x", "-1", "8²"])
 def test_ports_of_other_services_are_refused(port: str) -> None:
     assert rule(f"https://files.example:{port}/") == "port"

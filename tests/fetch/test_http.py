@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from studio_worker.errors import FetchFailed, FetchRefused
+from studio_worker.fetch import data_urls
 from studio_worker.fetch.guard import Guard
 from studio_worker.fetch.http import Fetcher
 
@@ -97,6 +99,23 @@ async def test_a_request_carries_no_secret_and_asks_for_plain_bytes(site: Any, f
 async def test_a_data_url_becomes_a_file(fetcher: Fetcher, dest: Path) -> None:
     fetched = await fetcher.fetch("data:audio/wav;base64,UklGRg==", dest, limit_bytes=LIMIT, what=WHAT)
     assert (fetched.size, fetched.content_type, dest.read_bytes()) == (4, "audio/wav", b"RIFF")
+
+
+async def test_a_long_data_url_is_decoded_off_the_event_loop(
+    fetcher: Fetcher, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    decode = data_urls.decode
+
+    def seen(url: str, *, limit_bytes: int, what: str) -> data_urls.DataUrl:
+        threads.append(threading.current_thread())
+        return decode(url, limit_bytes=limit_bytes, what=what)
+
+    monkeypatch.setattr(data_urls, "decode", seen)
+    await fetcher.fetch("data:text/plain," + "%41" * 100_000, dest, limit_bytes=LIMIT, what=WHAT)
+    assert dest.read_bytes() == b"A" * 100_000
+    await fetcher.fetch("data:text/plain,a", dest, limit_bytes=LIMIT, what=WHAT)
+    assert [thread is threading.current_thread() for thread in threads] == [False, True]
 
 
 async def test_a_data_url_over_the_limit_leaves_nothing(fetcher: Fetcher, dest: Path) -> None:

@@ -25,9 +25,10 @@ GUARD = Guard("https://studio.example", closed=frozenset({("127.0.0.1", 4787)}))
 LIMIT = 10_000
 NOW = datetime(2026, 1, 5, 8, tzinfo=UTC)
 CAP_SECS = 300.0
+SPELLED = "data:image/png," + "%41%4a" * 100 + "%%41"
 
 
-@target(FetchRefused, seeds=[silence_url(), "data:,a%20cup", "data:text/plain;charset=utf-8;base64,aGVsbG8"])
+@target(FetchRefused, seeds=[silence_url(), "data:,a%20cup", "data:text/plain;charset=utf-8;base64,aGVsbG8", SPELLED])
 def data_url(data: bytes, folder: Path) -> None:
     found = decode(text(data), limit_bytes=LIMIT)
     assert len(found.data) <= LIMIT

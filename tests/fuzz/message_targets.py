@@ -35,9 +35,27 @@ SCHEMAS: list[Any] = [
     {"type": "object", "properties": {"a": {"type": ["null", "string"], "maxLength": 3}}, "required": ["a"]},
     {"$ref": "#/$defs/n", "$defs": {"n": {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "x"}]}}},
     {"type": "array", "items": {"enum": [1, "two", None]}, "minItems": 1, "maxItems": 4},
-    {"type": "string", "pattern": "^[a-z]{1,9}(-[0-9]+)?$", "patternProperties": {"^x": {"format": "date"}}},
+    {"anyOf": [{"$ref": "#/$defs/%61b"}, {"$ref": "#/$defs/a%62"}], "$defs": {"ab": {"type": "boolean"}}},
 ]
-PATTERNS = ["^[a-z]+$", r"(?:\d{1,3}\.){3}\d{1,3}", "(a|b)*?c{2,}", r"[^\x00-\u00ff\w\]-]+\b", "(?=x)(?P<n>y)|z?"]
+PATTERNED: list[Any] = [
+    {"type": "string", "pattern": "^[a-z]{1,9}(-[0-9]+)?$", "patternProperties": {"^x": {"format": "date"}}},
+    {"anyOf": [{"$ref": "#/$defs/%61"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"patternProperties": {"a?b?": {}}}}},
+    {"type": "object", "patternProperties": {"a?" * 30: {}, "b?" * 30: {}, "(?:c|d)*": {"pattern": "a?" * 30}}},
+]
+PATTERNS = [
+    "a?" * 40,
+    "(?!a{0,7}b{0,7})c",
+    "^[a-z]+$",
+    r"(?:\d{1,3}\.){3}\d{1,3}",
+    "(a|b)*?c{2,}",
+    r"[^\x00-\u00ff\w\]-]+\b",
+    "(?=x)(?P<n>y)|z?",
+]
+TURN = {"role": "user", "content": "hello"}
+SHAPED = [
+    {**CLAIMS[0], "task": {"kind": "llm", "messages": [TURN], "jsonSchema": schema}}
+    for schema in (*SCHEMAS, *PATTERNED)
+]
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}
 RESULTS: list[dict[str, Any]] = [
@@ -72,7 +90,7 @@ def worker_frame(data: bytes, folder: Path) -> None:
     assert reread(read_worker_frame, frame.text()) == frame
 
 
-@target(NotJson, BadClaim, seeds=as_json(CLAIMS), change=change_json)
+@target(NotJson, BadClaim, seeds=as_json([*CLAIMS, *SHAPED]), change=change_json)
 def claim(data: bytes, folder: Path) -> None:
     raw = loads(data)
     if not isinstance(raw, dict) or not isinstance(raw.get("jobId"), str):
@@ -111,7 +129,7 @@ def strict_json(data: bytes, folder: Path) -> None:
     assert reread(loads, dumps(value)) == value
 
 
-@target(NotJson, ValueError, seeds=as_json(SCHEMAS), change=change_json)
+@target(NotJson, ValueError, seeds=as_json([*SCHEMAS, *PATTERNED]), change=change_json)
 def json_schema(data: bytes, folder: Path) -> None:
     check_schema(loads(data))
 

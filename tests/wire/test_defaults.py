@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studio_worker.errors import BadClaim
+from studio_worker.wire import tasks
 from studio_worker.wire.defaults import resolve_defaults
 from studio_worker.wire.model_source import CliDefaults, ModelSource
 from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, Task, TtsTask, VideoTask, parse_task, task_to_wire
@@ -65,6 +66,15 @@ def test_a_conversation_takes_its_template_values_from_the_source_as_a_whole():
     assert resolved(turns, chatTemplateKwargs={"thinking": False}).chat_template_kwargs == {"thinking": False}
     own = resolved({**turns, "chatTemplateKwargs": {"a": None}}, chatTemplateKwargs={"thinking": False})
     assert own.chat_template_kwargs == {"a": None}
+
+
+def test_a_conversation_is_judged_once(monkeypatch):
+    judged = []
+    monkeypatch.setattr(tasks, "check_schema", judged.append)
+    turns = {"kind": "llm", "messages": [{"role": "user", "content": "x"}], "jsonSchema": {"type": "object"}}
+    found = resolved(turns, chatTemplateKwargs={"thinking": False})
+    assert (found.chat_template_kwargs, len(judged)) == ({"thinking": False}, 1)
+    assert "chat_template_kwargs" in found.model_fields_set
 
 
 def test_a_default_that_breaks_the_pixel_budget_is_the_sources_fault():

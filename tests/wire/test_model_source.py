@@ -154,6 +154,7 @@ def test_one_file_may_serve_two_roles():
         (" ", "only dots"),
         ("x" * 256, "longer than 255 bytes"),
         ("é" * 128, "longer than 255 bytes"),
+        ("/\0" * 1_000_000, "longer than 255 bytes"),
         ("a\0b", "control"),
         ("a\nb", "control"),
         ("a\u202eb", "invisible"),

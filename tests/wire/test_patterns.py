@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from contextlib import suppress
 
 import pytest
@@ -34,6 +35,8 @@ from studio_worker.wire.patterns import check_pattern
         "(?<name>a+)+",
         "(a+?)+?",
         "(a|[b-a]|a)*",
+        "(?=(a+)+$)b",
+        "^(?!(a|a)*x)",
     ],
 )
 def test_a_pattern_that_can_be_read_in_two_ways_inside_a_repetition_is_refused(pattern):
@@ -70,6 +73,9 @@ def test_a_pattern_that_can_be_read_in_two_ways_inside_a_repetition_is_refused(p
         "a{",
         "(a|a){3}",
         "(a{0})*",
+        r"^(?=.*[A-Z])(?=.*\d).{8,}$",
+        "(?:(?!ab).)*",
+        "a?" * 300,
     ],
 )
 def test_an_ordinary_pattern_is_taken(pattern):
@@ -107,3 +113,15 @@ def test_no_text_takes_long_or_brings_anything_but_a_reason(within_reason, patte
 def test_what_is_taken_is_fast_on_hostile_text(pattern, within_reason):
     with within_reason():
         assert re.fullmatch(pattern, "ab,ab." * 2_000 + "\0") is None
+
+
+@pytest.mark.parametrize("part", ["a?", "a*", "a{0,9}"])
+def test_a_pattern_is_judged_without_an_automaton_that_grows_with_its_square(part):
+    pattern = part * (600 // len(part))
+    tracemalloc.start()
+    try:
+        check_pattern(pattern)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 200_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -11,6 +12,9 @@ from studio_worker.errors import UnsupportedTask
 
 MAX_ITEMS = 1_000
 """Items or characters that a schema may ask for at least."""
+
+MAX_WORK = 200_000
+"""Characters, values and merged keywords of one answer together: a few bounds within each other multiply."""
 
 _UNFILLABLE = (
     "not",
@@ -49,8 +53,10 @@ class _Filler:
 
     def __init__(self, root: Any) -> None:
         self._root = root
+        self._work_left = MAX_WORK
 
     def fill(self, schema: Any) -> Any:
+        self._spend(1)
         if schema is True:
             return {}
         if not isinstance(schema, Mapping):
@@ -60,11 +66,12 @@ class _Filler:
             if word in schema:
                 _refuse(word)
         if "const" in schema:
-            return schema["const"]
+            return self._given(schema["const"])
         if schema.get("enum"):
-            return schema["enum"][0]
+            return self._given(schema["enum"][0])
         for word in ("anyOf", "oneOf"):
             if schema.get(word):
+                self._spend(len(schema))
                 rest = {key: value for key, value in schema.items() if key != word}
                 return self.fill({**rest, **self._flat(schema[word][0])})
         kind = schema.get("type") or _implied(schema)
@@ -74,7 +81,9 @@ class _Filler:
             case "array":
                 return self._array(schema)
             case "string":
-                return _string(schema)
+                text = _string(schema)
+                self._spend(len(text))
+                return text
             case "integer":
                 return _integer(schema)
             case "number":
@@ -84,6 +93,15 @@ class _Filler:
             case "null":
                 return None
         return _refuse(f"type {kind!r}")
+
+    def _spend(self, work: int) -> None:
+        self._work_left -= work
+        if self._work_left < 0:
+            _refuse(f"an answer that takes more than {MAX_WORK:,} steps or characters")
+
+    def _given(self, value: Any) -> Any:
+        self._spend(len(json.dumps(value)))
+        return value
 
     def _flat(self, schema: Any) -> dict[str, Any]:
         """The schema with `$ref` followed and `allOf` merged in."""
@@ -95,7 +113,10 @@ class _Filler:
             parts = [self._resolved(reference), *parts]
         for part in parts:
             flat = self._flat(part)
+            self._spend(1 + len(flat))
             for key, value in flat.items():
+                if key in ("properties", "required"):
+                    self._spend(len(value) + len(out.get(key, ())))
                 if key == "properties":
                     out[key] = {**value, **out.get(key, {})}
                 elif key == "required":
@@ -105,6 +126,7 @@ class _Filler:
         return out
 
     def _resolved(self, reference: str) -> Any:
+        self._spend(len(reference))
         node = self._root
         for part in filter(None, reference[1:].split("/")):
             name = unquote(part).replace("~1", "/").replace("~0", "~")

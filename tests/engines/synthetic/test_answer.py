@@ -153,3 +153,23 @@ def test_a_schema_gets_the_smallest_value_that_fits(name, bench):
 def test_a_schema_that_cannot_be_filled_is_refused_by_its_part(schema, bench):
     with pytest.raises(UnsupportedTask, match="cannot fill a JSON schema with"):
         bench.make("llm", jsonSchema=schema)
+
+
+LONG = {"const": "x" * 2_000}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"minItems": 1_000, "items": {"minItems": 1_000, "items": {"type": "null"}}},
+        {"minItems": 1_000, "items": {"type": "string", "minLength": 1_000}},
+        {"minItems": 1_000, "items": LONG},
+        {"minItems": 1_000, "items": {"enum": [LONG]}},
+        {"allOf": [{"required": [f"x{index}"], "properties": {f"x{index}": {}}} for index in range(1_000)]},
+        {"minItems": 1_000, "items": {"required": ["a"] * 1_000, "properties": {"a": {}}}},
+    ],
+    ids=["lists of lists", "long texts", "const", "enum", "merged", "required again and again"],
+)
+def test_a_schema_of_bounds_that_multiply_is_refused_before_memory_is_full(schema, bench):
+    with pytest.raises(UnsupportedTask, match="more than 200,000 steps or characters"):
+        bench.make("llm", jsonSchema=schema)
