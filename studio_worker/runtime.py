@@ -34,7 +34,7 @@ from studio_worker.jobs.uploads import Uploader
 from studio_worker.log import logger
 from studio_worker.loop_lag import LoopLag
 from studio_worker.models.ledger import Ledger
-from studio_worker.models.settings import downloads, guard, open_store
+from studio_worker.models.settings import guard, open_store
 from studio_worker.models.store import Store
 from studio_worker.private_file import is_full, reason
 from studio_worker.readiness import READY, DiskWatch, Readiness, session_problem
@@ -139,9 +139,8 @@ class Runtime:
         return self.registrar.credentials if self.registrar is not None else Credentials(origin="")
 
     def secrets(self) -> tuple[str | None, ...]:
-        """What must never be shipped in a log line."""
-        hub_token = downloads(self._config()).hub_token
-        return (self.credentials.auth_token, self.credentials.registration_secret, hub_token)
+        """What no log line may show."""
+        return (self.credentials.auth_token, self.credentials.registration_secret, *self._config().secrets)
 
     def pause(self) -> None:
         """Reject offers, and say so in a heartbeat at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,9 +76,12 @@ def get(invocation: Invocation, key: str, as_json: bool) -> None:
 def set_(invocation: Invocation, key: str, value: str, as_json: bool) -> None:
     """Change one setting in the file; its comments stay.
 
-    Lists are comma-separated or JSON, tables are JSON, and an empty VALUE removes the setting from the file. A
-    running worker takes the change by its next heartbeat.
+    Lists are comma-separated or JSON, tables are JSON, and an empty VALUE removes the setting from the file. VALUE -
+    is a line of stdin, unseen at a terminal: so a secret is neither in the list of processes nor in the history of a
+    shell. A running worker takes the change by its next heartbeat.
     """
+    if value == "-":
+        value = asked_for(key)
     source = invocation.settings()
     change(source, key, value, hint="VALUE")
     output.note(f"{source.path}: {key} is {'set' if value else 'removed'}")
@@ -95,6 +99,15 @@ def path(invocation: Invocation, as_json: bool) -> None:
         output.json_text({"path": str(found), "exists": found.exists()})
     else:
         output.say(str(found))
+
+
+def asked_for(key: str) -> str:
+    """A line of stdin, asked for at a terminal without being shown; nothing is a usage error, and removes nothing."""
+    if sys.stdin.isatty():
+        return str(click.prompt(key, hide_input=True, err=True))
+    if text := sys.stdin.readline().rstrip("\r\n"):
+        return text
+    raise click.BadParameter("stdin holds no line", param_hint="VALUE")
 
 
 def change(source: ConfigSource, key: str, text: str, *, hint: str) -> Config:

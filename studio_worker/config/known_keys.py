@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 LEGACY = frozenset(
     {
@@ -29,7 +32,7 @@ LEGACY = frozenset(
 """Keys of the older worker that lie in installed files: known, not read here, and no reason for a warning."""
 
 
-_SECRET = re.compile(r"token|secret|passw|api_?key|credential", re.IGNORECASE)
+_SECRET = re.compile(r"token(?!i[sz])|secret|passw|api_?key|credential", re.IGNORECASE)
 
 
 def is_secret(key: str) -> bool:
@@ -37,12 +40,32 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key) is not None
 
 
-def holds_secrets(table: Mapping[str, Any]) -> bool:
-    """Whether a config file's table has a text, at any depth, under such a key."""
-    return any(
-        holds_secrets(value) if isinstance(value, dict) else isinstance(value, str) and is_secret(key)
-        for key, value in table.items()
-    )
+def secrets_in(value: Any, *, is_one: bool = False) -> Iterator[str]:
+    """The texts under such keys, at any depth, and the passwords of URLs.
+
+    Args:
+        value: a table of settings, or a part of one.
+        is_one: whether the value lies under such a key.
+    """
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from secrets_in(inner, is_one=is_one or is_secret(str(key)))
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from secrets_in(inner, is_one=is_one)
+    elif isinstance(value, str) and is_one:
+        yield value
+    elif isinstance(value, str) and (password := _password(value)):
+        yield password
+
+
+def _password(text: str) -> str | None:
+    try:
+        return urlsplit(text).password if "@" in text else None
+    except ValueError:
+        return None
 
 
 def nearest(key: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic.fields import FieldInfo
 
 from studio_worker.config.fields import BadSetting
-from studio_worker.config.known_keys import LEGACY, holds_secrets, nearest
+from studio_worker.config.known_keys import LEGACY, nearest, secrets_in
 from studio_worker.config.text_values import parse_text, wrap_secrets
 from studio_worker.config.toml_file import Signature, TomlFile, read_toml, shown
 from studio_worker.errors import ConfigError
@@ -157,7 +157,7 @@ def _notices(
                 "The config file has a key that nobody reads; another one was probably meant.",
                 found | {"meant": near},
             )
-    if file.signature is not None and is_open_to_others(file.path) and holds_secrets(file.table):
+    if file.signature is not None and is_open_to_others(file.path) and any(secrets_in(file.table)):
         yield Notice(
             "config.readable",
             "The config file holds secrets and others on this machine can read it; make it private (chmod 600).",

@@ -37,6 +37,7 @@ from studio_worker.config.fields import (
     Tries,
     bad_setting,
 )
+from studio_worker.config.known_keys import secrets_in
 from studio_worker.config.loading import Loaded, gather
 from studio_worker.errors import ConfigError
 from studio_worker.places import Places
@@ -171,6 +172,11 @@ class Config(BaseModel):
         if self.api_base_url is None:
             raise ConfigError("api_base_url is not set: without a studio this worker runs local jobs only")
         return StudioUrls.parse(self.api_base_url)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line may show: the hub's token, and what plugins' tables hold under keys that say so."""
+        return tuple(secrets_in({"hf_token": self.hf_token, "plugins": self.plugins}))
 
     @property
     def devices(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from studio_worker.clock import Clock, SystemClock
+from studio_worker.config.known_keys import secrets_in
 from studio_worker.engines.base import CancelFlag, Engine, Estimate, JobInfo, Outcome
 from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.child_process import plain
@@ -37,6 +38,7 @@ from studio_worker.engines.speeds import Speeds
 from studio_worker.engines.thread_share import thread_share, usable_cores
 from studio_worker.errors import EngineError, JobCancelled, JobError
 from studio_worker.log import logger
+from studio_worker.masks import Masks
 from studio_worker.models.files import ModelFiles
 
 __all__ = ["EngineCall", "EngineOutput", "Host"]
@@ -100,6 +102,7 @@ class Host:
         self.descriptions: tuple[EngineDescription, ...] = (*descriptions, *(each.description for each in taken))
         self._given = {each.description.key: each for each in taken}
         self._tables = tables or {}
+        self._masks = Masks(secrets_in(self._tables))
         self._shelf = PluginShelf(self._tables, check)
         self._clock = clock or SystemClock()
         self._idle_secs = engine_idle_secs
@@ -179,7 +182,7 @@ class Host:
             error = EngineError(f"engine '{engine.name}' was given up: {running.why}")
             raise error from None
         except JobError as problem:
-            error = problem
+            error = self._masks.hide_in(problem)
             raise
         finally:
             cancel.set()

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from studio_worker.config.known_keys import secrets_in
 from studio_worker.engines import describing
 from studio_worker.engines.description import EngineDescription, broken, read_reports
 from studio_worker.engines.description_cache import DescriptionCache
@@ -17,6 +18,7 @@ from studio_worker.engines.loading import JOB_HOOKS
 from studio_worker.engines.self_report import report_of, said
 from studio_worker.errors import PluginError
 from studio_worker.log import logger
+from studio_worker.masks import Masks
 from studio_worker.text import escape
 
 TIMEOUT_SECS = 10.0
@@ -76,7 +78,7 @@ async def _describe(
             cache.put(key, answer)
         return engines
     except PluginError as problem:
-        return (broken(owner, str(problem)),)
+        return (broken(owner, Masks(secrets_in(table)).hide(str(problem))),)
     except OSError as error:
         return (broken(owner, f"its process could not be started: {said(error)}"),)
 

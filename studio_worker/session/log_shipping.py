@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import quote
 
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.log import Level
+from studio_worker.masks import Masks
 from studio_worker.text import escape
 from studio_worker.wire import strict_json
 from studio_worker.wire.frames import MAX_LOG_ENTRIES, LogBatch
@@ -28,8 +27,6 @@ MAX_WAITING = MAX_GROUP * MAX_BATCHES
 MAX_MESSAGE = 2_000
 MAX_LABEL = 200
 MAX_SECRET = 4_096
-MIN_SECRET = 6
-"""Shorter texts are no secrets: masking them would spoil every line."""
 
 _ENVELOPE_BYTES = len(LogBatch().text().encode())
 
@@ -92,7 +89,7 @@ class LogShipper:
             dropped, self._dropped = self._dropped, 0
         if not lines and not dropped:
             return []
-        masks = _masks(self._secrets())
+        masks = Masks(self._secrets())
         # Room is kept for the line that counts what is missing, which becomes known only by packing.
         groups, left_out = _pack(lines, masks, reserve=400)
         dropped += left_out
@@ -121,7 +118,7 @@ class LogShipper:
             self._dropped += 1
 
 
-def _pack(lines: Sequence[Line], masks: tuple[str, ...], *, reserve: int) -> tuple[list[list[tuple[Line, str]]], int]:
+def _pack(lines: Sequence[Line], masks: Masks, *, reserve: int) -> tuple[list[list[tuple[Line, str]]], int]:
     """Groups that keep the bounds, filled from the newest line backwards; and how many lines found no room."""
     groups: list[list[tuple[Line, str]]] = []
     size = MAX_BATCH_BYTES
@@ -142,10 +139,8 @@ def _in_order(groups: list[list[tuple[Line, str]]]) -> list[list[tuple[Line, str
     return [group[::-1] for group in groups[::-1]]
 
 
-def _entry_text(line: Line, masks: tuple[str, ...]) -> str:
-    message = line.message
-    for secret in masks:
-        message = message.replace(secret, "***")
+def _entry_text(line: Line, masks: Masks) -> str:
+    message = masks.hide(line.message)
     entry = {
         "ts": rfc3339(line.at),
         "level": line.level,
@@ -155,12 +150,3 @@ def _entry_text(line: Line, masks: tuple[str, ...]) -> str:
     if line.job_id:
         entry["jobId"] = escape(line.job_id, limit=MAX_LABEL)
     return strict_json.dumps(entry)
-
-
-def _masks(secrets: Iterable[str | None]) -> tuple[str, ...]:
-    """Each secret in the forms in which it could turn up: as it is, in a URL, as base64."""
-    found: dict[str, None] = {}
-    for secret in secrets:
-        if secret and len(secret) >= MIN_SECRET:
-            found |= dict.fromkeys((secret, quote(secret, safe=""), b64encode(secret.encode()).decode().rstrip("=")))
-    return tuple(found)

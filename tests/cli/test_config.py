@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,23 @@ def test_set_takes_a_value_that_starts_with_a_dash(cli: Call, config_file: Path)
     outcome = cli("config", "set", "ws_reconnect_attempts", "-1")
     assert outcome.status == 2
     assert "ws_reconnect_attempts must be a whole number" in outcome.err
+
+
+def test_set_reads_a_secret_from_stdin(cli: Call, config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("hf_0123456789\r\n"))
+    said = cli("config", "set", "hf_token", "-")
+    assert said.status == 0
+    assert "hf_0123456789" not in said.out + said.err
+    assert config_file.read_text().endswith('hf_token = "hf_0123456789"\n')
+
+
+def test_set_of_an_empty_stdin_changes_nothing(cli: Call, config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config_file.write_text('hf_token = "hf_0123456789"\n')
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    said = cli("config", "set", "hf_token", "-")
+    assert said.status == 2
+    assert "stdin holds no line" in said.err
+    assert config_file.read_text() == 'hf_token = "hf_0123456789"\n'
 
 
 def test_set_says_when_the_environment_wins(cli: Call, config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
