@@ -292,7 +292,7 @@ async def started_on_a_full_disk(tmp_path: Path, how: str) -> dict[str, Any]:
     disk = tmp_path / "disk"
     disk.mkdir()
     process = await asyncio.create_subprocess_exec(
-        *("unshare", "-rmfp", "--kill-child", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, START, how),
+        *("unshare", "-rm", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, START, how),
         cwd=Path(__file__).parents[2],
         stdout=PIPE,
         stderr=PIPE,
