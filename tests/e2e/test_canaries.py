@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import ssl
+import sys
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -260,6 +261,7 @@ def look_at_wire(search: Search, listeners: tuple[Listen, Listen]) -> int:
     return by_right
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: what processes show is read from /proc")
 @pytest.mark.timeout(300)
 async def test_no_secret_is_anywhere_but_in_the_one_place_that_holds_it(
     witness: Path, machine: Any, tmp_path: Path

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(shutil.which("unshare") is None, reason="needs namespaces")
+pytestmark = pytest.mark.needs("namespaces")
 
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size=72m none "$1" && exec "$2" -c "$3" "$1" "$4"'
 
