@@ -164,7 +164,7 @@ class Host:
         assert task is not None  # a coroutine runs in one
         asked = task.cancelling()
         cancel = CancelFlag()
-        progress = ProgressRelay(call.on_progress, job_id=call.job_id)
+        progress = ProgressRelay(call.on_progress, job_id=call.job_id, masks=self._masks)
         chunks = None if call.on_chunk is None else ChunkRelay(call.on_chunk, job_id=call.job_id)
         job = call.to_job(progress, cancel)
         started = self._clock.monotonic()

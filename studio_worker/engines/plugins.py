@@ -63,7 +63,7 @@ async def describe_each(
 async def _describe(
     ref: PluginRef, table: Mapping[str, Any], timeout_secs: float, cache: DescriptionCache | None
 ) -> tuple[EngineDescription, ...]:
-    owner = entry_of(ref)
+    owner, masks = entry_of(ref), Masks(secrets_in(table))
     try:
         if ref.is_builtin:
             return _read(_describe_builtin(), owner, is_builtin=True)
@@ -76,9 +76,11 @@ async def _describe(
         engines = _read(answer, owner, is_builtin=False)
         if cache is not None and all(engine.status == "available" for engine in engines):
             cache.put(key, answer)
-        return engines
+        return tuple(
+            replace(engine, reason=masks.hide(engine.reason), remedy=masks.hide(engine.remedy)) for engine in engines
+        )
     except PluginError as problem:
-        return (broken(owner, Masks(secrets_in(table)).hide(str(problem))),)
+        return (broken(owner, masks.hide(str(problem))),)
     except OSError as error:
         return (broken(owner, f"its process could not be started: {said(error)}"),)
 

@@ -73,6 +73,7 @@ class Witness(Engine):
                 raise RuntimeError({"headers": {"x-api-key": self.key}})
             case "log":
                 job.log.bind(answer=self.key).warning("The server said no")
+                job.progress(1, 2, stage=f"with {self.key}")
                 print("printed", self.key)
             case "die":
                 print("last words", self.key, file=sys.stderr, flush=True)
