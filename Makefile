@@ -36,7 +36,7 @@ demo: $(VENV)/ready-demo ## Run a studio, a worker and a file of real jobs; resu
 	@$(BIN)/studio-worker demo --models-root .demo/models --out .demo/results $(ARGS)
 
 .PHONY: test
-test: $(VENV)/ready-test browser ## Run every test (ARGS="-k name" for some, PROCESSES=N side by side)
+test: $(VENV)/ready-test browser system-tools ## Run every test (ARGS="-k name" for some, PROCESSES=N side by side)
 	@$(BIN)/python -m pytest -n $(PROCESSES) $(ARGS)
 
 .PHONY: check
@@ -74,7 +74,7 @@ soak: $(VENV)/ready-test ## A thousand jobs through a thousand cuts and a thousa
 	@SOAK=$${SOAK:-1000} $(BIN)/python -m pytest -s tests/faults/test_soak.py $(ARGS)
 
 .PHONY: faults
-faults: $(VENV)/ready-test browser ## Run the tests of the fault catalogue and write docs/reliability.md
+faults: $(VENV)/ready-test browser system-tools ## Run the tests of the fault catalogue and write docs/reliability.md
 	@$(BIN)/python tools/faults.py $(ARGS)
 
 .PHONY: bench
@@ -107,6 +107,21 @@ browser:
 	    timeout 300 apt-get install -y -qq --no-install-recommends chromium chromium-driver </dev/null >/dev/null 2>&1 && exit 0; \
 	fi; \
 	echo "no Chromium here, and it could not be installed: the browser tests will be skipped (Debian: apt install chromium chromium-driver)"
+
+# What the tests of faults use of the system; without it only they are skipped, and say so.
+.PHONY: system-tools
+system-tools:
+	@missing=(); for tool in strace:strace ip:iproute2 unshare:util-linux mount:mount; do \
+	    command -v "$${tool%%:*}" >/dev/null || missing+=("$${tool##*:}"); \
+	done; \
+	[ "$${#missing[@]}" -gt 0 ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing $${missing[*]} for the tests of faults ..."; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    timeout 60 apt-get update -qq </dev/null >/dev/null 2>&1 || true; \
+	    timeout 300 apt-get install -y -qq --no-install-recommends "$${missing[@]}" </dev/null >/dev/null 2>&1 && exit 0; \
+	fi; \
+	echo "not here, and not to be installed: $${missing[*]}. The tests that need them will be skipped (Debian: apt install $${missing[*]})"
 
 # A stamp for each set of requirements, older than every pyproject.toml that they come from.
 $(VENV)/ready-demo: $(PROJECTS) | $(BIN)/python

@@ -1,6 +1,7 @@
 """What holds for every test.
 
-Where the real engines are required, a test of theirs that skips itself is a failure. Generated examples are the same in
+Where the real engines are required, a test of theirs that skips itself is a failure, and so is one that needs a tool of
+the system. Generated examples are the same in
 every run of CI, and no example has a deadline: the machines that run this are shared.
 """
 
@@ -44,9 +45,9 @@ def pytest_make_collect_report(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """An engine's test that skips itself here has failed."""
+    """An engine's test that skips itself here has failed, and so has one that lacks a tool of the system."""
     report = yield
-    real = PLUGINS in item.path.parents or item.get_closest_marker("real") is not None
+    real = PLUGINS in item.path.parents or any(item.get_closest_marker(name) for name in ("real", "needs"))
     if REQUIRED and real and report.skipped and not hasattr(report, "wasxfail") and not _is_settled(item):
         _explain(report)
     return report

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from loguru import logger as logger
 
+from studio_worker.masks import NO_MASKS, Masks
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import dumps_lossy
 
@@ -58,6 +60,37 @@ _LEVELS = ((logging.ERROR, "ERROR"), (logging.WARNING, "WARNING"), (logging.INFO
 _LIBRARIES = LibraryLines()
 
 
+def _nothing() -> Iterable[str | None]:
+    return ()
+
+
+class _Hidden:
+    """What the lines of this process may not show, asked anew for each line; masks are made where it has changed."""
+
+    def __init__(self) -> None:
+        self.secrets: Callable[[], Iterable[str | None]] = _nothing
+        self._known: tuple[str | None, ...] = ()
+        self._masks = NO_MASKS
+
+    def masks(self) -> Masks:
+        known = tuple(self.secrets())
+        if known != self._known:
+            self._masks, self._known = Masks(known), known
+        return self._masks
+
+
+_HIDDEN = _Hidden()
+
+
+def hide(secrets: Callable[[], Iterable[str | None]]) -> None:
+    """Show none of these secrets in the lines of `set_up`, from now on until its next call.
+
+    Args:
+        secrets: asked anew for each line, from any thread.
+    """
+    _HIDDEN.secrets = secrets
+
+
 def set_up(level: str = "INFO", *, as_json: bool = False, stream: TextIO | None = None) -> None:
     """Send the process's log to `stream` (stderr), one line a record; warnings of libraries that use `logging` too.
 
@@ -73,15 +106,21 @@ def set_up(level: str = "INFO", *, as_json: bool = False, stream: TextIO | None 
 
     def write(message: Message) -> None:
         try:
-            target.write(render(message.record))
+            target.write(render(message.record, _HIDDEN.masks()))
             target.flush()
         except (OSError, ValueError):
             return
 
+    hide(_nothing)
     logger.remove()
     logger.add(write, level=level.upper(), format="{message}", diagnose=False, backtrace=False, catch=True)
     logger.enable("studio_worker")
     logging.root.addHandler(_LIBRARIES)
+
+
+def announce_in_log(sentence: str) -> None:
+    """Say something to the operator where nobody prints it: as a line of the log."""
+    logger.bind(event="worker.announce", sentence=sentence).info("Something for the operator")
 
 
 def _fields(record: Record) -> dict[str, Any]:
@@ -93,13 +132,13 @@ def _error(record: Record) -> str | None:
     return None if problem is None else f"{problem.type.__name__ if problem.type else 'error'}: {problem.value}"
 
 
-def _text_line(record: Record) -> str:
+def _text_line(record: Record, masks: Masks) -> str:
     fields = _fields(record)
     if error := _error(record):
         fields["error"] = error
-    shown = " ".join(f"{key}={_quoted(str(value))}" for key, value in fields.items())
+    shown = " ".join(f"{key}={_quoted(masks.hide(str(value)))}" for key, value in fields.items())
     head = f"{record['time']:%Y-%m-%d %H:%M:%S.%f}"[:-3]
-    line = f"{head} {record['level'].name:<7} {record['name']}: {escape(record['message'])}"
+    line = f"{head} {record['level'].name:<7} {record['name']}: {escape(masks.hide(record['message']))}"
     return f"{line} {shown}\n" if shown else f"{line}\n"
 
 
@@ -108,15 +147,16 @@ def _quoted(text: str) -> str:
     return text if text and " " not in text and '"' not in text else '"' + text.replace('"', '\\"') + '"'
 
 
-def _json_line(record: Record) -> str:
+def _json_line(record: Record, masks: Masks) -> str:
     out: dict[str, Any] = {
         "ts": record["time"].isoformat(timespec="milliseconds"),
         "level": record["level"].name.lower(),
         "target": record["name"],
-        "message": escape(record["message"]),
+        "message": escape(masks.hide(record["message"])),
     }
     if error := _error(record):
-        out["error"] = escape(error, limit=2_000)
+        out["error"] = escape(masks.hide(error), limit=2_000)
     for key, value in _fields(record).items():
-        out[f"{key}_" if key in out else key] = escape(value, limit=2_000) if isinstance(value, str) else value
-    return dumps_lossy(out) + "\n"
+        shown = escape(masks.hide(value), limit=2_000) if isinstance(value, str) else value
+        out[f"{key}_" if key in out else key] = shown
+    return masks.hide(dumps_lossy(out)) + "\n"

@@ -15,7 +15,6 @@ import aiohttp
 
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
-from studio_worker.config.secrecy import plugin_secrets
 from studio_worker.ending import first_error
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine, Quarantined
@@ -140,10 +139,9 @@ class Runtime:
         return self.registrar.credentials if self.registrar is not None else Credentials(origin="")
 
     def secrets(self) -> tuple[str | None, ...]:
-        """What must never be told to the studio, in a log line or in a job's error."""
+        """What no log line may show, and no job's error."""
         config, known = self._config(), self.credentials
-        own = (known.auth_token, known.registration_secret, downloads(config).hub_token)
-        return (*own, *plugin_secrets(config.plugins))
+        return (known.auth_token, known.registration_secret, downloads(config).hub_token, *config.secrets)
 
     def pause(self) -> None:
         """Reject offers, and say so in a heartbeat at once."""

@@ -33,7 +33,7 @@ from studio_worker.followed_config import FollowedConfig, followed
 from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.plan import LocalOrder
 from studio_worker.local_job import Job
-from studio_worker.log import logger
+from studio_worker.log import announce_in_log, logger
 from studio_worker.lookout import Lookout
 from studio_worker.machine import Machine, probe
 from studio_worker.models.residency import Residency
@@ -111,11 +111,11 @@ class Worker:
         self._timings = timings
         self._source = config_source
         self._given = engines
-        self._announce = announce or _announce
+        self._announce = announce or announce_in_log
         self._clock = clock or SystemClock()
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311  # jitter and seeds, no secrets
         self._bus = EventBus()
-        self._logs = LogShipper(self._clock, lambda: self._runtime.secrets() if self._runtime else ())
+        self._logs = LogShipper(self._clock, self.secrets)
         self._lock = StateLock(config.state_path)
         self._second_look = SecondLook(lambda: self._installed.described(self._config), self._take_found)
         self._certificates = CertificateGuard(lambda: self._config, self._second_look.want)
@@ -239,6 +239,10 @@ class Worker:
     def status(self) -> dict[str, Any]:
         """What the worker is doing, as JSON values without secrets."""
         return snapshot(self._config, self._machine, self.engines, self._book.advertised, self._runtime)
+
+    def secrets(self) -> tuple[str | None, ...]:
+        """What no log line may show: the worker's token, and what its settings keep from others."""
+        return self._config.secrets if self._runtime is None else self._runtime.secrets()
 
     def readiness(self) -> Readiness:
         """Whether the worker would be offered a job now and take it, and if not, why."""
@@ -391,7 +395,3 @@ class Worker:
         main = self._main
         if main is not None and main.done() and not main.cancelled() and (error := main.exception()) is not None:
             raise error
-
-
-def _announce(sentence: str) -> None:
-    logger.bind(event="worker.announce", sentence=sentence).info("Something for the operator")

@@ -111,6 +111,25 @@ def test_a_field_cannot_take_the_place_of_what_every_line_has(lines, name):
     assert record[f"{name}_"] == "forged"
 
 
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_a_secret_is_in_no_line_from_the_moment_on_in_which_it_is_known(as_json):
+    stream, secrets = io.StringIO(), []
+    log.set_up("DEBUG", as_json=as_json, stream=stream)
+    log.hide(lambda: secrets)
+    secrets.append('s3cret/"token')
+    try:
+        raise RuntimeError('no s3cret/"token here')
+    except RuntimeError:
+        logger.bind(said='a s3cret/"token', headers={"key": 's3cret/"token'}).exception('It failed: s3cret/"token')
+    log.set_up("DEBUG", as_json=as_json, stream=stream)
+    logger.bind(said="s3cret/token").info("Nothing is hidden for the next user of the log")
+    logger.remove()
+    first, second = stream.getvalue().splitlines()
+    assert "s3cret" not in first
+    assert first.count("***") == 4
+    assert "s3cret/token" in second
+
+
 def fail_with_a_secret() -> None:
     auth_token = "s3cret-token"
     raise RuntimeError(f"the studio said no to a token of {len(auth_token)} characters")

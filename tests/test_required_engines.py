@@ -1,4 +1,4 @@
-"""Where the real engines are required, a test of theirs that skips itself fails; elsewhere it skips."""
+"""Where nothing may be left out, a test of a real engine or of a tool of the system that skips itself fails."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 SKIPS = "import pytest\n\ndef test_it():\n    pytest.skip('the engine is missing')\n"
 SKIPS_WHOLE = "import pytest\n\npytest.importorskip('no_such_engine')\n"
 SKIPS_REAL = "import pytest\n\n@pytest.mark.real\ndef test_it():\n    pytest.skip('the engine is missing')\n"
+SKIPS_TOOL = "import pytest\n\n@pytest.mark.needs('strace')\ndef test_it():\n    pytest.skip('needs strace')\n"
 EXPECTED_FAILURE = "import pytest\n\n@pytest.mark.xfail\ndef test_it():\n    raise AssertionError\n"
 
 
@@ -21,7 +22,9 @@ def outcome(folder: Path, file: str, code: str, *, required: str) -> str:
     """The closing line of pytest over one file below a copy of the repository's conftest.py."""
     folder.mkdir(exist_ok=True)
     shutil.copy(Path(__file__).parents[1] / "conftest.py", folder)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = real: real\naddopts = --import-mode=importlib -q\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nmarkers =\n  real: real\n  needs: needs\naddopts = --import-mode=importlib -q\n"
+    )
     path = folder / file
     path.parent.mkdir(parents=True)
     path.write_text(code)
@@ -42,8 +45,9 @@ def outcome(folder: Path, file: str, code: str, *, required: str) -> str:
         ("plugins/studio-worker-x/tests/test_x.py", SKIPS, "1 failed"),
         ("plugins/studio-worker-x/tests/test_x.py", SKIPS_WHOLE, "1 error"),
         ("tests/e2e/test_x.py", SKIPS_REAL, "1 failed"),
+        ("tests/faults/test_x.py", SKIPS_TOOL, "1 failed"),
     ],
-    ids=["a plugin's test", "a plugin's module", "a marked test"],
+    ids=["a plugin's test", "a plugin's module", "a marked test", "a test that lacks a tool of the system"],
 )
 def test_a_real_engines_test_may_skip_only_where_it_is_not_required(tmp_path, file, code, failed):
     assert outcome(tmp_path / "free", file, code, required="") == "1 skipped"

@@ -59,9 +59,12 @@ class Invocation:
             ConfigError: file or environment cannot be used.
         """
         from studio_worker.config import ConfigSource
+        from studio_worker.log import hide
 
         self.set_up_log(log_level)
-        return ConfigSource(self.config_path, os.environ)
+        source = ConfigSource(self.config_path, os.environ)
+        hide(lambda: source.current.secrets)
+        return source
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

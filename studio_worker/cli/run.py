@@ -59,12 +59,14 @@ def run_worker(invocation: Invocation) -> None:
     source = invocation.settings(log_level="info")
 
     from studio_worker.config.folders import prepare_folders
+    from studio_worker.log import hide
     from studio_worker.worker import Worker
 
     settings = source.current
     prepare_folders(settings)
     end_on_signals()
     worker = Worker(settings, config_source=source, announce=output.note)
+    hide(worker.secrets)
     run_to_end(serve(worker, port=settings.local_api_port, discovery=invocation.discovery_file))
 
 

@@ -38,6 +38,7 @@ from studio_worker.config.fields import (
     bad_setting,
 )
 from studio_worker.config.loading import Loaded, gather
+from studio_worker.config.secrecy import plugin_secrets
 from studio_worker.errors import ConfigError
 from studio_worker.places import Places
 from studio_worker.wire.urls import StudioUrls
@@ -171,6 +172,12 @@ class Config(BaseModel):
         if self.api_base_url is None:
             raise ConfigError("api_base_url is not set: without a studio this worker runs local jobs only")
         return StudioUrls.parse(self.api_base_url)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line may show: the hub's token, and what plugins' tables hold under keys that say so."""
+        hub_token = () if self.hf_token is None else (self.hf_token.get_secret_value(),)
+        return (*hub_token, *plugin_secrets(self.plugins))
 
     @property
     def devices(self) -> dict[str, str]:

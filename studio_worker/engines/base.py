@@ -185,7 +185,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class PluginConfig:
-    """What the operator set for one plugin: its ``[plugins.<name>]`` table, without secrets."""
+    """What the operator set for one plugin: its ``[plugins.<name>]`` table; none of the worker's secrets."""
 
     plugin: Mapping[str, Any] = field(default_factory=dict)
 

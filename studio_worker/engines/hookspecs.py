@@ -26,7 +26,8 @@ def studio_worker_engines(config: PluginConfig) -> Iterable[Engine]:  # type: ig
     """Return the engines of this package.
 
     Called once in the describe step and once where the engines run; keep it cheap and import nothing heavy.
-    `config.plugin` is the package's own table, ``[plugins.<entry point name>]``; it holds no secrets.
+    `config.plugin` is the package's own table, ``[plugins.<entry point name>]``; it holds no secrets of the
+    worker. Texts under keys such as ``api_key``, ``token`` or ``password`` are shown nowhere.
     """
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from studio_worker.clock import Clock, SystemClock
+from studio_worker.config.secrecy import plugin_secrets
 from studio_worker.engines.base import CancelFlag, Engine, Estimate, JobInfo, Outcome
 from studio_worker.engines.child_folders import ChildFolders
 from studio_worker.engines.child_process import plain
@@ -38,6 +39,7 @@ from studio_worker.engines.speeds import Speeds
 from studio_worker.engines.thread_share import thread_share, usable_cores
 from studio_worker.errors import EngineError, JobCancelled, JobError
 from studio_worker.log import logger
+from studio_worker.masks import Masks
 from studio_worker.models.files import ModelFiles
 
 __all__ = ["EngineCall", "EngineOutput", "Host"]
@@ -101,6 +103,7 @@ class Host:
         self.descriptions: tuple[EngineDescription, ...] = (*descriptions, *(each.description for each in taken))
         self._given = {each.description.key: each for each in taken}
         self._tables = tables or {}
+        self._masks = Masks(plugin_secrets(self._tables))
         self._shelf = PluginShelf(self._tables, check)
         self._clock = clock or SystemClock()
         self._idle_secs = engine_idle_secs
@@ -162,7 +165,7 @@ class Host:
         assert task is not None  # a coroutine runs in one
         asked = task.cancelling()
         cancel = CancelFlag()
-        progress = ProgressRelay(call.on_progress, job_id=call.job_id)
+        progress = ProgressRelay(call.on_progress, job_id=call.job_id, masks=self._masks)
         chunks = None if call.on_chunk is None else ChunkRelay(call.on_chunk, job_id=call.job_id)
         job = call.to_job(progress, cancel)
         started = self._clock.monotonic()
@@ -180,7 +183,7 @@ class Host:
             error = EngineError(f"engine '{engine.name}' was given up: {running.why}")
             raise error from None
         except JobError as problem:
-            error = problem
+            error = self._masks.hide_in(problem)
             raise
         finally:
             cancel.set()

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from studio_worker.config.secrecy import plugin_secrets
 from studio_worker.engines import describing
 from studio_worker.engines.description import EngineDescription, broken, read_reports
 from studio_worker.engines.description_cache import DescriptionCache
@@ -17,6 +18,7 @@ from studio_worker.engines.loading import JOB_HOOKS
 from studio_worker.engines.self_report import report_of, said
 from studio_worker.errors import PluginError
 from studio_worker.log import logger
+from studio_worker.masks import Masks
 from studio_worker.text import escape
 
 TIMEOUT_SECS = 10.0
@@ -61,7 +63,7 @@ async def describe_each(
 async def _describe(
     ref: PluginRef, table: Mapping[str, Any], timeout_secs: float, cache: DescriptionCache | None
 ) -> tuple[EngineDescription, ...]:
-    owner = entry_of(ref)
+    owner, masks = entry_of(ref), Masks(plugin_secrets({"": table}))
     try:
         if ref.is_builtin:
             return _read(_describe_builtin(), owner, is_builtin=True)
@@ -74,9 +76,11 @@ async def _describe(
         engines = _read(answer, owner, is_builtin=False)
         if cache is not None and all(engine.status == "available" for engine in engines):
             cache.put(key, answer)
-        return engines
+        return tuple(
+            replace(engine, reason=masks.hide(engine.reason), remedy=masks.hide(engine.remedy)) for engine in engines
+        )
     except PluginError as problem:
-        return (broken(owner, str(problem)),)
+        return (broken(owner, masks.hide(str(problem))),)
     except OSError as error:
         return (broken(owner, f"its process could not be started: {said(error)}"),)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from studio_worker.clock import Clock
+from studio_worker.config.secrecy import plugin_secrets
 from studio_worker.engines import messages
 from studio_worker.engines.base import EngineJob, Estimate
 from studio_worker.engines.child_folders import ChildFolders
@@ -29,6 +30,7 @@ from studio_worker.engines.thread_share import VARIABLES, capped
 from studio_worker.engines.working import ChunkCallback
 from studio_worker.errors import EngineError
 from studio_worker.log import logger
+from studio_worker.masks import Masks
 from studio_worker.models.files import ModelFiles
 
 EngineKey: TypeAlias = tuple[str, str, str, int]
@@ -274,7 +276,8 @@ class ProcessRunner:
         return all(is_gone for _, is_gone in gone)
 
     def died(self, model: str | None, why: str, *, has_begun: bool) -> None:
-        """A child of this runner has died."""
+        """A child of this runner has died; its last words may hold what its plugin was given to keep."""
+        why = Masks(plugin_secrets({"": self._opening.table})).hide(why)
         if has_begun:
             self.restarts.succeeded()
         else:

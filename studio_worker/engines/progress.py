@@ -7,6 +7,7 @@ import threading
 
 from studio_worker.engines.base import ProgressCallback
 from studio_worker.log import logger
+from studio_worker.masks import NO_MASKS, Masks
 from studio_worker.text import escape
 
 INTERVAL_SECS = 0.1
@@ -23,13 +24,21 @@ class ProgressRelay:
     Steps are clamped into 0…total and a total of at least 1; a preview that is no bytes, empty or over 512 KiB is
     left out; a report that is no numbers is dropped. The first report goes at once, the last when the job ends.
 
-    Made on the loop; called from any thread.
+    Made on the loop; called from any thread. What `masks` hides is in no stage.
     """
 
-    def __init__(self, deliver: ProgressCallback, *, job_id: str, interval_secs: float = INTERVAL_SECS) -> None:
+    def __init__(
+        self,
+        deliver: ProgressCallback,
+        *,
+        job_id: str,
+        interval_secs: float = INTERVAL_SECS,
+        masks: Masks = NO_MASKS,
+    ) -> None:
         self._deliver = deliver
         self._job_id = job_id
         self._interval_secs = interval_secs
+        self._masks = masks
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._lock = threading.Lock()
@@ -87,8 +96,9 @@ class ProgressRelay:
         if report is None:
             return
         self._not_before = self._loop.time() + self._interval_secs
+        step, total, stage, preview = report
         try:
-            self._deliver(*report)
+            self._deliver(step, total, self._masks.hide(stage), preview)
         except Exception as error:  # noqa: BLE001 - whoever listens must not end the job
             logger.bind(event="engine.progress", job_id=self._job_id).opt(exception=error).error(
                 "A listener of progress failed"

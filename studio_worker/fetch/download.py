@@ -26,6 +26,7 @@ from studio_worker.fetch.transfer import StartOver, Transfer
 from studio_worker.fetch.tries import LONGEST_REST_SECS, Tries
 from studio_worker.fetch.wanted import OnBytes, WantedFile
 from studio_worker.log import logger
+from studio_worker.masks import Masks
 from studio_worker.retry_after import retry_after
 
 TRANSFERS = 4
@@ -155,6 +156,8 @@ class Downloader:
             try:
                 return await self._whole(wanted, transfer, way)
             except (FetchFailed, FetchRefused) as error:
+                # A server may repeat what it was sent: in the words behind its status, in where it points to.
+                Masks((self._settings().hub_token,)).hide_in(error)
                 if isinstance(error, FetchRefused) or not error.retryable:
                     if not tries.drop(way):
                         await self._clear(wanted, transfer, error)

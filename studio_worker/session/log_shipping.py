@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.log import Level
-from studio_worker.session.masking import forms, without
+from studio_worker.masks import Masks
 from studio_worker.text import escape
 from studio_worker.wire import strict_json
 from studio_worker.wire.frames import MAX_LOG_ENTRIES, LogBatch
@@ -76,7 +76,7 @@ class LogShipper:
 
     def masked(self, text: str) -> str:
         """A text that goes to the studio by another way, without what must never leave in a line."""
-        return without(text, forms(self._secrets()))
+        return Masks(self._secrets()).hide(text)
 
     @property
     def waiting(self) -> int:
@@ -93,7 +93,7 @@ class LogShipper:
             dropped, self._dropped = self._dropped, 0
         if not lines and not dropped:
             return []
-        masks = forms(self._secrets())
+        masks = Masks(self._secrets())
         # Room is kept for the line that counts what is missing, which becomes known only by packing.
         groups, left_out = _pack(lines, masks, reserve=400)
         dropped += left_out
@@ -122,7 +122,7 @@ class LogShipper:
             self._dropped += 1
 
 
-def _pack(lines: Sequence[Line], masks: tuple[str, ...], *, reserve: int) -> tuple[list[list[tuple[Line, str]]], int]:
+def _pack(lines: Sequence[Line], masks: Masks, *, reserve: int) -> tuple[list[list[tuple[Line, str]]], int]:
     """Groups that keep the bounds, filled from the newest line backwards; and how many lines found no room."""
     groups: list[list[tuple[Line, str]]] = []
     size = MAX_BATCH_BYTES
@@ -143,8 +143,8 @@ def _in_order(groups: list[list[tuple[Line, str]]]) -> list[list[tuple[Line, str
     return [group[::-1] for group in groups[::-1]]
 
 
-def _entry_text(line: Line, masks: tuple[str, ...]) -> str:
-    message = without(line.message, masks)
+def _entry_text(line: Line, masks: Masks) -> str:
+    message = masks.hide(line.message)
     entry = {
         "ts": rfc3339(line.at),
         "level": line.level,

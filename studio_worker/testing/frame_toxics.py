@@ -113,6 +113,28 @@ class CutRequest:
         raise CutHere(data[:left], by_reset=self.by_reset)
 
 
+@dataclass(slots=True)
+class Listen:
+    """Change nothing, and keep what passes: HTTP as it comes, and of each frame its text unmasked.
+
+    Attributes:
+        way: whose words are kept.
+        heard: what was said, by connection and in its order.
+    """
+
+    way: Literal["up", "down"]
+    heard: dict[int, list[bytes]] = field(default_factory=dict)
+    _readers: dict[int, _FrameReader] = field(default_factory=dict)
+
+    async def pass_on(self, data: bytes, stream: Stream) -> Sequence[bytes]:
+        """Pass everything."""
+        reader = self._readers.setdefault(stream.connection, _FrameReader())
+        said = self.heard.setdefault(stream.connection, [])
+        for piece in reader.read(data):
+            said.append(piece if isinstance(piece, bytes) else piece.text.encode() or piece.raw)
+        return (data,)
+
+
 class _FrameReader:
     """Splits one way of one connection into HTTP and, after an upgrade, frames; HTTP bytes go on as they come."""
 

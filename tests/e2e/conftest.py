@@ -202,17 +202,20 @@ class Machine:
         self.config_file.write_text(text)
         self.config_file.chmod(mode)
 
-    async def start(self, *arguments: str, **environ: str) -> WorkerProcess:
+    async def start(self, *arguments: str, stdin: str = "", **environ: str) -> WorkerProcess:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "studio_worker",
             *arguments,
             env=self.environ | environ,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+        if process.stdin is not None:
+            process.stdin.write(stdin.encode())
+            process.stdin.close()
         self.processes.append(WorkerProcess(process))
         return self.processes[-1]
 

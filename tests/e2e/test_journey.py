@@ -217,6 +217,8 @@ async def test_each_jobs_offer_acceptance_and_outcome_are_shipped_as_log_lines(w
 async def test_no_token_or_secret_or_prompt_is_ever_printed(worker, studio, machine):
     await studio.offer(claim(words("explode with a canary-prompt"), "loud", engine="acme-text"))
     await studio.frame("fail", job_id="loud")
+    await studio.session.send({"type": "error", "message": f"Bearer {studio.token} is not liked"})
+    await worker.says("Bearer *** is not liked")
     worker.signal(15)
     assert await worker.code() == 0
     secrets = [studio.token, next(request.bearer for request in studio.requests if request.method == "GET")]

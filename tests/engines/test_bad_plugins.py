@@ -173,6 +173,52 @@ async def test_the_child_sees_none_of_the_workers_own_settings(shop, monkeypatch
     assert (await shop.described_one()).reason == "OSError: none /somewhere (plugin_curious.py, line 2)"
 
 
+async def test_a_plugin_that_quotes_its_own_key_is_told_without_it(shop):
+    shop.make(
+        "keyed",
+        """
+        from studio_worker import hookimpl
+
+        @hookimpl
+        def studio_worker_engines(config):
+            raise OSError(f"401 for https://api.example/?key={config.plugin['api_key']}")
+        """,
+    )
+    engine = await shop.described_one(tables={"keyed": {"api_key": "k-0123456789"}})
+    assert engine.reason.startswith("OSError: 401 for https://api.example/?key=*** (")
+
+
+async def test_an_engine_that_names_its_key_as_what_is_wrong_is_shown_without_it(shop):
+    shop.make(
+        "keyed",
+        """
+        from studio_worker import Engine, EngineCapabilities, TaskKind, Unavailable, hookimpl
+
+        class Keyed(Engine):
+            name = "keyed"
+
+            def __init__(self, key):
+                self.key = key
+
+            def capabilities(self):
+                return EngineCapabilities({TaskKind.LLM: ["keyed"]})
+
+            def availability(self):
+                return Unavailable(f"the server does not know {self.key}", f"ask for another than {self.key}")
+
+            def run(self, job):
+                raise NotImplementedError
+
+        @hookimpl
+        def studio_worker_engines(config):
+            return [Keyed(config.plugin["api_key"])]
+        """,
+    )
+    engine = await shop.described_one(tables={"keyed": {"api_key": "k-0123456789"}})
+    assert engine.status == "unavailable"
+    assert (engine.reason, engine.remedy) == ("the server does not know ***", "ask for another than ***")
+
+
 async def test_a_module_in_the_working_folder_is_not_taken_for_a_library(shop, tmp_path, monkeypatch):
     trap = tmp_path / "trap"
     trap.mkdir()

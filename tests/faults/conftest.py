@@ -42,6 +42,7 @@ from studio_worker.testing.toxics import ToxicProxy
 from studio_worker.wire.kinds import TaskKind
 
 from .machine import Machine
+from .system_tools import lack
 
 SOURCE = "acme"
 QUICK = Timings(
@@ -62,6 +63,14 @@ QUICK = Timings(
 
 IMPATIENT = replace(QUICK, welcome_secs=0.5, ack_secs=0.4, silence_secs=0.6)
 """For tests in which a session is to die of its bounds."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs of the system what is not here."""
+    for mark in item.iter_markers("needs"):
+        for need in mark.args:
+            if reason := lack(need):
+                pytest.skip(reason)
 
 
 def encoded(ext: str, width: int, height: int, job_id: str = "") -> bytes:

@@ -68,6 +68,7 @@ SD_WEIGHTS = "plugins/studio-worker-sdcpp/tests/test_weights.py::test_"
 SD_PICTURES = "plugins/studio-worker-sdcpp/tests/test_pictures.py::test_"
 GGUF = "plugins/studio-worker-llama/tests/test_gguf_header.py::test_"
 LLAMA = "plugins/studio-worker-llama/tests/test_"
+CANARIES = "e2e/test_canaries.py::test_no_secret_is_anywhere_but_in_the_one_place_that_holds_it"
 OUTPUT = "engines/test_process_output.py::test_"
 SOUND = "plugins/studio-worker-whisper/tests/test_sound.py::test_"
 TOML = "config/test_toml_file.py::test_"
@@ -379,6 +380,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     "F-113": (
         ANSWERS + "a_final_status_is_asked_once_and_names_its_remedy",
         HUB_TOKEN + "a_gated_file_fails_in_one_try_with_what_to_do",
+        HUB_TOKEN + "a_hub_that_repeats_the_token_in_its_answer_has_it_repeated_nowhere",
         DOWNLOADS + "a_final_status_is_final_at_once_and_names_the_remedy",
     ),
     "F-114": (
@@ -526,6 +528,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     "B-071": (
         HUB_TOKEN + "the_token_goes_to_nobody_else",
         HUB_TOKEN + "a_gated_file_comes_with_the_token_which_is_dropped_on_the_way_to_the_cdn",
+        CANARIES,
     ),
     # Files and models.
     "B-080": ("wire/test_model_source.py::test_a_name_that_is_no_plain_file_is_refused_with_the_rule",),
@@ -659,6 +662,8 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         PLUGINS + "a_plugin_is_named_with_its_reason_when_it",
         PLUGINS + "changes_to_the_process_stay_in_the_child",
         PLUGINS + "a_broken_plugin_harms_no_other",
+        PLUGINS + "a_plugin_that_quotes_its_own_key_is_told_without_it",
+        CANARIES,
     ),
     "B-121": ("engines/test_plugins.py::test_an_engine_is_refused_that_claims",),
     "B-122": (

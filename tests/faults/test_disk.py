@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(shutil.which("unshare") is None, reason="needs namespaces")
+pytestmark = pytest.mark.needs("namespaces")
 
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size=72m none "$1" && exec "$2" -c "$3" "$1" "$4"'
 
@@ -292,7 +291,7 @@ async def started_on_a_full_disk(tmp_path: Path, how: str) -> dict[str, Any]:
     disk = tmp_path / "disk"
     disk.mkdir()
     process = await asyncio.create_subprocess_exec(
-        *("unshare", "-rmfp", "--kill-child", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, START, how),
+        *("unshare", "-rm", "sh", "-c", ON_A_SMALL_DISK, "sh", str(disk), sys.executable, START, how),
         cwd=Path(__file__).parents[2],
         stdout=PIPE,
         stderr=PIPE,

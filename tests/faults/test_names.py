@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import sys
 import time
 from asyncio.subprocess import PIPE
@@ -19,7 +18,7 @@ import pytest
 
 from .names_stage import ANSWER_SECS, HOMES, SYSTEM_SECS
 
-pytestmark = pytest.mark.skipif(shutil.which("unshare") is None or shutil.which("ip") is None, reason="needs both")
+pytestmark = pytest.mark.needs("namespaces", "ip")
 
 
 async def played(tmp_path: Path, scene: str, *more: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from studio_worker.jobs.kept_journal import KeptJournal
 
 from .disk_tape import CALLS, Disk, read_tape
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which writes down system calls")
+pytestmark = pytest.mark.needs("strace")
 
 ORIGIN, WORKER = "https://studio.example", "w-1"
 MORTAL = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import signal
 from asyncio.subprocess import DEVNULL, Process
 from collections import Counter
@@ -20,7 +19,7 @@ from studio_worker.testing.scripted_studio import ScriptedStudio
 from .conftest import encoded, picture, words
 from .machine import Machine, done
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which kills at a system call")
+pytestmark = pytest.mark.needs("attaching")
 
 CALLS = ("pwrite64", "write", "fdatasync", "fsync", "rename")
 """What SQLite and the spool change a disk with. The counts of strace are by thread, and so are these."""

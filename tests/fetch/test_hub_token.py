@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
 import ssl
+from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ from yarl import URL
 from studio_worker.fetch.download import DownloadSettings
 from studio_worker.fetch.hub_token import bearer, remedy
 
-from .file_server import DATA, FileServer, move, say
+from .file_server import DATA, Asked, FileServer, move, say
 from .loopback_proxy import LoopbackProxy
 from .names import Names
 
@@ -109,6 +112,26 @@ async def test_a_gated_file_fails_in_one_try_with_what_to_do(
     assert not error.retryable
     assert words in str(error)
     assert TOKEN not in str(error)
+
+
+@pytest.mark.parametrize("coded", [str, lambda said: b64encode(f"u:{said}".encode()).decode()], ids=["plain", "base64"])
+async def test_a_hub_that_repeats_the_token_in_its_answer_has_it_repeated_nowhere(
+    gated: Any, world: FileServer, caplines: list[dict[str, Any]], coded: Callable[[str], str]
+) -> None:
+    async def repeat(server: FileServer, asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 400 No {coded(asked.headers['authorization'])}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    world.paths["/a.bin"] = repeat
+    error = await gated.failed("https://huggingface.co/a.bin")
+    assert "400 (No " in str(error)
+    assert "***" in str(error)
+    world.paths["/a.bin"] = move(f"https://models.example/{coded(TOKEN)}")
+    world.paths[f"/{coded(TOKEN)}"] = say(503, b"")
+    error = await gated.failed("https://huggingface.co/a.bin")
+    assert "https://models.example/" in str(error)
+    for text in (TOKEN, coded(TOKEN), coded(f"Bearer {TOKEN}")):
+        assert text not in str(error)
+        assert text not in str(caplines)
 
 
 async def test_a_cdn_that_refuses_says_nothing_of_tokens(gated: Any, world: FileServer) -> None:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from studio_worker.testing.frame_toxics import CutFrame, CutRequest
+from studio_worker.testing.frame_toxics import CutFrame, CutRequest, Listen
 from studio_worker.testing.toxics import ToxicProxy
 
 
@@ -111,6 +111,24 @@ async def test_a_cut_in_a_request_spares_other_requests(listener: Listener, http
 
     assert listener.bodies == [b"x" * 1_000, b"y" * 1_000]
     assert cut.is_done
+
+
+async def test_a_listener_changes_nothing_and_hears_requests_and_frames(
+    listener: Listener, http: aiohttp.ClientSession
+) -> None:
+    async with ToxicProxy(listener.port) as proxy:
+        up, down = Listen("up"), Listen("down")
+        proxy.toxics = [up, down]
+        async with http.post(f"http://127.0.0.1:{proxy.port}/jobs/a/complete", data=b"x" * 1_000) as response:
+            assert response.status == 200
+        answers = await talk(http, proxy.port, "one", "two")
+
+    assert listener.bodies == [b"x" * 1_000]
+    said = [piece for pieces in up.heard.values() for piece in pieces]
+    assert b"x" * 1_000 in b"".join(said)
+    assert {text.encode() for text in listener.read} < set(said)
+    assert {str(answer).encode() for answer in answers} < {piece for pieces in down.heard.values() for piece in pieces}
+    assert proxy.receipts == []
 
 
 async def test_a_frozen_connection_passes_nothing_and_a_later_one_everything(
