@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,6 +36,7 @@ LEGACY = frozenset(
 _SECRET = re.compile(r"token(?!i[sz])|secret|passw|api_?key|credential", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1_024)
 def is_secret(key: str) -> bool:
     """Whether a key's name says that its text is nobody else's business."""
     return _SECRET.search(key) is not None
