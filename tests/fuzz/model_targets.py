@@ -26,6 +26,7 @@ from tests.fuzz.target import as_json, placed, target
 from tests.models.formats.test_gguf import ARRAY, STRING, U32, array, key, made
 from tests.models.formats.test_gguf import SOUND as GGUF
 from tests.models.formats.test_gguf import text as gguf_text
+from tests.models.formats.test_onnx import HOSTILE as HOSTILE_ONNX
 from tests.models.formats.test_onnx import SOUND as ONNX
 from tests.models.formats.test_pickles import zipped
 from tests.models.formats.test_safetensors import SOUND as SAFETENSORS
@@ -57,7 +58,7 @@ def safetensors(data: bytes, folder: Path) -> None:
     check_safetensors(placed(data, folder, "a.safetensors"), "a.safetensors")
 
 
-@target(BadModelFile, seeds=[ONNX])
+@target(BadModelFile, seeds=[ONNX], hostile=HOSTILE_ONNX)
 def onnx(data: bytes, folder: Path) -> None:
     check_onnx(placed(data, folder, "a.onnx"), "a.onnx")
 
@@ -90,7 +91,7 @@ def llama_grammar(data: bytes, folder: Path) -> None:
     assert json_grammar(schema).reach >= 0
 
 
-@target(EngineError, seeds=[ONNX])
+@target(EngineError, seeds=[ONNX], hostile=HOSTILE_ONNX)
 def onnx_outline(data: bytes, folder: Path) -> None:
     check_file(placed(data, folder, "a.onnx"))
 
