@@ -28,7 +28,8 @@ from tests.models.formats.test_gguf import SOUND as GGUF
 from tests.models.formats.test_gguf import text as gguf_text
 from tests.models.formats.test_onnx import HOSTILE as HOSTILE_ONNX
 from tests.models.formats.test_onnx import SOUND as ONNX
-from tests.models.formats.test_pickles import zipped
+from tests.models.formats.test_pickles import HOSTILE as HOSTILE_PICKLES
+from tests.models.formats.test_pickles import numpy_file, zipped
 from tests.models.formats.test_safetensors import SOUND as SAFETENSORS
 
 GGUF_OF_LLAMA = made(
@@ -68,10 +69,11 @@ def onnx(data: bytes, folder: Path) -> None:
     seeds=[
         b"i\nam\nno pickle\n",
         zipped(("weights.bin", bytes(99)), ("config.json", b"{}")),
-        zipped(("a.pt", b"weights" * 40), compression=zipfile.ZIP_DEFLATED),
-        b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n" + bytes(99),
+        zipped(("a.bin", b"weights" * 40), compression=zipfile.ZIP_DEFLATED),
+        numpy_file("'<f4'"),
     ],
-    through=("zipfile", "pickletools"),
+    hostile=HOSTILE_PICKLES,
+    through=("zipfile", "tarfile"),
 )
 def pickles(data: bytes, folder: Path) -> None:
     check_pickles(placed(data, folder, "a.bin"), "a.bin")

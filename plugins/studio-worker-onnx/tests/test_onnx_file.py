@@ -126,7 +126,7 @@ def test_a_graph_that_only_onnx_runtime_sees_is_refused_before_it_reads_the_file
     assert not error.value.retryable
 
 
-def test_a_branch_with_operators_of_another_library_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_operators_of_another_library_are_refused_by_its_name(tmp_path: Path) -> None:
     model = helper.make_model(graph(in_a_branch(graph(helper.make_node("Run", ["x"], ["c"], domain="evil.ops")))))
     with pytest.raises(EngineError, match=r"library of operators for the domain 'evil\.ops'") as error:
         check_file(written(tmp_path / "m.onnx", model))
