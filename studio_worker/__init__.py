@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     )
     from studio_worker.local_job import Job
     from studio_worker.models.files import LoadOptions, ModelFiles
+    from studio_worker.models.formats.onnx import check_onnx
     from studio_worker.wire.kinds import TaskKind
     from studio_worker.wire.model_source import ModelSource
     from studio_worker.wire.tasks import ImageTask, LlmTask, Message, SttTask, TtsTask, VideoTask
@@ -142,6 +143,7 @@ _HOMES = {
         "WorkerEvent",
     ),
     "studio_worker.models.files": ("LoadOptions", "ModelFiles"),
+    "studio_worker.models.formats.onnx": ("check_onnx",),
     "studio_worker.local_job": ("Job",),
     "studio_worker.wire.kinds": ("TaskKind",),
     "studio_worker.wire.model_source": ("ModelSource",),
@@ -219,6 +221,7 @@ __all__ = [
     "WorkerDeleted",
     "WorkerEvent",
     "__version__",
+    "check_onnx",
     "hookimpl",
 ]
 

@@ -81,7 +81,7 @@ def fuzz(target: Target, secs: int) -> Outcome:
     corpus, findings = KEPT / target.name, KEPT / "findings" / target.name
     for folder in (corpus, findings):
         folder.mkdir(parents=True, exist_ok=True)
-    for seed in target.seeds:
+    for seed in (*target.seeds, *target.hostile):
         (corpus / hashlib.sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
     words = KEPT / f"{target.name}.dict"
     words.write_text("".join(f"{word}\n" for word in words_of(target.seeds)), encoding="utf-8")

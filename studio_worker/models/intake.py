@@ -84,7 +84,7 @@ def take_in(
     found = look(source)
     if not isinstance(found, Seen) or not found.size:
         raise ModelUnavailable(f"{found if isinstance(found, str) else f'{source} is not there, or is empty'}")
-    preflight(source, dest.name)
+    preflight(source, dest.name, beside=None)
     origin = source.resolve(strict=True)
     lock = lock_path(dest)
     lock.parent.mkdir(exist_ok=True)

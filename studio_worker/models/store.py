@@ -197,7 +197,8 @@ class Store:
 
         if missing and self._supply is not None:
             wanted = {at: files[at] for at in missing}
-            await self._supply.bring(model, root, wanted, arrived=arrived, on_progress=on_progress)
+            names = frozenset(file.filename for file in files)
+            await self._supply.bring(model, root, wanted, names=names, arrived=arrived, on_progress=on_progress)
         self._presence.note(model, files, root)
         self._roots.add(root)
         return [seen for seen in found if seen is not None]

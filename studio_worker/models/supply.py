@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from studio_worker.clock import Clock
@@ -57,6 +57,7 @@ class Supply:
         root: Path,
         missing: Mapping[int, ModelFile],
         *,
+        names: Collection[str],
         arrived: Callable[[int, Seen], Awaitable[None]],
         on_progress: OnProgress | None,
     ) -> None:
@@ -66,6 +67,7 @@ class Supply:
             model: the model id.
             root: the models folder.
             missing: the files, by any number.
+            names: the names of all files of the model, which are the only ones that a file may refer to.
             arrived: told of each file that is there, with its number.
             on_progress: takes the bytes that are here and the bytes in all.
 
@@ -75,7 +77,7 @@ class Supply:
         progress = DownloadProgress(model, on_progress, self._clock)
 
         async def one(at: int, file: ModelFile, tell: OnBytes) -> None:
-            seen = await self._file(model, file, root, tell)
+            seen = await self._file(model, file, root, names, tell)
             tell(seen.size, seen.size)
             await arrived(at, seen)
 
@@ -141,14 +143,14 @@ class Supply:
         except OSError as error:
             raise ModelUnavailable(f"{root} cannot be looked at: {error.strerror or error}") from error
 
-    async def _file(self, model: str, file: ModelFile, root: Path, tell: OnBytes) -> Seen:
+    async def _file(self, model: str, file: ModelFile, root: Path, names: Collection[str], tell: OnBytes) -> Seen:
         """Download a file to the first of its places that is free."""
         problems: list[str] = []
         for folder in (root, own_folder(root, model, file)):
             dest = folder / file.filename
             if await off_loop(lambda dest=dest: os.path.lexists(dest)):  # type: ignore[misc]  # bound to this turn's
                 continue
-            got = await self._downloader.download(self._wanted(file, dest, root), tell)
+            got = await self._downloader.download(self._wanted(file, dest, root, names), tell)
             seen = await off_loop(lambda dest=dest: look(dest))  # type: ignore[misc]  # bound to this turn's
             if got is not None and isinstance(seen, Seen):
                 await off_loop(lambda seen=seen, got=got: self._own(model, file, root, seen, got))  # type: ignore[misc]
@@ -158,7 +160,7 @@ class Supply:
                 return seen
         raise ModelUnavailable(f"model file {problems[0] if problems else f'{file.filename}: its places are taken'}")
 
-    def _wanted(self, file: ModelFile, dest: Path, root: Path) -> WantedFile:
+    def _wanted(self, file: ModelFile, dest: Path, root: Path, names: Collection[str]) -> WantedFile:
         about = file.approx_bytes or 0
         return WantedFile(
             url=file.url,
@@ -171,7 +173,7 @@ class Supply:
             announce=lambda total: self._quota.announce(_coming(file, root), total),
             grown=lambda size: self._quota.freed_by(max(size - about, 0)),
             look=lambda head: check_head(head, file.filename),
-            inspect=lambda path: preflight(path, file.filename),
+            inspect=lambda path: preflight(path, file.filename, beside=names),
         )
 
     def _own(self, model: str, file: ModelFile, root: Path, seen: Seen, got: Downloaded) -> None:

@@ -82,7 +82,7 @@ def _head_problem(item: Item) -> str:
     if item.size == 0:
         return f"{item.name} is empty"
     try:
-        preflight(item.path, item.path.name)
+        preflight(item.path, item.path.name, beside=None)
     except BadModelFile as error:
         return str(error)
     return ""

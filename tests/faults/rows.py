@@ -541,6 +541,9 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     "B-082": (
         FORMATS + "pickles.py::test_a_pickle_is_refused_by_its_content_whatever_its_name_says",
         FORMATS + "pickles.py::test_a_pickle_inside_is_refused_too",
+        FORMATS + "pickles.py::test_a_hostile_file_is_refused_whatever_it_is_called",
+        FORMATS + "pickle_walk.py::test_whatever_python_itself_would_import_is_seen",
+        FORMATS + "pickles.py::test_an_archive_is_measured_before_its_directory_is_read",
         DOWNLOADS + "a_file_that_no_engine_should_open_never_gets_its_name",
     ),
     "B-083": (
@@ -557,6 +560,8 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     "B-085": (
         FORMATS + "onnx.py::test_weights_in_another_place_are_refused_by_its_name",
         FORMATS + "onnx.py::test_operators_of_another_library_are_refused_by_its_name",
+        FORMATS + "onnx.py::test_a_graph_under_a_tag_that_only_some_parsers_know_is_refused",
+        FORMATS + "onnx.py::test_weights_in_a_file_that_is_none_of_the_models_are_refused",
         ONNX_FILE + "values_in_another_file_are_refused_wherever_they_hide",
         ONNX_FILE + "operators_of_another_library_are_refused_by_its_name",
     ),

@@ -26,8 +26,10 @@ from tests.fuzz.target import as_json, placed, target
 from tests.models.formats.test_gguf import ARRAY, STRING, U32, array, key, made
 from tests.models.formats.test_gguf import SOUND as GGUF
 from tests.models.formats.test_gguf import text as gguf_text
+from tests.models.formats.test_onnx import HOSTILE as HOSTILE_ONNX
 from tests.models.formats.test_onnx import SOUND as ONNX
-from tests.models.formats.test_pickles import zipped
+from tests.models.formats.test_pickles import HOSTILE as HOSTILE_PICKLES
+from tests.models.formats.test_pickles import numpy_file, zipped
 from tests.models.formats.test_safetensors import SOUND as SAFETENSORS
 
 GGUF_OF_LLAMA = made(
@@ -57,7 +59,7 @@ def safetensors(data: bytes, folder: Path) -> None:
     check_safetensors(placed(data, folder, "a.safetensors"), "a.safetensors")
 
 
-@target(BadModelFile, seeds=[ONNX])
+@target(BadModelFile, seeds=[ONNX], hostile=HOSTILE_ONNX)
 def onnx(data: bytes, folder: Path) -> None:
     check_onnx(placed(data, folder, "a.onnx"), "a.onnx")
 
@@ -67,10 +69,11 @@ def onnx(data: bytes, folder: Path) -> None:
     seeds=[
         b"i\nam\nno pickle\n",
         zipped(("weights.bin", bytes(99)), ("config.json", b"{}")),
-        zipped(("a.pt", b"weights" * 40), compression=zipfile.ZIP_DEFLATED),
-        b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n" + bytes(99),
+        zipped(("a.bin", b"weights" * 40), compression=zipfile.ZIP_DEFLATED),
+        numpy_file("'<f4'"),
     ],
-    through=("zipfile", "pickletools"),
+    hostile=HOSTILE_PICKLES,
+    through=("zipfile", "tarfile"),
 )
 def pickles(data: bytes, folder: Path) -> None:
     check_pickles(placed(data, folder, "a.bin"), "a.bin")
@@ -90,7 +93,7 @@ def llama_grammar(data: bytes, folder: Path) -> None:
     assert json_grammar(schema).reach >= 0
 
 
-@target(EngineError, seeds=[ONNX])
+@target(EngineError, seeds=[ONNX], hostile=HOSTILE_ONNX)
 def onnx_outline(data: bytes, folder: Path) -> None:
     check_file(placed(data, folder, "a.onnx"))
 

@@ -28,6 +28,7 @@ class Target:
         read: reads the bytes, and asserts of what it read whatever the parser promises; the folder is its own.
         refusals: the errors that it may raise.
         seeds: sound samples; each is read.
+        hostile: samples that once were read and must not be; each is refused.
         change: how its messages are changed besides byte by byte; may say None. None: byte by byte alone.
         through: packages of others that do the reading, in Python.
         rss_mb: memory that it may take, in MiB.
@@ -37,6 +38,7 @@ class Target:
     read: Reader
     refusals: tuple[type[Exception], ...]
     seeds: tuple[bytes, ...]
+    hostile: tuple[bytes, ...]
     change: Change | None
     through: tuple[str, ...]
     rss_mb: int
@@ -58,13 +60,15 @@ class Target:
 def target(
     *refusals: type[Exception],
     seeds: Iterable[bytes | str],
+    hostile: Iterable[bytes] = (),
     change: Change | None = None,
     through: tuple[str, ...] = (),
     rss_mb: int = 1_024,
 ) -> Callable[[Reader], Target]:
     """Make a target of the function that reads; its name is the target's, with dashes."""
     sound = tuple(seed.encode() if isinstance(seed, str) else seed for seed in seeds)
-    return lambda read: Target(read.__name__.replace("_", "-"), read, refusals, sound, change, through, rss_mb)
+    bad = tuple(hostile)
+    return lambda read: Target(read.__name__.replace("_", "-"), read, refusals, sound, bad, change, through, rss_mb)
 
 
 def as_json(values: Iterable[Any]) -> Iterable[str]:

@@ -28,10 +28,15 @@ def test_a_sound_sample_is_read(fed: Target, folder: Path) -> None:
     assert all(fed.takes(seed, folder) for seed in fed.seeds)
 
 
+def test_a_hostile_sample_is_refused(fed: Target, folder: Path) -> None:
+    assert not any(fed.takes(sample, folder) for sample in fed.hostile)
+
+
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=100, print_blob=True)
 @given(data=st.data())
 def test_a_damaged_sample_is_read_or_refused_and_nothing_else_happens(
     fed: Target, folder: Path, data: st.DataObject
 ) -> None:
-    fed.takes(data.draw(st.sampled_from(fed.seeds).flatmap(damaged) | st.binary(max_size=100)), folder)
+    samples = st.sampled_from(fed.seeds + fed.hostile)
+    fed.takes(data.draw(samples.flatmap(damaged) | st.binary(max_size=100)), folder)

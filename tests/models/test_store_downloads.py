@@ -11,6 +11,7 @@ from studio_worker.models.files import LoadOptions
 from studio_worker.models.formats.bad_file import BadModelFile
 from studio_worker.wire.model_source import ModelSource
 
+from .formats.test_onnx import elsewhere, graph
 from .hub import DATA, Hub, file_of, open_store, source_of
 
 
@@ -139,6 +140,20 @@ async def test_a_file_that_no_engine_should_open_never_gets_its_name(
     assert not error.value.retryable
     assert not (root / name).exists()
     assert not list(root.glob("*.part"))
+
+
+async def test_weights_in_another_file_are_taken_where_the_claim_names_that_file_and_only_there(
+    hub: Hub, root: Path
+) -> None:
+    root.mkdir(exist_ok=True)
+    (root / "private.bin").write_bytes(b"the operator's own")
+    hub.data = graph(weight=elsewhere("private.bin")).SerializeToString()
+    store = open_store(hub, root)
+    with pytest.raises(BadModelFile, match=r"'private\.bin', which is none of the model's files"):
+        await store.provision("m", source(hub, "a.onnx"), LoadOptions())
+    assert not (root / "a.onnx").exists()
+    both = source_of(file_of(hub, "a.onnx"), file_of(hub, "private.bin", role="weights"))
+    assert (await store.provision("m", both, LoadOptions())).files["model"] == [root / "a.onnx"]
 
 
 async def test_a_body_without_an_end_stops_at_the_quota_and_nothing_goes_for_it(hub: Hub, root: Path) -> None:

@@ -1,21 +1,16 @@
 from __future__ import annotations
 
-import contextlib
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from studio_worker_onnx import onnx_file
-from studio_worker_onnx.onnx_file import MAX_NAME_BYTES, NotOnnx, check_file, read_outline
+from studio_worker_onnx.onnx_file import check_file
 
 from studio_worker import EngineError
-from studio_worker.models.formats.onnx import KNOWN_DOMAINS, MAX_FIELDS, check_onnx
 
 
 def external(name: str = "weights", location: str = "../../etc/passwd") -> onnx.TensorProto:
@@ -72,7 +67,7 @@ HIDING_PLACES = {
 @pytest.mark.parametrize("place", HIDING_PLACES)
 def test_values_in_another_file_are_refused_wherever_they_hide(place: str, tmp_path: Path) -> None:
     path = written(tmp_path / "m.onnx", HIDING_PLACES[place])
-    with pytest.raises(EngineError, match=r"^m\.onnx keeps the tensor 'weights' in another file") as error:
+    with pytest.raises(EngineError, match=r"^m\.onnx .* keeps a tensor in another file") as error:
         check_file(path)
     assert not error.value.retryable
 
@@ -115,47 +110,42 @@ def test_a_model_saved_with_its_weights_beside_it_is_refused_though_they_are_the
         check_file(tmp_path / "m.onnx")
 
 
+def test_a_graph_that_only_onnx_runtime_sees_is_refused_before_it_reads_the_file_beside_it(tmp_path: Path) -> None:
+    """A tag of 33 bits is one of 32 to C++."""
+    (tmp_path / "private.bin").write_bytes(np.float32(7).tobytes())
+    ends = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])]
+    node = helper.make_node("Identity", ["weights"], ["y"])
+    inner = helper.make_graph([node], "g", [], ends, [external(location="private.bin")]).SerializeToString()
+    head = onnx.ModelProto(ir_version=8, opset_import=[helper.make_opsetid("", 17)]).SerializeToString()
+    assert len(inner) < 128
+    path = tmp_path / "m.onnx"
+    path.write_bytes(head + b"\x3a\0" + b"\xba\x80\x80\x80\x10" + bytes([len(inner)]) + inner)
+    assert onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {})[0] == [7]
+    with pytest.raises(EngineError, match=r"^m\.onnx is no sound ONNX file") as error:
+        check_file(path)
+    assert not error.value.retryable
+
+
 def test_operators_of_another_library_are_refused_by_its_name(tmp_path: Path) -> None:
     model = helper.make_model(graph(in_a_branch(graph(helper.make_node("Run", ["x"], ["c"], domain="evil.ops")))))
-    with pytest.raises(EngineError, match=r"a library of custom operators, 'evil\.ops'") as error:
+    with pytest.raises(EngineError, match=r"library of operators for the domain 'evil\.ops'") as error:
         check_file(written(tmp_path / "m.onnx", model))
     assert not error.value.retryable
 
 
-def test_a_model_compiled_for_one_device_is_refused(tmp_path: Path) -> None:
-    node = helper.make_node("EPContext", ["x"], ["c"], domain="com.microsoft", ep_cache_context="../../x")
-    with pytest.raises(EngineError, match="compiled for one device"):
-        check_file(written(tmp_path / "m.onnx", helper.make_model(graph(node))))
-
-
 def test_functions_that_the_file_brings_itself_are_taken(tmp_path: Path) -> None:
-    model = in_a_function(helper.make_node("Relu", ["x"], ["c"]))
-    check_file(written(tmp_path / "m.onnx", model))
+    check_file(written(tmp_path / "m.onnx", in_a_function(helper.make_node("Relu", ["x"], ["c"]))))
 
 
-def test_a_plain_model_is_outlined(make_graph: Any) -> None:
-    outline = read_outline(make_graph())
-    assert ("", "Mul") in outline.operators
-    assert (outline.external, outline.functions, outline.graphs) == (None, set(), 1)
+def test_a_plain_model_is_taken(make_graph: Any) -> None:
+    check_file(make_graph())
 
 
-@pytest.mark.parametrize(
-    ("data", "problem"),
-    [
-        (b"", "it is empty"),
-        (b"<!doctype html><title>Sign in</title>", "unknown wire type"),
-        (b"\x08\x09", "there is no graph in it"),
-        (b"\x3a\xff\xff\xff\xff\x0f", "runs past its end"),
-        (b"\x3a" + b"\xff" * 20, "a number does not end"),
-        (b"\x00\x00", "runs past its end"),
-        (b"GGUF" + bytes(60), "unknown wire type"),
-        (bytes([0x3A, 4, 0x0A, 5, 1, 1]), "runs past its end"),
-    ],
-)
-def test_what_is_no_model_is_refused_with_the_reason(data: bytes, problem: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [b"", b"<!doctype html><title>Sign in</title>", b"\x08\x09", b"GGUF" + bytes(60)])
+def test_what_is_no_model_is_refused_by_its_name(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(data)
-    with pytest.raises(EngineError, match=rf"^m\.onnx is not an ONNX model: .*{problem}") as error:
+    with pytest.raises(EngineError, match=r"^m\.onnx is no sound ONNX file: ") as error:
         check_file(path)
     assert not error.value.retryable
 
@@ -166,71 +156,6 @@ def test_a_file_that_has_gone_is_worth_another_try(tmp_path: Path) -> None:
     assert error.value.retryable
 
 
-def nested(levels: int) -> bytes:
-    def field(number: int, inner: bytes) -> bytes:
-        size, length = len(inner), bytearray()
-        while size > 0x7F:
-            length.append(size & 0x7F | 0x80)
-            size >>= 7
-        return bytes([number << 3 | 2, *length, size]) + inner
-
-    inner = b""
-    for _ in range(levels):
-        inner = field(1, field(5, field(6, inner)))
-    return field(7, inner)
-
-
-def test_depth_is_bounded(tmp_path: Path) -> None:
-    path = tmp_path / "m.onnx"
-    path.write_bytes(nested(10))
-    assert read_outline(path).graphs == 11
-    path.write_bytes(nested(5_000))
-    with pytest.raises(NotOnnx, match="nested more than 48 levels"):
-        read_outline(path)
-
-
-def test_the_number_of_fields_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_file, "MAX_FIELDS", 1_000)
-    path = tmp_path / "m.onnx"
-    path.write_bytes(b"\x08\x01" * 1_001)
-    with pytest.raises(NotOnnx, match="more than 1,000 fields"):
-        read_outline(path)
-
-
-def test_no_more_of_a_name_is_kept_than_a_sentence_needs(tmp_path: Path) -> None:
-    model = helper.make_model(graph(helper.make_node("A" * 3_000, ["x"], ["c"], domain="b" * 3_000)))
-    path = written(tmp_path / "m.onnx", model)
-    assert ("b" * MAX_NAME_BYTES, "A" * MAX_NAME_BYTES) in read_outline(path).operators
-    with pytest.raises(EngineError, match="a library of custom operators"):
-        check_file(path)
-
-
 def test_a_long_name_of_a_tensor_is_no_reason_to_refuse_a_model(tmp_path: Path) -> None:
     weight = helper.make_tensor("w" * 3_000, TensorProto.FLOAT, [1], [1.0])
-    path = written(tmp_path / "m.onnx", helper.make_model(graph(initializers=[weight])))
-    check_onnx(path, path.name)
-    check_file(path)
-
-
-@pytest.mark.parametrize("domain", sorted(KNOWN_DOMAINS))
-def test_operators_that_the_worker_knows_to_come_with_the_library_are_taken(domain: str, tmp_path: Path) -> None:
-    path = written(tmp_path / "m.onnx", helper.make_model(graph(helper.make_node("Relu", ["x"], ["c"], domain=domain))))
-    check_file(path)
-
-
-def test_as_many_fields_are_looked_at_as_the_worker_looks_at() -> None:
-    assert onnx_file.MAX_FIELDS >= MAX_FIELDS
-
-
-@given(data=st.data())
-def test_a_damaged_file_is_outlined_or_refused_and_never_more(data: st.DataObject, tmp_path_factory: Any) -> None:
-    whole = HIDING_PLACES["a function"].SerializeToString()
-    folder = tmp_path_factory.mktemp("damaged")
-    at = data.draw(st.integers(0, len(whole) - 1))
-    value = data.draw(st.integers(0, 255))
-    end = data.draw(st.integers(at, len(whole)))
-    path = folder / "m.onnx"
-    path.write_bytes(whole[:at] + bytes([value]) + whole[at + 1 : end])
-    with contextlib.suppress(NotOnnx):
-        read_outline(path)
-    shutil.rmtree(folder)
+    check_file(written(tmp_path / "m.onnx", helper.make_model(graph(initializers=[weight]))))

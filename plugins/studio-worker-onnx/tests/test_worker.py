@@ -73,7 +73,7 @@ async def test_a_file_that_is_no_model_ends_the_job_for_good(
 ) -> None:
     (tmp_path / "models" / "page.onnx").write_text("<html>Please sign in</html>")
     task = ImageTask(prompt="x", init_image_url=data_url(noise(30, 20)), mask_url=data_url(marked(30, 20, 1, 1, 9, 9)))
-    with pytest.raises(EngineError, match=r"page\.onnx is not an ONNX model") as error:
+    with pytest.raises(EngineError, match=r"page\.onnx is no sound ONNX file") as error:
         await worker.submit(task, model="lama", source=source("page.onnx"))
     assert not error.value.retryable
 

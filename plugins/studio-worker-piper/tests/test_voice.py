@@ -104,6 +104,26 @@ def test_a_network_that_is_none_is_refused_by_name(model: ModelFiles, tmp_path: 
     assert not error.value.retryable
 
 
+@pytest.mark.parametrize("tag", [b"\x3a", b"\xba\x80\x80\x80\x10"], ids=["plain", "of 33 bits, as only C++ reads it"])
+def test_a_network_with_weights_in_another_file_is_refused_before_that_is_read(
+    model: ModelFiles, tmp_path: Path, tag: bytes
+) -> None:
+    (tmp_path / "private.bin").write_bytes(b"1234")
+    tensor = b"\x08\x04\x10\x02\x42\x01w\x70\x01" + b"\x6a\x17\x0a\x08location\x12\x0bprivate.bin"
+    network = tmp_path / "voice.onnx"
+    inner = b"\x2a" + bytes([len(tensor)]) + tensor
+    network.write_bytes(b"\x08\x08\x3a\0" + tag + bytes([len(inner)]) + inner)
+    with pytest.raises(EngineError, match=r"voice\.onnx is no Piper voice: .*\(rule: onnx\)") as error:
+        load_voice(network, model.files["config"][0], threads=1)
+    assert not error.value.retryable
+
+
+def test_a_network_that_has_gone_is_worth_another_try(model: ModelFiles, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"gone\.onnx cannot be read") as error:
+        load_voice(tmp_path / "gone.onnx", model.files["config"][0], threads=1)
+    assert error.value.retryable
+
+
 def test_a_voice_without_a_language_takes_that_of_its_phonemes(model: ModelFiles, tmp_path: Path) -> None:
     raw: dict[str, Any] = json.loads(model.files["config"][0].read_bytes())
     del raw["language"]

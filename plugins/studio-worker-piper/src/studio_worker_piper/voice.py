@@ -12,7 +12,7 @@ import numpy as np
 from onnxruntime import InferenceSession, SessionOptions
 from piper import PiperConfig, PiperVoice, SynthesisConfig
 
-from studio_worker import BadInput, EngineError
+from studio_worker import BadInput, EngineError, ModelUnavailable, check_onnx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,7 +111,8 @@ def load_voice(model: Path, config: Path, *, threads: int | None) -> Voice:
         threads: CPU threads, None for one a core.
 
     Raises:
-        EngineError: a file is no Piper voice; another try cannot help.
+        EngineError: a file is no Piper voice, or refers to other files; another try cannot help, unless a file cannot
+            be read.
     """
     try:
         raw: dict[str, Any] = json.loads(config.read_bytes())
@@ -119,6 +120,13 @@ def load_voice(model: Path, config: Path, *, threads: int | None) -> Voice:
         _check(parsed)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(f"{config.name} is no config of a Piper voice: {error!r:.200}", retryable=False) from error
+    try:
+        # ONNX Runtime would open whatever files the network names.
+        check_onnx(model, model.name)
+    except ModelUnavailable as error:
+        raise EngineError(f"{model.name} is no Piper voice: {error}", retryable=False) from None
+    except OSError as error:
+        raise EngineError(f"{model.name} cannot be read: {error.strerror or error}") from error
     options = SessionOptions()
     options.log_severity_level = 3
     if threads:
