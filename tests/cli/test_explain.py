@@ -77,6 +77,37 @@ def test_a_file_that_may_not_be_fetched_refuses_the_job(claim: Any, cli: Call) -
     assert "private address" in found["reason"]
 
 
+def test_a_refused_file_is_told_as_a_studio_is_told(claim: Any, cli: Call, config_file: Path) -> None:
+    config_file.write_text("models_offline = true\n")
+    config_file.chmod(0o600)
+    raw = image_claim("cup")
+    raw["modelSource"]["files"] = files("a.bin")
+    found = json.loads(cli("explain", "--claim", str(claim(raw)), "--json").out)
+    assert (found["verdict"], found["retryable"]) == ("refused", True)
+    assert found["reason"] == found["files"][0]["why"]
+    assert found["reason"].startswith("model file a.bin (role weights) is not in ")
+    assert "and models_offline = true asks nobody" in found["reason"]
+
+
+def test_a_file_that_has_no_room_is_told_ahead_of_where_it_comes_from(claim: Any, cli: Call, config_file: Path) -> None:
+    config_file.write_text("models_quota_gb = 1\n")
+    config_file.chmod(0o600)
+    raw = image_claim("cup")
+    raw["modelSource"]["files"] = [{**files("a.bin")[0], "url": "https://10.0.0.1/a.bin", "approxBytes": 2 * 10**9}]
+    found = json.loads(cli("explain", "--claim", str(claim(raw)), "--json").out)
+    assert (found["verdict"], found["retryable"], found["files"][0]["state"]) == ("refused", True, "refused")
+    assert found["reason"].startswith("models_quota_gb: ")
+
+
+def test_a_mirror_is_named_where_it_would_be_asked(claim: Any, cli: Call, config_file: Path) -> None:
+    config_file.write_text('model_mirrors = { "models.example" = ["https://mirror.example/m"] }\n')
+    config_file.chmod(0o600)
+    raw = image_claim("cup")
+    raw["modelSource"]["files"] = files("a.bin")
+    (found,) = json.loads(cli("explain", "--claim", str(claim(raw)), "--json").out)["files"]
+    assert (found["state"], found["from"]) == ("download", "https://mirror.example/m/a.bin")
+
+
 def test_each_input_is_named_with_where_it_would_come_from(claim: Any, cli: Call) -> None:
     raw = stt_claim("talk", inputUrl="https://files.example/talk.wav?sig=secret")
     done = cli("explain", "--claim", str(claim(raw)), "--json")
@@ -106,11 +137,15 @@ def test_the_port_of_the_workers_own_api_is_closed_where_private_addresses_are_a
 ) -> None:
     config_file.write_text("allow_private_urls = true\nlocal_api_port = 4790\n")
     config_file.chmod(0o600)
-    verdicts = {}
+    verdicts: dict[int, list[str]] = {}
     for port in (4790, 4791):
-        path = claim(image_claim("cup", initImageUrl=f"http://127.0.0.1:{port}/x.png"))
-        verdicts[port] = json.loads(cli("explain", "--claim", str(path), "--json").out)["verdict"]
-    assert verdicts == {4790: "refused", 4791: "runs"}
+        url = f"http://127.0.0.1:{port}/x.png"
+        with_file = image_claim("cup")
+        with_file["modelSource"]["files"] = [{**files("a.bin")[0], "url": url}]
+        for raw in (image_claim("cup", initImageUrl=url), with_file):
+            said = json.loads(cli("explain", "--claim", str(claim(raw)), "--json").out)["verdict"]
+            verdicts.setdefault(port, []).append(said)
+    assert verdicts == {4790: ["refused", "refused"], 4791: ["runs", "runs"]}
 
 
 @pytest.mark.parametrize(
