@@ -43,22 +43,24 @@ def try_(invocation: Invocation, name: str, file: Path, job_id: str | None, out:
     """
     from studio_worker.cli.engines import described
     from studio_worker.cli.generate import carry_out
+    from studio_worker.cli.generate_answer import failures_told
     from studio_worker.cli.generate_target import ResultNotWritten, Target
     from studio_worker.private_file import reason
 
     order = read_task(file, job_id)
-    settings = invocation.settings(log_level="error").current
-    engines = described(settings)
-    engine = _engine(engines, name)
-    order = _for_engine(order, engine)
-    if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResultNotWritten(f"{out} cannot be made: {reason(error)}; give --out another place") from None
-    target = Target(order.kind, out, may_replace=False)
-    target.check(as_json=as_json)
-    carry_out(settings_for(engine, engines, order, settings), order, target, as_json=as_json)
+    with failures_told(order, as_json=as_json):
+        settings = invocation.settings(log_level="error").current
+        engines = described(settings)
+        engine = _engine(engines, name)
+        order = _for_engine(order, engine)
+        if out is not None:
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ResultNotWritten(f"{out} cannot be made: {reason(error)}; give --out another place") from None
+        target = Target(order.kind, out, may_replace=False)
+        target.check(as_json=as_json)
+        carry_out(settings_for(engine, engines, order, settings), order, target, as_json=as_json)
 
 
 def read_task(file: Path, job_id: str | None) -> Order:
