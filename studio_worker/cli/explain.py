@@ -37,9 +37,10 @@ FILE_COLUMNS = ("role", "filename", "state", "from", "why")
     metavar="FILE",
     help="A claim, an offer, or a line of a jobs file, as JSON; - is stdin.",
 )
+@click.option("--job-id", metavar="ID", help="Which line of the file, where it has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_invocation
-def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
+def explain(invocation: Invocation, file: Path, job_id: str | None, as_json: bool) -> None:
     """Say which engine would take a job and why, which files it would fetch, or why it would be refused.
 
     Nothing is run, fetched or reserved, and no name looked up. The engines and the settings are those of this machine;
@@ -53,7 +54,7 @@ def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
     from studio_worker.jobs.input_outlook import input_outlook
     from studio_worker.models.settings import guard
 
-    raw = read_claim(file)
+    raw = read_claim(file, job_id)
     settings = invocation.settings(log_level="error").current
     engines = described(settings)
     found = explained(raw, engines, Routes.build(engines, settings.engine_preferences), settings.device_of)

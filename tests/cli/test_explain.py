@@ -47,6 +47,41 @@ def test_a_line_of_a_jobs_file_will_do_as_it_is(cli: Call) -> None:
     assert "ENGINE" in done.out
 
 
+def test_a_job_of_a_jobs_file_is_named_by_its_id(cli: Call) -> None:
+    path = Path(__file__).parents[2] / "docs/examples/jobs.jsonl"
+    done = cli("explain", "--claim", str(path), "--job-id", "answer", "--json")
+    found = json.loads(done.out)
+    assert (done.status, found["jobId"], found["kind"]) == (0, "answer", "llm")
+
+
+def test_a_file_of_several_jobs_wants_one_named(cli: Call, home: Path) -> None:
+    path = home / "jobs.jsonl"
+    path.write_text("\n".join(json.dumps(image_claim(name)) for name in ("cup", "fox")) + "\n\n")
+    done = cli("explain", "--claim", str(path))
+    assert done.status == 2
+    assert "jobs.jsonl holds 2 jobs: name one by --job-id, or give one line" in done.err
+    done = cli("explain", "--claim", str(path), "--job-id", "owl")
+    assert done.status == 2
+    assert "has no job 'owl'" in done.err
+
+
+def test_the_line_that_is_no_claim_is_named(cli: Call, home: Path) -> None:
+    path = home / "jobs.jsonl"
+    for line, said in (("{", "jobs.jsonl, line 3, is not JSON"), ("[]", "jobs.jsonl, line 3, holds no claim")):
+        path.write_text(f"{json.dumps(image_claim('cup'))}\n\n{line}\n")
+        done = cli("explain", "--claim", str(path), "--job-id", "cup")
+        assert done.status == 2
+        assert said in done.err
+
+
+def test_a_claim_over_many_lines_is_one(cli: Call, home: Path) -> None:
+    path = home / "claim.json"
+    path.write_text(json.dumps(image_claim("cup"), indent=2))
+    assert cli("explain", "--claim", str(path)).status == 0
+    path.write_text(json.dumps(image_claim("cup"), indent=2)[:-1])
+    assert "claim.json not JSON" in cli("explain", "--claim", str(path)).err
+
+
 def test_a_job_that_nobody_serves_is_refused_with_the_remedy(claim: Any, cli: Call) -> None:
     done = cli("explain", "--claim", str(claim(image_claim("cup", claim_fields={"engine": "sd-ccp"}))), "--json")
     found = json.loads(done.out)
