@@ -1,4 +1,4 @@
-"""Write the reference pages that follow the code: the command line and the settings.
+"""Write the reference pages that follow the code: the command line, the settings and the wire.
 
 ``python tools/reference.py`` writes them; with ``--check`` it only says whether they are up to date.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 from pydantic.fields import FieldInfo
+from wire_reference import wire_page
 
 from studio_worker.cli.app import app
 from studio_worker.cli.table import COMMANDS
@@ -136,7 +137,7 @@ def _cell(text: str) -> str:
 def main(arguments: list[str]) -> int:
     """Write the pages, or with ``--check`` compare them; returns 1 where one is out of date."""
     stale = []
-    for name, text in (("cli.md", cli_page()), ("config.md", config_page())):
+    for name, text in (("cli.md", cli_page()), ("config.md", config_page()), ("wire.md", wire_page())):
         page = PAGES / name
         if not page.is_file() or page.read_text(encoding="utf-8") != text:
             stale.append(name)

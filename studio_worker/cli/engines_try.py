@@ -43,22 +43,24 @@ def try_(invocation: Invocation, name: str, file: Path, job_id: str | None, out:
     """
     from studio_worker.cli.engines import described
     from studio_worker.cli.generate import carry_out
+    from studio_worker.cli.generate_answer import failures_told
     from studio_worker.cli.generate_target import ResultNotWritten, Target
     from studio_worker.private_file import reason
 
     order = read_task(file, job_id)
-    settings = invocation.settings(log_level="error").current
-    engines = described(settings)
-    engine = _engine(engines, name)
-    order = _for_engine(order, engine)
-    if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResultNotWritten(f"{out} cannot be made: {reason(error)}; give --out another place") from None
-    target = Target(order.kind, out, may_replace=False)
-    target.check(as_json=as_json)
-    carry_out(settings_for(engine, engines, order, settings), order, target, as_json=as_json)
+    with failures_told(order, as_json=as_json):
+        settings = invocation.settings(log_level="error").current
+        engines = described(settings)
+        engine = _engine(engines, name)
+        order = _for_engine(order, engine)
+        if out is not None:
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ResultNotWritten(f"{out} cannot be made: {reason(error)}; give --out another place") from None
+        target = Target(order.kind, out, may_replace=False)
+        target.check(as_json=as_json)
+        carry_out(settings_for(engine, engines, order, settings), order, target, as_json=as_json)
 
 
 def read_task(file: Path, job_id: str | None) -> Order:
@@ -68,6 +70,7 @@ def read_task(file: Path, job_id: str | None) -> Order:
         click.UsageError: the file cannot be read, or holds several and none is named.
         BadJobsFile: it holds no job; names the line and its field.
     """
+    from studio_worker.cli.explain_claim import one_job
     from studio_worker.cli.generate_order import Order
     from studio_worker.cli.jobs_file import bad_line, job_lines
     from studio_worker.testing.conformance.samples import files_of, inputs_of
@@ -76,13 +79,7 @@ def read_task(file: Path, job_id: str | None) -> Order:
 
     name = "stdin" if str(file) == "-" else str(file)
     lines = list(job_lines(io.BytesIO(_one_line(file, name)), name))
-    if job_id is not None:
-        lines = [(number, job) for number, job in lines if job_id in (job.get("id"), job.get("jobId"))]
-        if not lines:
-            raise click.UsageError(f"--job-id: {name} has no job {job_id[:60]!r}")
-    if len(lines) > 1:
-        raise click.UsageError(f"--task: {name} holds {len(lines)} jobs: name one by --job-id, or give one line")
-    ((number, job),) = lines
+    number, job = one_job(lines, job_id, option="--task", name=name)
     source, seed = job.get("modelSource"), job.get("seed")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
         raise bad_line(name, number, "seed: must be a whole number from 0")

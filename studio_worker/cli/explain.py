@@ -12,9 +12,12 @@ from studio_worker.cli import output
 from studio_worker.cli.invocation import Invocation, pass_invocation
 
 if TYPE_CHECKING:
+    from studio_worker.config import Config
+    from studio_worker.fetch.guard import Guard
     from studio_worker.jobs.explanation import Explanation
     from studio_worker.jobs.input_outlook import InputOutlook
-    from studio_worker.models.outlook import FileOutlook
+    from studio_worker.jobs.plan import Plan
+    from studio_worker.models.outlook import FileOutlook, ModelOutlook
 
 ENGINE_COLUMNS = ("engine", "status", "chosen", "why")
 INPUT_COLUMNS = ("field", "state", "from", "why")
@@ -34,9 +37,10 @@ FILE_COLUMNS = ("role", "filename", "state", "from", "why")
     metavar="FILE",
     help="A claim, an offer, or a line of a jobs file, as JSON; - is stdin.",
 )
+@click.option("--job-id", metavar="ID", help="Which line of the file, where it has several.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_invocation
-def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
+def explain(invocation: Invocation, file: Path, job_id: str | None, as_json: bool) -> None:
     """Say which engine would take a job and why, which files it would fetch, or why it would be refused.
 
     Nothing is run, fetched or reserved, and no name looked up. The engines and the settings are those of this machine;
@@ -46,14 +50,11 @@ def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
     from studio_worker.cli.engines import described
     from studio_worker.cli.explain_claim import read_claim
     from studio_worker.engines.router import Routes
-    from studio_worker.errors import JobError
     from studio_worker.jobs.explanation import explain as explained
     from studio_worker.jobs.input_outlook import input_outlook
-    from studio_worker.models.outlook import outlook
     from studio_worker.models.settings import guard
-    from studio_worker.session.studio_http import USER_AGENT
 
-    raw = read_claim(file)
+    raw = read_claim(file, job_id)
     settings = invocation.settings(log_level="error").current
     engines = described(settings)
     found = explained(raw, engines, Routes.build(engines, settings.engine_preferences), settings.device_of)
@@ -62,20 +63,29 @@ def explain(invocation: Invocation, file: Path, as_json: bool) -> None:
     inputs: tuple[InputOutlook, ...] = ()
     if found.plan is not None:
         # A worker that runs has its own API there, which no job may reach.
-        closed = frozenset({("127.0.0.1", settings.local_api_port)})
-        inputs = input_outlook(found.plan.inputs, guard(settings, closed=closed))
-        refusal = next((each.refusal for each in inputs if each.refusal is not None), None)
-    if found.plan is not None and found.plan.source is not None:
-        try:
-            files = asyncio.run(outlook(settings, found.plan.model, found.plan.source, user_agent=USER_AGENT))
-        except JobError as error:
-            refusal = refusal or error
-        refused = next((each for each in files if each.state == "refused"), None)
-        if refusal is None and refused is not None:
-            refusal = JobError(refused.why)
+        rules = guard(settings, closed=frozenset({("127.0.0.1", settings.local_api_port)}))
+        model = asyncio.run(_model_outlook(settings, found.plan, rules))
+        files = model.files
+        inputs = input_outlook(found.plan.inputs, rules)
+        refused_inputs = (each.refusal for each in inputs if each.refusal is not None)
+        refusal = model.no_room or next(refused_inputs, None) or model.refusal
     _show(found, refusal, inputs, files, as_json=as_json)
     if refusal is not None:
         raise click.exceptions.Exit(1)
+
+
+async def _model_outlook(settings: Config, plan: Plan, rules: Guard) -> ModelOutlook:
+    from studio_worker.models.outlook import ModelOutlook, outlook
+    from studio_worker.models.settings import open_store
+    from studio_worker.session.studio_http import USER_AGENT
+
+    if plan.source is None:
+        return ModelOutlook()
+    store = open_store(lambda: settings, guard=lambda: rules, user_agent=USER_AGENT)
+    try:
+        return await outlook(store, plan.model, plan.source)
+    finally:
+        await store.aclose()
 
 
 def _show(
@@ -127,7 +137,7 @@ def _show(
             "filename": each.file.filename,
             "state": each.state,
             "from": str(each.path or each.url),
-            "why": each.why,
+            "why": str(each.refusal or ""),
         }
         for each in files
     ]

@@ -74,13 +74,15 @@ def generate(invocation: Invocation, /, out: Path | None, force: bool, as_json: 
     pictures, sounds and films become files, and nothing is overwritten without --force. Progress goes to stderr.
     Ctrl-C cancels the job and exits 130.
     """
+    from studio_worker.cli.generate_answer import failures_told
     from studio_worker.cli.generate_order import read_order
     from studio_worker.cli.generate_target import Target
 
     order = read_order(_asked(out=out, **options))
     target = Target(order.kind, out, may_replace=force)
     target.check(as_json=as_json)
-    carry_out(invocation.settings(log_level="error").current, order, target, as_json=as_json)
+    with failures_told(order, as_json=as_json):
+        carry_out(invocation.settings(log_level="error").current, order, target, as_json=as_json)
 
 
 def _asked(*, schema: Path | None, inputs: tuple[str, ...], **options: Any) -> Asked:
@@ -97,8 +99,9 @@ def carry_out(settings: Config, order: Order, target: Target, *, as_json: bool) 
     """Run an order with its progress on stderr, and hand out what came of it.
 
     Raises:
-        JobError: what ended the job, told as JSON already where that was asked for.
-        KeyboardInterrupt: Ctrl-C.
+        JobError: what ended the job.
+        ResultNotWritten: the disk refuses the result.
+        KeyboardInterrupt: Ctrl-C, told as JSON already where that was asked for.
     """
     from studio_worker.cli.generate_answer import LiveText, hand_out, tell_failure
     from studio_worker.cli.generate_display import display
@@ -109,10 +112,6 @@ def carry_out(settings: Config, order: Order, target: Target, *, as_json: bool) 
     try:
         with display() as shown:
             done = run_order(order, settings, shown, live.take if live.is_live else None)
-    except JobError as error:
-        if as_json:
-            tell_failure(order, error)
-        raise
     except KeyboardInterrupt:
         cancelled = JobError("cancelled")
         if as_json:

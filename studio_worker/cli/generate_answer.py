@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from studio_worker.cli import output
@@ -11,7 +12,7 @@ from studio_worker.cli.generate_order import Order
 from studio_worker.cli.generate_run import Done
 from studio_worker.cli.generate_target import Target, print_bytes
 from studio_worker.engines.base import LlmResult, TranscriptResult
-from studio_worker.errors import JobError
+from studio_worker.errors import StudioWorkerError
 from studio_worker.wire.results import media_type
 from studio_worker.wire.strict_json import dumps_lossy
 
@@ -82,7 +83,18 @@ def hand_out(order: Order, target: Target, done: Done, live: LiveText, *, total_
     output.note(f"engine {told['engine']}, seed {told['seed']}, {done.job_secs:.2f} s")
 
 
-def tell_failure(order: Order, error: JobError) -> None:
+@contextmanager
+def failures_told(order: Order, *, as_json: bool) -> Iterator[None]:
+    """A block whose failures are printed as JSON, where that was asked for, before they go on up."""
+    try:
+        yield
+    except StudioWorkerError as error:
+        if as_json:
+            tell_failure(order, error)
+        raise
+
+
+def tell_failure(order: Order, error: StudioWorkerError) -> None:
     """Print the JSON object of a job that failed: what was asked for, and `error`, with whether a retry can help."""
     output.json_text(_asked_of(order) | {"error": {"message": str(error), "retryable": error.retryable}})
 

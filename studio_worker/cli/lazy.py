@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -35,8 +35,7 @@ class LazyGroup(click.Group):
             from studio_worker.engines.entry_points import readable_entry_points
 
             listed = readable_entry_points(GROUP)
-        found = sorted(listed, key=lambda point: (point.name, point.value))
-        return {point.name: point for point in reversed(found) if point.name not in COMMANDS}
+        return reachable(listed)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names: ours first, in the table's order."""
@@ -61,6 +60,12 @@ class LazyGroup(click.Group):
         if self.external:
             with formatter.section("Commands of installed packages"):
                 formatter.write_dl([(escape(name), f"From {_owner(point)}.") for name, point in self.external.items()])
+
+
+def reachable(listed: Iterable[EntryPoint]) -> Mapping[str, EntryPoint]:
+    """The external commands that can be called, by name: none has the name of one of ours, and one has each name."""
+    found = sorted(listed, key=lambda point: (point.name, point.value))
+    return {point.name: point for point in reversed(found) if point.name not in COMMANDS}
 
 
 def _own(entry: Entry) -> click.Command:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
+from importlib.metadata import EntryPoint
 from typing import Any
 
-from studio_worker.cli.lazy import GROUP
+from studio_worker.cli.lazy import GROUP, reachable
 from studio_worker.cli.plugins_origin import origin_of
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.entry_points import canonical, entry_points_of, list_plugins
@@ -30,7 +31,7 @@ class InstalledPlugin:
         hooks: the job hooks that it implements.
         commands: the commands that its package adds.
         origin: where it was installed from.
-        reason: why it, or one of its engines, cannot be used.
+        reason: why it, one of its engines, or one of its commands cannot be used.
     """
 
     name: str
@@ -64,6 +65,19 @@ class InstalledPlugin:
         return self.to_json() | {"engines": [f"{engine.name} ({engine.status})" for engine in self.engines]}
 
 
+@dataclass(frozen=True, slots=True)
+class _Commands:
+    """The commands of one package.
+
+    Attributes:
+        names: those that can be called.
+        problems: a sentence for each other one.
+    """
+
+    names: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
 def installed_plugins(engines: Iterable[EngineDescription]) -> tuple[InstalledPlugin, ...]:
     """Every plugin, by distribution and name; packages that bring commands alone last.
 
@@ -74,8 +88,8 @@ def installed_plugins(engines: Iterable[EngineDescription]) -> tuple[InstalledPl
     of_plugin: dict[tuple[str, str, str], list[EngineDescription]] = {}
     for engine in engines:
         of_plugin.setdefault((engine.distribution, engine.plugin, engine.environment), []).append(engine)
-    found = [_plugin(known, commands.pop(package, ())) for (package, *_), known in of_plugin.items()]
-    return (*found, *(_commands_alone(package, names) for package, names in commands.items()))
+    found = [_plugin(known, commands.pop(package, _Commands())) for (package, *_), known in of_plugin.items()]
+    return (*found, *(_commands_alone(package, own) for package, own in commands.items()))
 
 
 def packages_of_plugins() -> dict[str, tuple[str, ...]]:
@@ -87,7 +101,7 @@ def packages_of_plugins() -> dict[str, tuple[str, ...]]:
     return dict(sorted(found.items()))
 
 
-def _plugin(engines: Sequence[EngineDescription], commands: tuple[str, ...]) -> InstalledPlugin:
+def _plugin(engines: Sequence[EngineDescription], commands: _Commands) -> InstalledPlugin:
     first = engines[0]
     return InstalledPlugin(
         name=first.plugin,
@@ -97,22 +111,36 @@ def _plugin(engines: Sequence[EngineDescription], commands: tuple[str, ...]) -> 
         # A plugin that brings no engine, or was not looked at, is described by one entry that serves nothing.
         engines=tuple(engine for engine in engines if engine.kinds or engine.status == "broken"),
         hooks=first.hooks,
-        commands=commands,
+        commands=commands.names,
         origin=f"environment {first.environment}" if first.environment else origin_of(first.distribution),
-        reason="; ".join(dict.fromkeys(engine.reason for engine in engines if engine.reason)),
+        reason="; ".join(dict.fromkeys([*(engine.reason for engine in engines if engine.reason), *commands.problems])),
     )
 
 
-def _commands() -> dict[str, tuple[str, ...]]:
+def _commands() -> dict[str, _Commands]:
     """The commands of installed packages, by distribution."""
-    found: dict[str, tuple[str, ...]] = {}
-    for point in sorted(entry_points_of(GROUP)):
-        package = "unknown" if point.dist is None else escape(point.dist.name, limit=200)
-        found[package] = (*found.get(package, ()), escape(point.name, limit=64))
+    found: dict[str, _Commands] = {}
+    points = sorted(entry_points_of(GROUP))
+    called = reachable(points)
+    for point in points:
+        package = _package_of(point)
+        own = found.get(package, _Commands())
+        name = escape(point.name, limit=64)
+        first = called.get(point.name)
+        if first is point:
+            found[package] = replace(own, names=(*own.names, name))
+        else:
+            whose = "studio-worker itself" if first is None else _package_of(first)
+            problem = f"its command {name!r} cannot be called: {whose} has one of that name; tell its author"
+            found[package] = replace(own, problems=(*own.problems, problem))
     return found
 
 
-def _commands_alone(package: str, names: tuple[str, ...]) -> InstalledPlugin:
+def _package_of(point: EntryPoint) -> str:
+    return "unknown" if point.dist is None else escape(point.dist.name, limit=200)
+
+
+def _commands_alone(package: str, commands: _Commands) -> InstalledPlugin:
     try:
         version = escape(metadata.version(package), limit=64)
     except (metadata.PackageNotFoundError, ValueError):
@@ -124,7 +152,7 @@ def _commands_alone(package: str, names: tuple[str, ...]) -> InstalledPlugin:
         entry_point="",
         engines=(),
         hooks=(),
-        commands=names,
+        commands=commands.names,
         origin=origin_of(package),
-        reason="",
+        reason="; ".join(commands.problems),
     )

@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -22,6 +23,7 @@ from studio_worker.fetch.hop import CONNECT_SECS, PATIENCE_SECS, STALL_SECS
 from studio_worker.fetch.mirrors import Way, ways
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.part_sum import PartSum
+from studio_worker.fetch.resumable_file import check_writable
 from studio_worker.fetch.transfer import StartOver, Transfer
 from studio_worker.fetch.tries import LONGEST_REST_SECS, Tries
 from studio_worker.fetch.wanted import OnBytes, WantedFile
@@ -141,9 +143,27 @@ class Downloader:
                 async with self._slots:
                     return await self._tried(wanted, tell)
         except OSError as error:
-            raise FetchFailed(
-                f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}"
-            ) from error
+            raise _unwritable(wanted, error) from error
+
+    async def aim(self, wanted: WantedFile) -> Way:
+        """The way that `download` would ask first, found by the code of its tries; nobody is asked, nothing written.
+
+        Raises:
+            FetchRefused: no way to the file keeps the rules that can be seen in a URL.
+            FetchFailed: the folder cannot be written to.
+        """
+        try:
+            await off_loop(lambda: check_writable(wanted.dest))
+        except OSError as error:
+            raise _unwritable(wanted, error) from error
+        transfer = self._transfer(wanted, lambda done, total: None, PartSum())
+        *others, last = ways(wanted.url, self._settings().mirrors, what=wanted.what)
+        for way in others:
+            with suppress(FetchRefused):
+                await transfer.aim(way)
+                return way
+        await transfer.aim(last)
+        return last
 
     async def _tried(self, wanted: WantedFile, tell: OnBytes) -> Downloaded | None:
         tries = Tries(ways(wanted.url, self._settings().mirrors, what=wanted.what), clock=self._clock, rng=self._rng)
@@ -233,3 +253,7 @@ class Downloader:
         logger.bind(event="fetch.try_failed", file=wanted.dest.name, url=shown(way.url), error=str(error)).warning(
             sentence
         )
+
+
+def _unwritable(wanted: WantedFile, error: OSError) -> FetchFailed:
+    return FetchFailed(f"{wanted.what} cannot be written to {wanted.dest.parent}: {error.strerror or error}")

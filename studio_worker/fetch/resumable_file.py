@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from studio_worker.fetch.disk import nearest_folder
 from studio_worker.private_file import sync_folder, write_atomically
 from studio_worker.wire.strict_json import NotJson, dumps, loads
 
@@ -141,6 +143,20 @@ def note_folder(dest: Path) -> Path:
 def lock_path(dest: Path) -> Path:
     """The file that a process locks while it downloads `dest`."""
     return note_folder(dest) / f"{_short(dest.name)}.lock"
+
+
+def check_writable(dest: Path) -> None:
+    """See whether a download of `dest` could begin, as far as that shows without writing. Blocks.
+
+    Raises:
+        OSError: its folder cannot be made, or not written to.
+    """
+    for folder in (note_folder(dest), dest.parent):
+        there = nearest_folder(folder)
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 def _short(name: str) -> str:

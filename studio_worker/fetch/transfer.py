@@ -53,6 +53,23 @@ class Brought:
     is_of_one_piece: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a try begins with.
+
+    Attributes:
+        guard: the rules of the way.
+        note: what is known of the part that it goes on with; None: it begins anew.
+        have: bytes of that part.
+        target: what is asked; None where the part is the whole file already.
+    """
+
+    guard: Guard
+    note: Note | None
+    have: int
+    target: URL | None
+
+
 class Transfer:
     """Tries at one file.
 
@@ -108,15 +125,13 @@ class Transfer:
             FetchFailed: anything else of the network.
             OSError: the disk refuses.
         """
-        note = await off_loop(lambda: self._usable_note(way))
-        have = await off_loop(self.part.look) if note is not None else 0
-        if note is not None and note.total == have:
+        aim = await self.aim(way)
+        note, have, target = aim.note, aim.have, aim.target
+        if target is None:
             return await self._as_it_is(have)
-        guard = self._guard if way.mirror is None else replace(self._guard, own_origin=way.mirror)
-        target = guard.check(way.url, what=self._wanted.what)
         await self._summed.reach(self.part, have)
         for _ in range(MAX_REDIRECTS + 1):
-            hop = Hop(guard, target, self._wanted.what, self._resolver)
+            hop = Hop(aim.guard, target, self._wanted.what, self._resolver)
             try:
                 answer = await self._ask(hop, way, note, have)
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -125,6 +140,19 @@ class Transfer:
                 return answer
             target = answer
         raise FetchRefused("too-many-redirects", f"{self._wanted.what} was redirected more than {MAX_REDIRECTS} times")
+
+    async def aim(self, way: Way) -> Aim:
+        """What a try begins with, before anybody is asked or anything is written.
+
+        Raises:
+            FetchRefused: the URL breaks a rule.
+        """
+        guard = self._guard if way.mirror is None else replace(self._guard, own_origin=way.mirror)
+        note = await off_loop(lambda: self._usable_note(way))
+        have = await off_loop(self.part.look) if note is not None else 0
+        if note is not None and note.total == have:
+            return Aim(guard, note, have, None)
+        return Aim(guard, note, have, guard.check(way.url, what=self._wanted.what))
 
     def _usable_note(self, way: Way) -> Note | None:
         """What is known of the part, if its bytes can be gone on from: the same hash, or the same unchanged URL."""

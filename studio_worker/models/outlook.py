@@ -1,4 +1,4 @@
-"""Where the files of a model would come from, found out without fetching anything."""
+"""What would become of a model's files, found out by the store that live jobs use, without asking anybody."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from studio_worker.config import Config
-from studio_worker.errors import FetchRefused, JobError, ModelUnavailable
+from studio_worker.errors import JobError
 from studio_worker.fetch.guard import shown
-from studio_worker.models.files import LoadOptions
-from studio_worker.models.ledger import Ledger
-from studio_worker.models.settings import guard, open_store
+from studio_worker.models.ledger import Seen
 from studio_worker.models.store import Store
 from studio_worker.wire.model_source import ModelFile, ModelSource
 
@@ -24,51 +21,65 @@ class FileOutlook:
         file: as the source names it.
         state: ``here``, ``download``, or ``refused``.
         path: where it lies; None where it is not here.
-        url: where it would come from, without what a log must not hold.
-        why: why it would be refused; empty where it would not.
+        url: where it would come from, a mirror it may be, without what a log must not hold.
+        refusal: why it would be refused; None where it would not.
     """
 
     file: ModelFile
     state: Literal["here", "download", "refused"]
     url: str
     path: Path | None = None
-    why: str = ""
+    refusal: JobError | None = None
 
 
-async def outlook(settings: Config, model: str, source: ModelSource, *, user_agent: str) -> tuple[FileOutlook, ...]:
-    """An outlook a file, in the source's order. Files that are here are hashed where a job would hash them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOutlook:
+    """What would become of a job's model files.
 
-    Raises:
-        ModelUnavailable: what is missing would not fit.
+    Attributes:
+        files: an outlook a file, in the source's order.
+        no_room: why what is missing does not fit, which is told ahead of all else; None: it fits.
     """
-    ledger = Ledger.of(settings.state_path)
-    here = Store(lambda: settings.models_path, ledger=ledger)
-    store = open_store(lambda: settings, guard=lambda: guard(settings), user_agent=user_agent, ledger=ledger)
-    try:
-        found = [await _of(settings, here, model, source.engine, file) for file in source.files]
-        if any(each.state == "download" for each in found):
-            await store.check_room(model, source)
-        return tuple(found)
-    finally:
-        await here.aclose()
-        await store.aclose()
+
+    files: tuple[FileOutlook, ...] = ()
+    no_room: JobError | None = None
+
+    @property
+    def refusal(self) -> JobError | None:
+        """Why a job would fail for its files; None where it would not."""
+        return next((each.refusal for each in self.files if each.refusal is not None), None)
 
 
-async def _of(settings: Config, here: Store, model: str, engine: str, file: ModelFile) -> FileOutlook:
-    url = shown(file.url)
+async def outlook(store: Store, model: str, source: ModelSource) -> ModelOutlook:
+    """The outlook of a model's files. Those that are here are hashed where a job would hash them.
+
+    No name is looked up and no server asked: what a name leads to, and what lies there, may be refused yet.
+
+    Args:
+        store: as a worker opens it, with the guard of its jobs.
+        model: the model id.
+        source: the claim's model source.
+    """
+    files = tuple([await _of(store, model, file) for file in source.files])
+    # Looked at last: a file of the right name is taken for the right one until it was hashed.
+    return ModelOutlook(files=files, no_room=await _no_room(store, model, source))
+
+
+async def _no_room(store: Store, model: str, source: ModelSource) -> JobError | None:
+    if not store.needs_room(model, source):
+        return None
     try:
-        files = await here.provision(model, ModelSource(engine=engine, files=(file,)), LoadOptions())
-    except ModelUnavailable as error:
-        missing = error
+        await store.check_room(model, source)
     except JobError as error:
-        return FileOutlook(file=file, state="refused", url=url, why=str(error))
-    else:
-        here.release(files)
-        return FileOutlook(file=file, state="here", url=url, path=files.files[file.role][0])
-    if settings.models_offline:
-        return FileOutlook(file=file, state="refused", url=url, why=f"{missing} (models_offline = true asks nobody)")
+        return error
+    return None
+
+
+async def _of(store: Store, model: str, file: ModelFile) -> FileOutlook:
     try:
-        guard(settings).check(file.url, what=f"the URL of {file.filename}")
-    except FetchRefused as error:
-        return FileOutlook(file=file, state="refused", url=url, why=str(error))
-    return FileOutlook(file=file, state="download", url=url)
+        found = await store.trace(model, file)
+    except JobError as error:
+        return FileOutlook(file=file, state="refused", url=shown(file.url), refusal=error)
+    if isinstance(found, Seen):
+        return FileOutlook(file=file, state="here", url=shown(file.url), path=found.path)
+    return FileOutlook(file=file, state="download", url=shown(found.url))

@@ -15,6 +15,7 @@ from typing import Any
 from studio_worker.clock import Clock, SystemClock
 from studio_worker.errors import BadClaim, BadInput, ModelUnavailable
 from studio_worker.fetch.download import Downloader
+from studio_worker.fetch.mirrors import Way
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.lookout import Lookout
 from studio_worker.models.files import LoadOptions, ModelFiles
@@ -86,6 +87,22 @@ class Store:
         if supply is None or not all(_is_plain(file) for file in source.files):
             return
         await self._lookout.look(partial(supply.weigh, model, source.files, root))
+
+    async def trace(self, model: str, file: ModelFile) -> Seen | Way:
+        """Where `provision` would find a file, or else begin to download it from, by the code of `provision`.
+
+        A file that is here is hashed where a job would hash it. Nothing is reserved, and nobody asked.
+
+        Raises:
+            JobError: as `provision` does, as far as it shows before anybody is asked.
+        """
+        root = self._root()
+        seen, problems = await self._shelf.find(file, folders(root, model, file))
+        if seen is not None:
+            return seen
+        if self._supply is None or self._supply.is_offline:
+            raise self._unavailable(file, root, problems)
+        return await self._supply.aim(model, file, root)
 
     async def provision(
         self, model: str, source: ModelSource, options: LoadOptions, *, on_progress: OnProgress | None = None

@@ -12,6 +12,7 @@ from studio_worker.clock import Clock
 from studio_worker.errors import ModelUnavailable
 from studio_worker.fetch.download import Downloaded, Downloader
 from studio_worker.fetch.leftovers import sweep
+from studio_worker.fetch.mirrors import Way
 from studio_worker.fetch.off_loop import off_loop
 from studio_worker.fetch.resumable_file import ResumableFile
 from studio_worker.fetch.wanted import OnBytes, WantedFile
@@ -93,6 +94,17 @@ class Supply:
         finally:
             self._quota.end(begun)
 
+    async def aim(self, model: str, file: ModelFile, root: Path) -> Way:
+        """Where `bring` would begin to download a file from; nobody is asked, nothing written.
+
+        Raises:
+            JobError: as `Store.provision` says, as far as it shows before anybody is asked.
+        """
+        places = await off_loop(lambda: _free_places(model, file, root))
+        if not places:
+            raise _no_place(file, ())
+        return await self._downloader.aim(self._wanted(file, places[0], root))
+
     def weigh(self, model: str, files: Sequence[ModelFile], root: Path) -> None:
         """See whether what is missing of `files` will fit, and leave everything as it is. Blocks.
 
@@ -146,10 +158,7 @@ class Supply:
     async def _file(self, model: str, file: ModelFile, root: Path, names: Collection[str], tell: OnBytes) -> Seen:
         """Download a file to the first of its places that is free."""
         problems: list[str] = []
-        for folder in (root, own_folder(root, model, file)):
-            dest = folder / file.filename
-            if await off_loop(lambda dest=dest: os.path.lexists(dest)):  # type: ignore[misc]  # bound to this turn's
-                continue
+        for dest in await off_loop(lambda: _free_places(model, file, root)):
             got = await self._downloader.download(self._wanted(file, dest, root, names), tell)
             seen = await off_loop(lambda dest=dest: look(dest))  # type: ignore[misc]  # bound to this turn's
             if got is not None and isinstance(seen, Seen):
@@ -158,7 +167,7 @@ class Supply:
             seen, problems = await self._shelf.find(file, folders(root, model, file))
             if seen is not None:
                 return seen
-        raise ModelUnavailable(f"model file {problems[0] if problems else f'{file.filename}: its places are taken'}")
+        raise _no_place(file, problems)
 
     def _wanted(self, file: ModelFile, dest: Path, root: Path, names: Collection[str]) -> WantedFile:
         about = file.approx_bytes or 0
@@ -182,6 +191,17 @@ class Supply:
         self._quota.arrived(_coming(file, root), seen.path)
 
 
+def _free_places(model: str, file: ModelFile, root: Path) -> list[Path]:
+    """The places of a file where nothing lies, the preferred one first. Blocks."""
+    places = [folder / file.filename for folder in (root, own_folder(root, model, file))]
+    return [place for place in places if not os.path.lexists(place)]
+
+
+def _no_place(file: ModelFile, problems: Sequence[str]) -> ModelUnavailable:
+    """Why a file cannot be put anywhere; `problems` are what is wrong with what lies there."""
+    return ModelUnavailable(f"model file {problems[0] if problems else f'{file.filename}: its places are taken'}")
+
+
 def _coming(file: ModelFile, root: Path) -> Hashable:
     """What the quota knows a file on its way by. Many are called model.onnx: the name alone would make one of two."""
     return root, file.filename, identity(file)
@@ -189,6 +209,5 @@ def _coming(file: ModelFile, root: Path) -> Hashable:
 
 def _missing_bytes(model: str, file: ModelFile, root: Path) -> int:
     """About how many bytes of a file are not here yet; 0 where nobody says how long it is. Blocks."""
-    dests = [folder / file.filename for folder in (root, own_folder(root, model, file))]
-    dest = next((dest for dest in dests if not os.path.lexists(dest)), dests[0])
+    dest = next(iter(_free_places(model, file, root)), root / file.filename)
     return max((file.approx_bytes or 0) - ResumableFile(dest).look(), 0)

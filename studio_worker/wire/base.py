@@ -79,10 +79,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
+# What a check allows is its docstring: the reference page of the wire is written from it.
+
+
 def _finite(value: Any) -> Any:
-    """Refuse what JSON cannot carry, at any depth: NaN, infinities, lone surrogates, nesting past the bound."""
     _look_into(value, MAX_FREE_JSON_DEPTH, [MAX_FREE_JSON_VALUES])
     return value
+
+
+_finite.__doc__ = (
+    f"finite, at most {MAX_FREE_JSON_VALUES:,} values, nested at most {MAX_FREE_JSON_DEPTH} deep, "
+    f"no integer of more than {MAX_INTEGER_DIGITS} digits"
+)
 
 
 def _look_into(item: Any, depth_left: int, values_left: list[int]) -> None:
@@ -164,6 +172,7 @@ def bounded_text(limit: int, *, may_be_blank: bool = False) -> AfterValidator:
             _refuse_surrogates(text)
         return text
 
+    check.__doc__ = f"at most {limit:,} characters" + ("" if may_be_blank else ", not blank")
     return AfterValidator(check)
 
 
@@ -175,6 +184,7 @@ def whole(low: int, high: int) -> PlainValidator:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return value
 
+    check.__doc__ = f"{low:,} to {high:,}"
     return PlainValidator(check)
 
 
@@ -189,6 +199,7 @@ def number(low: float, high: float, *, above: bool = False) -> PlainValidator:
             )
         return float(value)
 
+    check.__doc__ = f"above {low:,} up to {high:,}" if above else f"{low:,} to {high:,}"
     return PlainValidator(check)
 
 
@@ -201,6 +212,7 @@ def matching(pattern: str, meaning: str) -> AfterValidator:
             raise ValueError(f"must be {meaning}")
         return text
 
+    check.__doc__ = meaning
     return AfterValidator(check)
 
 

@@ -11,11 +11,12 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field, ValidationError
 
 from studio_worker.errors import BadClaim
-from studio_worker.wire.base import WireModel, bad_claim, bounded_text, number, whole
+from studio_worker.wire.base import WireModel, bad_claim, bounded_text, matching, number, whole
 from studio_worker.wire.model_source import ModelSource, parse_model_source
 from studio_worker.wire.tasks import Task, parse_task, task_to_wire
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:-]{0,127}")
+_JOB_ID_RULE = "1 to 128 letters, digits, . _ : - and not start with a dot or colon"
 
 _SORTED = json.JSONEncoder(sort_keys=True)
 
@@ -27,7 +28,10 @@ def is_job_id(text: str) -> bool:
     return _JOB_ID.fullmatch(text) is not None
 
 
-class _Envelope(WireModel):
+class Envelope(WireModel):
+    """A claim but for its task and its model source, each of which is read by its own rules."""
+
+    job_id: Annotated[str, matching(_JOB_ID.pattern, _JOB_ID_RULE)]
     game_id: Label = ""
     asset_name: Label = ""
     model: Annotated[str, bounded_text(512)]
@@ -58,11 +62,8 @@ def parse_claim(raw: dict[str, Any]) -> Claim:
     Raises:
         BadClaim: names the first field that breaks the contract.
     """
-    job_id = raw["jobId"]
-    if not is_job_id(job_id):
-        raise BadClaim("jobId", "must be 1 to 128 letters, digits, . _ : - and not start with a dot or colon")
     try:
-        envelope = _Envelope.from_wire(raw)
+        envelope = Envelope.from_wire(raw)
     except ValidationError as error:
         raise bad_claim(error) from None
     if raw.get("task") is None:
@@ -70,7 +71,7 @@ def parse_claim(raw: dict[str, Any]) -> Claim:
     if raw.get("modelSource") is None:
         raise BadClaim("modelSource", "is required: a job is routed by the engine that it names")
     return Claim(
-        job_id=job_id,
+        job_id=envelope.job_id,
         model=envelope.model,
         task=parse_task(raw["task"]),
         source=parse_model_source(raw["modelSource"]),

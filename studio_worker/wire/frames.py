@@ -226,7 +226,7 @@ class Offer(Frame):
     """A job for this worker. The claim stays raw here: what is wrong in it ends the job, not the frame."""
 
     type = "offer"
-    claim: dict[str, Any]
+    claim: dict[str, Any] = Field(description="A claim, of which `jobId` must be text.")
 
     @property
     def job_id(self) -> str:

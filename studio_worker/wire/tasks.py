@@ -66,15 +66,24 @@ def _url(text: str) -> str:
     return text
 
 
+_url.__doc__ = f"at most {MAX_URL:,} characters, as a `data:` URL {MAX_DATA_URL:,}"
+
+
 def _sampler(name: str) -> str:
     if name not in SAMPLING_METHODS:
         raise ValueError(f"must be one of {', '.join(SAMPLING_METHODS)}")
     return name
 
 
+_sampler.__doc__ = f"one of {', '.join(f'`{name}`' for name in SAMPLING_METHODS)}"
+
+
 def _schema(value: Any) -> Any:
     check_schema(value)
     return value
+
+
+_schema.__doc__ = "a JSON Schema that refers to itself alone, and never in a circle"
 
 
 Url: TypeAlias = Annotated[str, AfterValidator(_url)]
@@ -95,7 +104,7 @@ Voice: TypeAlias = Annotated[
 
 
 class ImageTask(WireModel):
-    """Make a picture of `width` x `height` pixels."""
+    """Make a picture of `width` x `height` pixels, 64 Mi of them at most. A `maskUrl` needs an `initImageUrl`."""
 
     kind: ClassVar[TaskKind] = TaskKind.IMAGE
     prompt: Prompt
@@ -128,7 +137,7 @@ class Message(WireModel):
 
 
 class LlmTask(WireModel):
-    """Continue a conversation."""
+    """Continue a conversation, whose messages hold 4,000,000 characters together at most."""
 
     kind: ClassVar[TaskKind] = TaskKind.LLM
     messages: Annotated[tuple[Message, ...], Field(strict=False, min_length=1, max_length=2_000, fail_fast=True)]
@@ -180,7 +189,7 @@ class TtsTask(WireModel):
 
 
 class VideoTask(WireModel):
-    """Make a moving picture of `seconds` seconds."""
+    """Make a moving picture of `seconds` seconds; each frame has 64 Mi pixels at most."""
 
     kind: ClassVar[TaskKind] = TaskKind.VIDEO
     prompt: Prompt

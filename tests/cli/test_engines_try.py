@@ -131,6 +131,26 @@ def test_a_job_that_fails_is_told_as_json_too(program: Call, task: Call) -> None
     assert json.loads(outcome.out)["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("name", "job", "more", "said"),
+    [
+        ("fox", IMAGE, (), "the task is of kind image"),
+        ("fox", LLM | {"modelSource": {"engine": "lair"}}, (), "the task's source names 'lair'"),
+        ("mole", LLM, (), "no den here; dig one"),
+        ("fox", LLM, ("--out", "/dev/null/results"), "cannot be made: Not a directory"),
+    ],
+)
+def test_whatever_keeps_a_job_from_being_run_is_told_as_json_too(
+    name: str, job: dict[str, Any], more: tuple[str, ...], said: str, program: Call, den: dict[str, str], task: Call
+) -> None:
+    outcome = program("engines", "try", name, "--task", task(job), "--json", *more, environ=den)
+    assert outcome.status == 1
+    found = json.loads(outcome.out)
+    assert (found["kind"], found["model"]) == (job["task"]["kind"], job["model"])
+    assert said in found["error"]["message"]
+    assert said in outcome.err
+
+
 def test_a_claim_is_read_in_an_offer_and_over_many_lines(tmp_path: Path) -> None:
     file = tmp_path / "offer.json"
     file.write_text(json.dumps({"type": "offer", "claim": LLM | {"jobId": "job-1"}}, indent=2))

@@ -47,6 +47,41 @@ def test_a_line_of_a_jobs_file_will_do_as_it_is(cli: Call) -> None:
     assert "ENGINE" in done.out
 
 
+def test_a_job_of_a_jobs_file_is_named_by_its_id(cli: Call) -> None:
+    path = Path(__file__).parents[2] / "docs/examples/jobs.jsonl"
+    done = cli("explain", "--claim", str(path), "--job-id", "answer", "--json")
+    found = json.loads(done.out)
+    assert (done.status, found["jobId"], found["kind"]) == (0, "answer", "llm")
+
+
+def test_a_file_of_several_jobs_wants_one_named(cli: Call, home: Path) -> None:
+    path = home / "jobs.jsonl"
+    path.write_text("\n".join(json.dumps(image_claim(name)) for name in ("cup", "fox")) + "\n\n")
+    done = cli("explain", "--claim", str(path))
+    assert done.status == 2
+    assert "jobs.jsonl holds 2 jobs: name one by --job-id, or give one line" in done.err
+    done = cli("explain", "--claim", str(path), "--job-id", "owl")
+    assert done.status == 2
+    assert "has no job 'owl'" in done.err
+
+
+def test_the_line_that_is_no_claim_is_named(cli: Call, home: Path) -> None:
+    path = home / "jobs.jsonl"
+    for line, said in (("{", "jobs.jsonl, line 3, is not JSON"), ("[]", "jobs.jsonl, line 3, holds no claim")):
+        path.write_text(f"{json.dumps(image_claim('cup'))}\n\n{line}\n")
+        done = cli("explain", "--claim", str(path), "--job-id", "cup")
+        assert done.status == 2
+        assert said in done.err
+
+
+def test_a_claim_over_many_lines_is_one(cli: Call, home: Path) -> None:
+    path = home / "claim.json"
+    path.write_text(json.dumps(image_claim("cup"), indent=2))
+    assert cli("explain", "--claim", str(path)).status == 0
+    path.write_text(json.dumps(image_claim("cup"), indent=2)[:-1])
+    assert "claim.json not JSON" in cli("explain", "--claim", str(path)).err
+
+
 def test_a_job_that_nobody_serves_is_refused_with_the_remedy(claim: Any, cli: Call) -> None:
     done = cli("explain", "--claim", str(claim(image_claim("cup", claim_fields={"engine": "sd-ccp"}))), "--json")
     found = json.loads(done.out)
@@ -75,6 +110,37 @@ def test_a_file_that_may_not_be_fetched_refuses_the_job(claim: Any, cli: Call) -
     found = json.loads(done.out)
     assert (done.status, found["verdict"], found["files"][0]["state"]) == (1, "refused", "refused")
     assert "private address" in found["reason"]
+
+
+def test_a_refused_file_is_told_as_a_studio_is_told(claim: Any, cli: Call, config_file: Path) -> None:
+    config_file.write_text("models_offline = true\n")
+    config_file.chmod(0o600)
+    raw = image_claim("cup")
+    raw["modelSource"]["files"] = files("a.bin")
+    found = json.loads(cli("explain", "--claim", str(claim(raw)), "--json").out)
+    assert (found["verdict"], found["retryable"]) == ("refused", True)
+    assert found["reason"] == found["files"][0]["why"]
+    assert found["reason"].startswith("model file a.bin (role weights) is not in ")
+    assert "and models_offline = true asks nobody" in found["reason"]
+
+
+def test_a_file_that_has_no_room_is_told_ahead_of_where_it_comes_from(claim: Any, cli: Call, config_file: Path) -> None:
+    config_file.write_text("models_quota_gb = 1\n")
+    config_file.chmod(0o600)
+    raw = image_claim("cup")
+    raw["modelSource"]["files"] = [{**files("a.bin")[0], "url": "https://10.0.0.1/a.bin", "approxBytes": 2 * 10**9}]
+    found = json.loads(cli("explain", "--claim", str(claim(raw)), "--json").out)
+    assert (found["verdict"], found["retryable"], found["files"][0]["state"]) == ("refused", True, "refused")
+    assert found["reason"].startswith("models_quota_gb: ")
+
+
+def test_a_mirror_is_named_where_it_would_be_asked(claim: Any, cli: Call, config_file: Path) -> None:
+    config_file.write_text('model_mirrors = { "models.example" = ["https://mirror.example/m"] }\n')
+    config_file.chmod(0o600)
+    raw = image_claim("cup")
+    raw["modelSource"]["files"] = files("a.bin")
+    (found,) = json.loads(cli("explain", "--claim", str(claim(raw)), "--json").out)["files"]
+    assert (found["state"], found["from"]) == ("download", "https://mirror.example/m/a.bin")
 
 
 def test_each_input_is_named_with_where_it_would_come_from(claim: Any, cli: Call) -> None:
@@ -106,11 +172,15 @@ def test_the_port_of_the_workers_own_api_is_closed_where_private_addresses_are_a
 ) -> None:
     config_file.write_text("allow_private_urls = true\nlocal_api_port = 4790\n")
     config_file.chmod(0o600)
-    verdicts = {}
+    verdicts: dict[int, list[str]] = {}
     for port in (4790, 4791):
-        path = claim(image_claim("cup", initImageUrl=f"http://127.0.0.1:{port}/x.png"))
-        verdicts[port] = json.loads(cli("explain", "--claim", str(path), "--json").out)["verdict"]
-    assert verdicts == {4790: "refused", 4791: "runs"}
+        url = f"http://127.0.0.1:{port}/x.png"
+        with_file = image_claim("cup")
+        with_file["modelSource"]["files"] = [{**files("a.bin")[0], "url": url}]
+        for raw in (image_claim("cup", initImageUrl=url), with_file):
+            said = json.loads(cli("explain", "--claim", str(claim(raw)), "--json").out)["verdict"]
+            verdicts.setdefault(port, []).append(said)
+    assert verdicts == {4790: ["refused", "refused"], 4791: ["runs", "runs"]}
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,24 @@ def test_a_package_that_brings_commands_alone_is_listed(program: Call, installed
     assert (found["name"], found["version"], found["commands"]) == ("", "1.2.3", ["hunt"])
 
 
+def test_a_command_that_cannot_be_called_is_told_with_whose_name_it_has(program: Call, installed: Call) -> None:
+    installed("studio-worker-den", source="", entry_points="[studio_worker.commands]\nhunt = studio_worker_den:hunt\n")
+    environ = install(
+        installed, entry_points=POINT + COMMAND + "run = studio_worker_fox:run\nprowl = studio_worker_fox:p\n"
+    )
+    out = program("plugins", "--json", environ=environ).out
+    assert of(out, "studio-worker-den")["commands"] == ["hunt"]
+    found = of(out, "studio-worker-fox")
+    assert found["commands"] == ["prowl"]
+    assert found["reason"] == (
+        "no fox here; "
+        "its command 'hunt' cannot be called: studio-worker-den has one of that name; tell its author; "
+        "its command 'run' cannot be called: studio-worker itself has one of that name; tell its author"
+    )
+    den = program("hunt", environ=environ)
+    assert "the command 'hunt' of studio-worker-den" in den.err
+
+
 def test_a_plugin_is_never_imported_in_the_process_that_lists(program: Call, installed: Call, tmp_path: Path) -> None:
     note = f"import os\nopen({str(tmp_path / 'imported')!r}, 'a').write(str(os.getpid()) + '\\n')\n"
     environ = install(installed, source=note + ENGINE)
