@@ -60,7 +60,11 @@ async def is_valid(trial: Trial) -> str:
     _must_be_described(trial.described)
     if trial.description.status == "broken":
         raise BrokenRule(f"the worker does not take the engine: {trial.description.reason}")
-    return f"serves {', '.join(trial.description.kinds)} as {', '.join(trial.description.sources)}"
+    served = f"serves {', '.join(trial.description.kinds)} as {', '.join(trial.description.sources)}"
+    # The router finds such a kind by the engine's source ids, of which its name is one where it says none.
+    if bare := [kind for kind, ids in trial.description.models.items() if not ids]:
+        return f"{served}; no model of {', '.join(bare)} is listed, so that only jobs which name the source get there"
+    return served
 
 
 async def describes_alike(trial: Trial) -> str:
