@@ -70,7 +70,7 @@ async def is_valid(trial: Trial) -> str:
 async def describes_alike(trial: Trial) -> str:
     """Asked again, the engine says the same."""
     described, at = trial.described, trial.description.position
-    _must_be_described(described)
+    _must_bring_an_engine(described)
     told = [described.reports, described.again]
     if described.probe is not None:
         told += [described.probe["reports"], described.probe["again"]]
@@ -117,7 +117,7 @@ async def describes_lightly(trial: Trial) -> str:
 async def says_why_not(trial: Trial) -> str:
     """An engine that cannot run says why, and what to do."""
     described, description = trial.described, trial.description
-    _must_be_described(described)
+    _must_bring_an_engine(described)
     if description.status == "unavailable":
         _check_words(description, "here")
         if trial.subject.engine is not None:
@@ -166,6 +166,12 @@ def _heavy(modules: list[str]) -> list[str]:
 def _must_be_described(described: Described) -> None:
     if described.problem:
         raise NotApplicable("the engine could not be described, see describes")
+
+
+def _must_bring_an_engine(described: Described) -> None:
+    _must_be_described(described)
+    if not described.reports:
+        raise NotApplicable("the plugin brings no engine, see valid-description")
 
 
 def _short(value: object) -> str:
