@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -31,15 +31,17 @@ class EngineCapabilities:
     people and is never matched as a pattern.
 
     Args:
-        models: kind to model ids; order is kept, repeats are dropped.
+        models: kind to model ids; order is kept, repeats are dropped. A kind without any is served by source alone.
+
+    Raises:
+        TypeError: it is no mapping, or the ids of a kind are no list of texts.
+        ValueError: there is no such kind.
     """
 
     __slots__ = ("models",)
 
     def __init__(self, models: Mapping[TaskKind, Sequence[str]]) -> None:
-        self.models: Mapping[TaskKind, tuple[str, ...]] = MappingProxyType(
-            {TaskKind(kind): tuple(dict.fromkeys(ids)) for kind, ids in models.items()}
-        )
+        self.models: Mapping[TaskKind, tuple[str, ...]] = MappingProxyType(dict(_models(models)))
 
     @property
     def kinds(self) -> tuple[TaskKind, ...]:
@@ -54,6 +56,21 @@ class EngineCapabilities:
 
     def __repr__(self) -> str:
         return f"EngineCapabilities({dict(self.models)!r})"
+
+
+def _models(models: Mapping[TaskKind, Sequence[str]]) -> Iterator[tuple[TaskKind, tuple[str, ...]]]:
+    if not isinstance(models, Mapping):
+        raise TypeError(f"models is a {type(models).__name__}; such as {{TaskKind.LLM: ['an-id']}} is needed")
+    for kind, ids in models.items():
+        if kind not in list(TaskKind):
+            raise ValueError(f"there is no kind {kind!r:.100}; there are {', '.join(TaskKind)}")
+        if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+            raise TypeError(f"the models of {TaskKind(kind)} are {ids!r:.100}; a list of model ids is needed")
+        found = tuple(dict.fromkeys(ids))
+        for model_id in found:
+            if not isinstance(model_id, str):
+                raise TypeError(f"{model_id!r:.100} is no model id of {TaskKind(kind)}; a text is needed")
+        yield TaskKind(kind), found
 
 
 @dataclass(frozen=True, slots=True)

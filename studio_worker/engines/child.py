@@ -112,7 +112,7 @@ def _answer(request: Describe) -> Described | Refused:
     except SystemExit as error:
         return Refused(f"it called sys.exit({error.code!r})")
     except BaseException as error:  # noqa: BLE001 - whatever a plugin raises is its reason
-        place = place_of(error, request.value.partition(":")[0])
+        place = place_of(error, request.module or request.value.partition(":")[0])
         # The worker shows 500 characters, and the place is to be among them.
         return Refused(f"{said(error)[:350]} ({place})" if place else said(error))
 

@@ -20,7 +20,12 @@ _EXIT_SECS = 1.0
 
 
 async def describe(
-    value: str, table: Mapping[str, Any], *, timeout_secs: float, interpreter: Interpreter = OWN
+    value: str,
+    table: Mapping[str, Any],
+    *,
+    timeout_secs: float,
+    interpreter: Interpreter = OWN,
+    module: str | None = None,
 ) -> dict[str, Any]:
     """The child's ``described`` message for the entry point `value`; the child has ended when this returns.
 
@@ -29,12 +34,13 @@ async def describe(
         table: the plugin's own configuration.
         timeout_secs: from the start of the child to its answer.
         interpreter: what the child runs on.
+        module: whose code is to be blamed for an exception, where that is not the entry point's module.
 
     Raises:
         PluginError: with the reason alone: what it raised, its exit status, the name of its signal, its silence.
         OSError: no process could be started.
     """
-    request = Describe(value, plain(table), interpreter.import_path, interpreter.pythonpath)
+    request = Describe(value, plain(table), interpreter.import_path, interpreter.pythonpath, module=module)
     answer = _Answer()
     child = ChildProcess(answer)
     await child.start(interpreter=interpreter)

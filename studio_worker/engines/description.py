@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from studio_worker.engines.base import Isolation
-from studio_worker.engines.needs import GpuVendor, Needs
+from studio_worker.engines.needs import PLATFORMS, GpuVendor, Needs
 from studio_worker.engines.self_report import MAX_ENGINES, MAX_MODELS
 from studio_worker.text import escape
 from studio_worker.version import API_VERSION
@@ -185,7 +185,12 @@ def _read(report: Any, owner: EngineDescription, is_builtin: bool) -> EngineDesc
     if not isinstance(report, dict):
         raise BadReport("its description is not an object")
     name = _name(report.get("name"))
-    if (asked := report.get("api_version")) != API_VERSION:
+    asked = report.get("api_version")
+    if isinstance(asked, bool) or not isinstance(asked, int):
+        raise BadReport(
+            f"engine {name!r} has the api_version {_shown(asked)}; the whole number {API_VERSION} is needed"
+        )
+    if asked != API_VERSION:
         raise BadReport(
             f"engine {name!r} is written for plugin API {asked!r}, this worker serves {API_VERSION}",
             _how_to_agree(asked, owner),
@@ -230,8 +235,10 @@ def _how_to_agree(asked: Any, owner: EngineDescription) -> str:
 
 
 def _name(name: Any) -> str:
-    if not isinstance(name, str) or not name.strip():
-        raise BadReport("an engine has no name")
+    if not isinstance(name, str):
+        raise BadReport(f"an engine has the name {_shown(name)}; a text is needed")
+    if not name.strip():
+        raise BadReport("an engine has no name; set `name`")
     if len(name) > 64 or escape(name) != name or name != name.strip():
         raise BadReport(f"the engine name {name[:80]!r} is not plain text of at most 64 characters")
     return name
@@ -239,13 +246,14 @@ def _name(name: Any) -> str:
 
 def _sources(name: str, sources: Any) -> tuple[str, ...]:
     if not isinstance(sources, list) or len(sources) > MAX_ENGINES:
-        raise BadReport(f"engine {name!r} needs a short list of sources")
+        what = _shown(sources) if not isinstance(sources, list) else f"more than {MAX_ENGINES}"
+        raise BadReport(f"engine {name!r} has the sources {what}; a short tuple of source ids is needed")
     for source in sources or [name]:
         try:
             _SOURCE_ID.validate_python(source, strict=True)
         except ValidationError:
             raise BadReport(
-                f"engine {name!r} has the source id {source!r}; ASCII letters, digits and . _ - are allowed"
+                f"engine {name!r} has the source id {_shown(source)}; ASCII letters, digits and . _ - are allowed"
             ) from None
     return tuple(dict.fromkeys(sources or [name]))
 
@@ -255,22 +263,37 @@ def _isolation(name: str, isolation: Any) -> Isolation:
         case "process" | "thread" | "loop":
             return cast("Isolation", isolation)
         case _:
-            raise BadReport(f"engine {name!r} has isolation {isolation!r}; 'process', 'thread' or 'loop' is needed")
+            raise BadReport(
+                f"engine {name!r} has isolation {_shown(isolation)}; 'process', 'thread' or 'loop' is needed"
+            )
+
+
+def _shown(value: Any) -> str:
+    """A value of a report; in the place of one that JSON cannot carry stands its type."""
+    return f"of type {value['type']}" if isinstance(value, dict) and "type" in value else repr(value)[:100]
 
 
 def _needs(name: str, needs: Any) -> Needs | None:
     """What it needs; an older release in an environment of its own says nothing of that."""
     if needs is None:
         return None
-    words = needs if isinstance(needs, dict) else {}
-    gpu, platforms = words.get("gpu"), words.get("platforms")
+    if not isinstance(needs, dict) or "type" in needs:
+        raise BadReport(f"engine {name!r} needs a machine {_shown(needs)}; Needs(…) or None is needed")
+    gpu, platforms = needs.get("gpu"), needs.get("platforms")
     if gpu not in (None, *get_args(GpuVendor)):
-        raise BadReport(f"engine {name!r} needs the GPU {gpu!r}; {', '.join(get_args(GpuVendor))} or None is needed")
-    sizes = [words.get(key) for key in ("vram_bytes", "ram_bytes")]
+        raise BadReport(
+            f"engine {name!r} needs the GPU {_shown(gpu)}; {', '.join(get_args(GpuVendor))} or None is needed"
+        )
+    sizes = [needs.get(key) for key in ("vram_bytes", "ram_bytes")]
     if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes):
-        raise BadReport(f"engine {name!r} needs a number of bytes that is no number of bytes")
-    if not isinstance(platforms, list) or not all(isinstance(each, str) and each.isalnum() for each in platforms):
-        raise BadReport(f"engine {name!r} needs platforms as `sys.platform` calls them, in a tuple")
+        raise BadReport(f"engine {name!r} needs {' and '.join(map(_shown, sizes))} bytes; whole numbers are needed")
+    if not isinstance(platforms, list):
+        raise BadReport(f"engine {name!r} needs the platforms {_shown(platforms)}; a tuple is needed")
+    for platform in platforms:
+        if platform not in list(PLATFORMS):
+            raise BadReport(
+                f"engine {name!r} needs the platform {_shown(platform)}; `sys.platform` says {', '.join(PLATFORMS)}"
+            )
     return Needs(gpu=gpu, vram_bytes=sizes[0] or 0, ram_bytes=sizes[1] or 0, platforms=tuple(platforms))
 
 
@@ -281,7 +304,10 @@ def _deprecated(said: Any) -> tuple[str, ...]:
 
 def _models(name: str, models: Any) -> Mapping[TaskKind, tuple[str, ...]]:
     if not isinstance(models, dict) or not all(isinstance(ids, list) for ids in models.values()):
-        raise BadReport(f"engine {name!r} does not say which models it serves")
+        raise BadReport(
+            f"capabilities() of engine {name!r} returned a value {_shown(models)}; "
+            "EngineCapabilities({TaskKind.LLM: ['an-id']}) is needed"
+        )
     if sum(map(len, models.values())) > MAX_MODELS:
         raise BadReport(f"engine {name!r} advertises more than {MAX_MODELS:,} models")
     found: dict[TaskKind, tuple[str, ...]] = {}
@@ -297,7 +323,9 @@ def _models(name: str, models: Any) -> Mapping[TaskKind, tuple[str, ...]]:
 
 
 def _check_model_id(name: str, model: Any) -> None:
-    if not isinstance(model, str) or not model.strip() or len(model) > MAX_MODEL_ID:
+    if not isinstance(model, str):
+        raise BadReport(f"engine {name!r} advertises a model id {_shown(model)}; a text is needed")
+    if not model.strip() or len(model) > MAX_MODEL_ID:
         raise BadReport(f"engine {name!r} advertises a model id that is empty or over {MAX_MODEL_ID} characters")
     if model.strip() == "*":
         raise BadReport(f"engine {name!r} advertises '*'; a label such as '{name}:*' says who serves it")

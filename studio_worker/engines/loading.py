@@ -34,12 +34,13 @@ class Plugin:
         value: the entry point's value, ``package.module`` or ``package.module:object``.
 
     Raises:
-        PluginError: it implements no hook of ours; and whatever importing it raises.
+        PluginError: the value names no module, or it implements no hook of ours; and whatever importing it raises.
     """
 
     def __init__(self, value: str) -> None:
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
+        _check_entry_point(value)
         self._manager.register(EntryPoint("plugin", value, PROJECT).load())
         self.hooks = tuple(name for name in JOB_HOOKS if getattr(self._manager.hook, name).get_hookimpls())
         if not self.hooks and not self._manager.hook.studio_worker_engines.get_hookimpls():
@@ -60,6 +61,17 @@ class Plugin:
         """The caller of a hook by its name; takes keyword arguments."""
         caller: Callable[..., Any] = getattr(self._manager.hook, name)
         return caller
+
+
+def _check_entry_point(value: str) -> None:
+    # importlib.metadata has no sentence for a value that it cannot read. What is in brackets are extras.
+    module, colon, attribute = value.partition("[")[0].partition(":")
+    names = [*module.strip().split("."), *(attribute.strip().split(".") if colon else ())]
+    if not all(name.isidentifier() for name in names):
+        raise PluginError(
+            f"the entry point {value!r} names no module: 'package.module' is needed as one would import it, without "
+            "dashes, slashes and brackets, or 'package.module:object'"
+        )
 
 
 def engines_of(factory: str) -> list[Engine]:

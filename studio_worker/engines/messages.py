@@ -20,13 +20,18 @@ from studio_worker.version import CHILD_PROTOCOL
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """Down: import the entry point `value`, say what it brings. The other fields are those of `Open`."""
+    """Down: import the entry point `value`, say what it brings.
+
+    `module` is the one whose code an exception is looked for in; None: that of `value`. The other fields are those of
+    `Open`.
+    """
 
     value: str
     table: dict[str, Any]
     path: list[Any] | None
     pythonpath: str | None
     protocol: int = CHILD_PROTOCOL
+    module: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

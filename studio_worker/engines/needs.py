@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+PLATFORMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
+"""Where a worker runs: `sys.platform` to the name for people."""
+
 GpuVendor: TypeAlias = Literal["nvidia", "amd", "apple", "any"]
 """Whose GPU; ``any`` is one of these."""
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
-from studio_worker.engines.base import Available, Engine, Unavailable
+from studio_worker.engines.base import Available, Engine, EngineCapabilities, Unavailable
 from studio_worker.engines.deprecations import used_by
 from studio_worker.engines.needs import Needs
 
@@ -38,11 +38,6 @@ def report_of(engine: object) -> Report:
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"studio_worker_engines returned a {type(engine).__name__}, an Engine is needed")
-    room = MAX_MODELS + 1
-    models: dict[str, list[Any]] = {}
-    for kind, ids in engine.capabilities().models.items():
-        models[str(kind)] = [_text(model_id) for model_id in islice(ids, room)]
-        room -= len(models[str(kind)])
     return {
         "name": _text(engine.name),
         "sources": _list(engine.sources, MAX_ENGINES),
@@ -50,11 +45,22 @@ def report_of(engine: object) -> Report:
         "concurrency": _number(engine.concurrency),
         "api_version": _number(engine.api_version),
         "deterministic": bool(engine.deterministic),
-        "models": models,
+        "models": _models(engine.capabilities()),
         "unavailable": _unavailable(engine),
         "needs": _needs(engine.needs),
         "deprecated": used_by(engine),
     }
+
+
+def _models(capabilities: object) -> dict[str, Any]:
+    if not isinstance(capabilities, EngineCapabilities):
+        return type_of(capabilities)
+    room = MAX_MODELS + 1
+    models: dict[str, Any] = {}
+    for kind, ids in capabilities.models.items():
+        models[str(kind)] = [_text(model_id) for model_id in islice(ids, room)]
+        room -= len(models[str(kind)])
+    return models
 
 
 def _unavailable(engine: Engine) -> dict[str, str] | None:
@@ -65,15 +71,18 @@ def _unavailable(engine: Engine) -> dict[str, str] | None:
     if isinstance(answer, Available):
         return None
     if isinstance(answer, Unavailable):
-        return {"reason": _text(answer.reason), "remedy": _text(answer.remedy)}
-    return {"reason": f"availability() returned a {type(answer).__name__}", "remedy": ""}
+        # What is no text says nothing.
+        said_words = {"reason": _text(answer.reason), "remedy": _text(answer.remedy)}
+        return {key: words if isinstance(words, str) else "" for key, words in said_words.items()}
+    reason = f"availability() returned a {type(answer).__name__}, Available() or Unavailable(reason, remedy) is needed"
+    return {"reason": reason, "remedy": ""}
 
 
 def _needs(needs: object) -> dict[str, Any] | None:
     if needs is None:
         return None
     if not isinstance(needs, Needs):
-        return {"gpu": f"<{type(needs).__name__}>"}
+        return type_of(needs)
     return {
         "gpu": None if needs.gpu is None else _text(needs.gpu),
         "vram_bytes": _number(needs.vram_bytes),
@@ -113,15 +122,20 @@ def place_of(error: BaseException, module: str) -> str:
     return place
 
 
-def _text(value: object) -> str:
-    return value[:MAX_TEXT] if isinstance(value, str) else f"<{type(value).__name__}>"
+def type_of(value: object) -> dict[str, Any]:
+    """What stands in a report in the place of a value of the wrong type."""
+    return {"type": type(value).__name__}
 
 
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else -1
+def _text(value: object) -> str | dict[str, Any]:
+    return value[:MAX_TEXT] if isinstance(value, str) else type_of(value)
 
 
-def _list(value: object, limit: int) -> list[str]:
+def _number(value: object) -> int | dict[str, Any]:
+    return value if isinstance(value, int) and not isinstance(value, bool) else type_of(value)
+
+
+def _list(value: object, limit: int) -> list[Any] | dict[str, Any]:
     if isinstance(value, str):
         return [_text(value)]
-    return [_text(item) for item in islice(value, limit + 1)] if isinstance(value, Iterable) else ["<not a list>"]
+    return [_text(item) for item in islice(value, limit + 1)] if isinstance(value, Iterable) else type_of(value)

@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_finder import LOOK_SECS, DeviceFinder
 from studio_worker.engines.devices import Devices
-from studio_worker.engines.needs import Needs
+from studio_worker.engines.needs import PLATFORMS, Needs
 from studio_worker.lookout import Lookout
 from studio_worker.machine import GIB, Machine, probe
 from studio_worker.models.memory_ledger import CPU
 from studio_worker.text import escape
 
-PLATFORMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
 VENDORS = {"nvidia": "an NVIDIA GPU", "amd": "an AMD GPU", "apple": "an Apple GPU", "any": "a GPU"}
 
 SLACK_BYTES = GIB // 4

@@ -102,7 +102,17 @@ def test_an_engine_for_a_later_plugin_api_is_named_with_the_workers_update():
     assert engine.remedy == "update the worker: pip install --upgrade studio-worker"
 
 
-@pytest.mark.parametrize("asked", [0, -1, None, "1"])
+@pytest.mark.parametrize(("said", "shown"), [("1", "of type str"), (1.0, "of type float"), (True, "of type bool")])
+def test_an_api_version_that_is_no_whole_number_is_named_with_its_type_and_no_update(said, shown):
+    class Odd(Toy):
+        api_version = said
+
+    (engine,) = read_reports([report_of(Odd())], EngineDescription(name="p", distribution="studio-worker-toy"))
+    assert engine.reason == f"engine 'toy' has the api_version {shown}; the whole number {API_VERSION} is needed"
+    assert engine.remedy == ""
+
+
+@pytest.mark.parametrize("asked", [0, -1])
 def test_an_engine_for_an_earlier_plugin_api_is_named_with_its_own_update(asked):
     engine = read(EngineDescription(name="p", distribution="studio-worker-toy"), api_version=asked)
     assert engine.remedy == "update the plugin: pip install --upgrade studio-worker-toy"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from studio_worker.engines.base import LlmResult
+from studio_worker.engines.base import EngineCapabilities, LlmResult
+from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.results import ChatCompletion
 
 
@@ -26,3 +27,28 @@ def test_reasoning_stands_apart_and_is_left_out_where_there_is_none():
 def test_the_reason_of_the_end_is_told(reason):
     made = LlmResult.of("", model="m", prompt_tokens=1, completion_tokens=0, finish_reason=reason)
     assert made.json["choices"][0]["finish_reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("models", "sentence"),
+    [
+        (["fox-1"], "models is a list; such as {TaskKind.LLM: ['an-id']} is needed"),
+        ({TaskKind.LLM: "fox-1"}, "the models of llm are 'fox-1'; a list of model ids is needed"),
+        ({"llm": 5}, "the models of llm are 5; a list of model ids is needed"),
+        ({TaskKind.LLM: ["fox-1", None]}, "None is no model id of llm; a text is needed"),
+    ],
+    ids=["no mapping", "a text", "a number", "no text"],
+)
+def test_models_of_the_wrong_type_are_refused_where_they_are_written(models, sentence):
+    with pytest.raises(TypeError) as refused:
+        EngineCapabilities(models)
+    assert str(refused.value) == sentence
+
+
+def test_a_kind_that_there_is_not_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match=r"there is no kind 'tts'; there are image, llm, .*audio_tts"):
+        EngineCapabilities({"tts": ["fox-1"]})
+
+
+def test_a_kind_may_have_no_models_which_then_come_by_source():
+    assert EngineCapabilities({"llm": []}).kinds == (TaskKind.LLM,)

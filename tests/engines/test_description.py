@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studio_worker.engines.base import Engine, EngineCapabilities
+from studio_worker.engines.base import Engine, EngineCapabilities, Unavailable
 from studio_worker.engines.description import EngineDescription, disable, read_reports
 from studio_worker.engines.known import DISTRIBUTIONS, install_command
 from studio_worker.engines.self_report import MAX_MODELS, report_of, said
@@ -181,7 +181,55 @@ def test_availability_that_answers_something_else_is_no_availability():
             return True
 
     (engine,) = read_reports([report_of(Odd())], OWNER)
-    assert (engine.status, engine.reason) == ("unavailable", "availability() returned a bool")
+    assert (engine.status, engine.reason) == (
+        "unavailable",
+        "availability() returned a bool, Available() or Unavailable(reason, remedy) is needed",
+    )
+
+
+def test_a_reason_that_is_no_text_is_no_reason():
+    class Odd(Lama):
+        def availability(self):
+            return Unavailable(5, None)
+
+    (engine,) = read_reports([report_of(Odd())], OWNER)
+    assert (engine.status, engine.reason, engine.remedy) == ("unavailable", "it gives no reason", "")
+
+
+@pytest.mark.parametrize("value", [None, {"llm": ["x"]}, "lama-1"])
+def test_capabilities_of_another_type_are_named_with_what_is_needed(value):
+    class Odd(Lama):
+        def capabilities(self):
+            return value
+
+    (engine,) = read_reports([report_of(Odd())], OWNER)
+    assert engine.status == "broken"
+    assert engine.reason == (
+        f"capabilities() of engine 'lama' returned a value of type {type(value).__name__}; "
+        "EngineCapabilities({TaskKind.LLM: ['an-id']}) is needed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("name", 5, "an engine has the name of type int; a text is needed"),
+        ("name", "", "an engine has no name; set `name`"),
+        ("sources", 5, "engine 'lama' has the sources of type int; a short tuple of source ids is needed"),
+        ("sources", (5,), "engine 'lama' has the source id of type int; ASCII letters, digits and . _ - are allowed"),
+        ("isolation", 5, "engine 'lama' has isolation of type int; 'process', 'thread' or 'loop' is needed"),
+        ("needs", "nvidia", "engine 'lama' needs a machine of type str; Needs(…) or None is needed"),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_named_with_that_type_and_what_is_needed(field, value, sentence):
+    (engine,) = read_reports([report_of(type("Odd", (Lama,), {field: value})())], OWNER)
+    assert (engine.status, engine.reason) == ("broken", sentence)
+
+
+def test_a_model_id_that_is_no_text_breaks_the_engine():
+    assert read(models={"image": [{"type": "int"}]}).reason == (
+        "engine 'lama' advertises a model id of type int; a text is needed"
+    )
 
 
 @pytest.mark.parametrize("value", [None, object(), 3])

@@ -38,6 +38,21 @@ def test_a_module_is_a_plugin(shop):
     assert plugin.hooks == ()
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["studio-worker-dash", "plugin_counting:", "src/plugin_counting", "plugin_counting:make()", "", "a b"],
+)
+def test_an_entry_point_that_names_no_module_is_named_with_what_is_needed(value, shop):
+    shop.make("counting", COUNTING)
+    with pytest.raises(PluginError) as refused:
+        Plugin(value)
+    assert f"the entry point {value!r} names no module: 'package.module' is needed" in str(refused.value)
+
+
+def test_an_entry_point_with_extras_is_one(shop):
+    assert Plugin(f"{shop.make('counting', COUNTING)} [gpu]").hooks == ()
+
+
 def test_a_plugin_says_which_job_hooks_it_has(shop):
     module = shop.make(
         "hooked",

@@ -61,6 +61,13 @@ def test_a_source_is_served_by_the_engine_that_claims_it(house, source, kind, en
     assert (route.engine.name, route.match, route.source_id, route.model) == (engine, "source", source, "whatever")
 
 
+def test_a_kind_without_models_is_served_and_advertised_by_the_source_alone(describe):
+    routes = Routes.build([describe("fox", models={LLM: ()})])
+    assert routes.pick(LLM, "fox-1", "fox").engine.name == "fox"
+    assert (routes.task_kinds, routes.sources_per_kind, routes.models_per_kind) == ((LLM,), {LLM: ("fox",)}, {LLM: ()})
+    assert "name a source (fox)" in refused(routes, LLM, "fox-1", None)
+
+
 def test_the_model_of_a_claim_with_a_source_plays_no_part(house):
     assert Routes.build(house).pick(IMAGE, "synthetic", "onnx").engine.name == "lama"
 

@@ -70,6 +70,7 @@ def test_needs_are_read_as_they_were_stated():
         (Needs(platforms=3), {}),
         (Needs(), {"platforms": "linux"}),
         (Needs(platforms=("li\nnux",)), {}),
+        (Needs(platforms=("windows",)), {}),
     ],
     ids=str,
 )
@@ -77,6 +78,11 @@ def test_needs_that_break_a_rule_break_the_engine(needs, changes):
     engine = described(needs, **changes)
     assert (engine.status, engine.name) == ("broken", "plug")
     assert "engine 'lama' needs" in engine.reason
+
+
+def test_a_platform_that_there_is_not_is_named_with_those_that_there_are():
+    reason = described(Needs(platforms=("windows",))).reason
+    assert reason == "engine 'lama' needs the platform 'windows'; `sys.platform` says linux, darwin, win32"
 
 
 # what is missing

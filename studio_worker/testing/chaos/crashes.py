@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, Unpack
 from studio_worker.engines.base import Engine, EngineJob
 from studio_worker.errors import BadInput
 from studio_worker.testing.chaos.fault import Fault, Stage, check_own_process
+from studio_worker.testing.chaos.options import check_word
 from studio_worker.testing.chaos.turns import When
 
 Crash: TypeAlias = Literal["exit", "signal", "exception", "bad_input"]
@@ -27,6 +28,10 @@ def crash(engine: Engine | None = None, how: Crash = "exit", *, at: Stage = "run
             first two happen only in a process of the engine's own; elsewhere the job fails and says so.
         at: whether the job crashes or the load of its model.
         **when: which jobs.
+
+    Raises:
+        TypeError: there is no such option, or its value is of the wrong type; with what is allowed, as in all faults.
+        ValueError: an option's value is none that is allowed.
     """
     return _Crash(engine, when, how=how, at=at)
 
@@ -34,6 +39,7 @@ def crash(engine: Engine | None = None, how: Crash = "exit", *, at: Stage = "run
 class _Crash(Fault):
     def __init__(self, engine: Engine | None, when: When, *, how: Crash, at: Stage) -> None:
         super().__init__(engine, when, at=at)
+        check_word("how", how, Crash)
         self._how = how
 
     def before(self, job: EngineJob | None) -> None:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, Unpack
 from studio_worker.engines.base import Engine, EngineJob
 from studio_worker.errors import EngineError, OutOfMemory
 from studio_worker.testing.chaos.fault import Fault, Stage, check_own_process
+from studio_worker.testing.chaos.options import check_word
 from studio_worker.testing.chaos.turns import When
 
 Exhaustion: TypeAlias = Literal["raise", "python", "exhaust"]
@@ -36,6 +37,7 @@ def out_of_memory(
 class _OutOfMemory(Fault):
     def __init__(self, engine: Engine | None, when: When, *, how: Exhaustion, at: Stage) -> None:
         super().__init__(engine, when, at=at)
+        check_word("how", how, Exhaustion)
         self._how = how
 
     def before(self, job: EngineJob | None) -> None:

@@ -23,6 +23,7 @@ from studio_worker.engines.working import streams
 from studio_worker.errors import EngineError
 from studio_worker.models.files import ModelFiles
 from studio_worker.testing.chaos.alone import Alone
+from studio_worker.testing.chaos.options import check_engine, check_names, check_word
 from studio_worker.testing.chaos.tally import Tally
 from studio_worker.testing.chaos.turns import Turns, When
 
@@ -38,10 +39,17 @@ class Fault(Engine):
         engine: the engine to spoil; None for `Alone`.
         when: which jobs are struck.
         at: what is struck: a job's ``run``, or the ``load`` of a model, which then is what is counted.
+
+    Raises:
+        TypeError: there is no such option, or its value is of the wrong type.
+        ValueError: an option's value is none that is allowed.
     """
 
     def __init__(self, engine: Engine | None, when: When, *, at: Stage = "run") -> None:
-        self.engine = engine = engine or Alone()
+        check_engine(engine)
+        check_names(when, self._options())
+        check_word("at", at, Stage)
+        self.engine = engine = Alone() if engine is None else engine
         for name in DECLARED:
             setattr(self, name, getattr(engine, name))
         self._at = at
@@ -55,6 +63,12 @@ class Fault(Engine):
             own["stream"] = self._stream_on_loop if is_async else self._stream
         if loads_models(engine) or at == "load":
             own["load"] = self._load
+
+    @classmethod
+    def _options(cls) -> list[str]:
+        """The fault's own options, and those that say which jobs."""
+        own = [name for name in inspect.signature(cls).parameters if name not in ("engine", "when")]
+        return [*own, *When.__annotations__]
 
     @property
     def tally(self) -> Tally:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, Unpack
 
 from studio_worker.engines.base import Engine, EngineJob
 from studio_worker.testing.chaos.fault import Fault
+from studio_worker.testing.chaos.options import check_whole, check_word
 from studio_worker.testing.chaos.turns import When
 
 Leak: TypeAlias = Literal["memory", "threads", "files", "children"]
@@ -34,6 +35,8 @@ def leak(engine: Engine | None = None, what: Leak = "memory", amount: int = 1, *
 class _Leak(Fault):
     def __init__(self, engine: Engine | None, when: When, *, what: Leak, amount: int) -> None:
         super().__init__(engine, when)
+        check_word("what", what, Leak)
+        check_whole("amount", amount, least=1)
         self._what = what
         self._amount = amount
         self._released = threading.Event()
@@ -66,6 +69,6 @@ class _Leak(Fault):
                 return thread
             case "files":
                 return tempfile.TemporaryFile()
-            case _:
+            case "children":
                 wait = f"import time; time.sleep({CHILD_SECS})"
                 return subprocess.Popen([sys.executable, "-I", "-S", "-c", wait], stdin=subprocess.DEVNULL)

@@ -22,6 +22,7 @@ from studio_worker.engines.base import (
 )
 from studio_worker.errors import EngineError
 from studio_worker.testing.chaos.fault import Fault
+from studio_worker.testing.chaos.options import check_word
 from studio_worker.testing.chaos.turns import When
 
 Malformation: TypeAlias = Literal[
@@ -52,6 +53,7 @@ def malformed(engine: Engine | None = None, how: Malformation = "type", **when: 
 class _Malformed(Fault):
     def __init__(self, engine: Engine | None, when: When, *, how: Malformation) -> None:
         super().__init__(engine, when)
+        check_word("how", how, Malformation)
         self._how = how
 
     def before(self, job: EngineJob | None) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import TypedDict
 
+from studio_worker.testing.chaos.options import check_names, check_number, check_whole
 from studio_worker.testing.chaos.tally import Tally
 
 
@@ -39,24 +40,27 @@ class Turns:
         when: see `When`.
 
     Raises:
+        TypeError: there is no such option, or its value is of the wrong type.
         ValueError: more than one of every, on_job and chance is given, or one of them is out of its range.
     """
 
     def __init__(self, when: When) -> None:
+        check_names(when, When.__annotations__)
         given = [name for name in ("every", "on_job", "chance") if name in when]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are given: one of them says which jobs are struck")
         self._every = when.get("every", 1)
-        chosen = when.get("on_job", ())
-        self._chosen = frozenset((chosen,) if isinstance(chosen, int) else chosen)
+        self._chosen = _numbers(when["on_job"]) if "on_job" in when else None
         self._chance = when.get("chance")
         self._seed = when.get("seed", 0)
-        if self._every < 1 or any(number < 1 for number in self._chosen):
-            raise ValueError("jobs are counted from 1: every and on_job need whole numbers of at least 1")
-        if self._chance is not None and not 0 <= self._chance <= 1:
-            raise ValueError("chance is a share of the jobs, from 0 to 1")
-        self._has_chosen = "on_job" in when
-        self.tally = Tally(when.get("tally"))
+        check_whole("every", self._every, least=1)
+        check_whole("seed", self._seed)
+        if "chance" in when:
+            check_number("chance", self._chance, most=1)
+        path = when.get("tally")
+        if path is not None and not isinstance(path, (str, Path)):
+            raise TypeError(f"tally={path!r:.100}: the path of a file is needed")
+        self.tally = Tally(path)
 
     def come(self) -> bool:
         """Count a job; whether it is struck."""
@@ -67,8 +71,15 @@ class Turns:
         return is_struck
 
     def _is_struck(self, number: int) -> bool:
-        if self._has_chosen:
+        if self._chosen is not None:
             return number in self._chosen
         if self._chance is not None:
             return Random(f"{self._seed} {number}").random() < self._chance  # noqa: S311  a draw to be repeated
         return number % self._every == 0
+
+
+def _numbers(on_job: object) -> frozenset[int]:
+    found = tuple(on_job) if isinstance(on_job, Iterable) and not isinstance(on_job, (str, bytes)) else (on_job,)
+    for number in found:
+        check_whole("on_job", number, least=1)
+    return frozenset(found)

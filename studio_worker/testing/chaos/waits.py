@@ -11,6 +11,7 @@ from typing import Any, Unpack
 
 from studio_worker.engines.base import Engine, EngineJob, ProgressCallback
 from studio_worker.testing.chaos.fault import Fault, Stage
+from studio_worker.testing.chaos.options import check_number
 from studio_worker.testing.chaos.turns import When
 
 SLICE_SECS = 0.02
@@ -54,6 +55,9 @@ def hang(engine: Engine | None = None, *, at: Stage = "run", **when: Unpack[When
 class _Slow(Fault):
     def __init__(self, engine: Engine | None, when: When, *, secs: float, sleep: Callable[[float], None]) -> None:
         super().__init__(engine, when)
+        check_number("secs", secs)
+        if not callable(sleep):
+            raise TypeError(f"sleep={sleep!r:.100}: a function that takes seconds is needed")
         self._secs = secs
         self._sleep = sleep
 

@@ -48,7 +48,7 @@ class Described:
         if self.has_hooks_only:
             return ()
         if not self.reports:
-            return (broken(subject.owner, "it brings no engine"),)
+            return (broken(subject.owner, "the plugin brings no engine; return one from studio_worker_engines"),)
         return read_reports(self.reports, subject.owner, is_builtin=subject.is_builtin)
 
 
@@ -62,7 +62,7 @@ async def describe(subject: Subject, limits: Limits, *, hidden: Sequence[str]) -
     """
     if subject.engine is not None:
         return _of_object(subject)
-    ask = partial(describing.describe, interpreter=Interpreter(subject.python))
+    ask = partial(describing.describe, interpreter=Interpreter(subject.python), module=subject.module)
     try:
         answer = await ask(subject.entry_point, subject.entry_table, timeout_secs=limits.describe_secs)
         with TemporaryDirectory(prefix="studio-worker-check-") as folder:

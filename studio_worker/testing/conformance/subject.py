@@ -83,6 +83,11 @@ class Subject:
         )
 
     @property
+    def module(self) -> str:
+        """The module that `value` names."""
+        return self.value.partition(":")[0]
+
+    @property
     def entry_point(self) -> str:
         """What a child imports to describe it: a factory has the kit's own plugin before it."""
         return ADAPTER if self.is_factory else self.value

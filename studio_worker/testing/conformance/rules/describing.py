@@ -60,13 +60,17 @@ async def is_valid(trial: Trial) -> str:
     _must_be_described(trial.described)
     if trial.description.status == "broken":
         raise BrokenRule(f"the worker does not take the engine: {trial.description.reason}")
-    return f"serves {', '.join(trial.description.kinds)} as {', '.join(trial.description.sources)}"
+    served = f"serves {', '.join(trial.description.kinds)} as {', '.join(trial.description.sources)}"
+    # The router finds such a kind by the engine's source ids, of which its name is one where it says none.
+    if bare := [kind for kind, ids in trial.description.models.items() if not ids]:
+        return f"{served}; no model of {', '.join(bare)} is listed, so that only jobs which name the source get there"
+    return served
 
 
 async def describes_alike(trial: Trial) -> str:
     """Asked again, the engine says the same."""
     described, at = trial.described, trial.description.position
-    _must_be_described(described)
+    _must_bring_an_engine(described)
     told = [described.reports, described.again]
     if described.probe is not None:
         told += [described.probe["reports"], described.probe["again"]]
@@ -113,7 +117,7 @@ async def describes_lightly(trial: Trial) -> str:
 async def says_why_not(trial: Trial) -> str:
     """An engine that cannot run says why, and what to do."""
     described, description = trial.described, trial.description
-    _must_be_described(described)
+    _must_bring_an_engine(described)
     if description.status == "unavailable":
         _check_words(description, "here")
         if trial.subject.engine is not None:
@@ -162,6 +166,12 @@ def _heavy(modules: list[str]) -> list[str]:
 def _must_be_described(described: Described) -> None:
     if described.problem:
         raise NotApplicable("the engine could not be described, see describes")
+
+
+def _must_bring_an_engine(described: Described) -> None:
+    _must_be_described(described)
+    if not described.reports:
+        raise NotApplicable("the plugin brings no engine, see valid-description")
 
 
 def _short(value: object) -> str:
