@@ -103,7 +103,7 @@ class Supply:
         places = await off_loop(lambda: _free_places(model, file, root))
         if not places:
             raise _no_place(file, ())
-        return await self._downloader.aim(self._wanted(file, places[0], root))
+        return await self._downloader.aim(self._wanted(file, places[0], root, (file.filename,)))
 
     def weigh(self, model: str, files: Sequence[ModelFile], root: Path) -> None:
         """See whether what is missing of `files` will fit, and leave everything as it is. Blocks.
