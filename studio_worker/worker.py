@@ -34,8 +34,7 @@ from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.plan import LocalOrder
 from studio_worker.local_job import Job
 from studio_worker.log import logger
-from studio_worker.lookout import Lookout
-from studio_worker.machine import Machine, probe
+from studio_worker.machine import UNKNOWN, look_at_machine
 from studio_worker.models.residency import Residency
 from studio_worker.readiness import Readiness
 from studio_worker.runtime import Runtime
@@ -50,9 +49,6 @@ from studio_worker.wire.tasks import Task
 
 if TYPE_CHECKING:
     import aiohttp
-
-PROBE_SECS = 5.0
-"""How long the look at the machine may take; a driver that hangs must not hold up the start."""
 
 ABANDON_SECS = 10.0
 """How long cancelled jobs may take to be reported before the worker ends without them."""
@@ -119,7 +115,7 @@ class Worker:
         self._lock = StateLock(config.state_path)
         self._second_look = SecondLook(lambda: self._installed.described(self._config), self._take_found)
         self._certificates = CertificateGuard(lambda: self._config, self._second_look.want)
-        self._machine = Machine("unknown-host", "unknown-user")
+        self._machine = UNKNOWN
         self._descriptions: tuple[EngineDescription, ...] = ()
         self._quarantine = Quarantine(self._clock)
         self._book = RouteBook(self._quarantine, self._clock)
@@ -177,13 +173,11 @@ class Worker:
 
         What still runs then is cancelled and reported as retryable; results that nobody has acknowledged stay kept.
         """
-        self._drain_wanted.set()
-        await asyncio.wait([self._task])
+        await self._ended(self._drain_wanted)
 
     async def abandon(self) -> None:
         """Cancel what runs, report it as retryable, then end."""
-        self._abandon_wanted.set()
-        await self.drain()
+        await self._ended(self._abandon_wanted, self._drain_wanted)
 
     def pause(self) -> None:
         """Reject offers from now on; what runs goes on. A restart takes jobs again."""
@@ -266,11 +260,15 @@ class Worker:
             raise RuntimeError("the worker is not started: use `async with Worker(...) as worker`")
         return self._runtime
 
+    async def _ended(self, *wanted: asyncio.Event) -> None:
+        """Return once the worker has ended, since this is wanted; one that is not started is left as it is."""
+        task = self._task
+        for each in wanted:
+            each.set()
+        await asyncio.wait([task])
+
     async def _look_around(self) -> None:
-        try:
-            self._machine = await asyncio.wait_for(Lookout("probe").look(probe), PROBE_SECS)
-        except TimeoutError:
-            logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
+        self._machine = await look_at_machine()
         await self._finder.look()
         if (problem := self._finder.missing(self._config.devices)) is not None:
             raise ConfigError(problem)

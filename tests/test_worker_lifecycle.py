@@ -77,6 +77,15 @@ async def test_abandoning_ends_running_jobs_without_a_wait_also_in_a_drain(setti
             await soon(job)
 
 
+@pytest.mark.parametrize("end", [Worker.drain, Worker.abandon])
+async def test_to_end_a_worker_before_its_start_is_refused_and_leaves_it_usable(end, settings, words, soon):
+    worker = Worker(settings())
+    with pytest.raises(RuntimeError, match="not started"):
+        await end(worker)
+    async with worker:
+        assert isinstance(await soon(worker.submit(words(), model="synthetic-llm")), LlmResult)
+
+
 async def test_run_returns_when_the_worker_has_been_drained(settings, soon):
     async with Worker(settings()) as worker:
         running = asyncio.create_task(worker.run())
