@@ -31,7 +31,7 @@ from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
 from studio_worker.followed_config import FollowedConfig, followed
 from studio_worker.jobs.admission import Admission
-from studio_worker.jobs.plan import LocalOrder
+from studio_worker.jobs.local_order import FilePath, local_order
 from studio_worker.local_job import Job
 from studio_worker.log import logger
 from studio_worker.machine import UNKNOWN, look_at_machine
@@ -193,8 +193,8 @@ class Worker:
         *,
         model: str,
         source: ModelSource | None = None,
-        inputs: Mapping[str, Path] | None = None,
-        files: Mapping[str, Sequence[Path]] | None = None,
+        inputs: Mapping[str, FilePath] | None = None,
+        files: Mapping[str, Sequence[FilePath]] | None = None,
         seed: int | None = None,
         stream: bool = False,
     ) -> Job:
@@ -207,18 +207,20 @@ class Worker:
             inputs: files of this machine in place of the task's URLs, by role (``image``, ``mask``, ``ref_image``,
                 ``audio``) or by field; a field that a task must have, such as `inputUrl`, may then say anything.
             files: model files of this machine by role, used where they lie, in place of the source's.
-            seed: in place of a random one, also for kinds whose task carries none.
+            seed: in place of a random one, from 0 to 2^64 - 1, also for kinds whose task carries none.
             stream: whether the job's iteration also gives the pieces of the result, where the engine can stream.
 
         Returns:
-            The job: it waits for a seat in turn, and everything that goes wrong is raised by awaiting it.
+            The job: it waits for a seat in turn, and everything that goes wrong with it is raised by awaiting it.
+
+        Raises:
+            TypeError: an argument is of a wrong type; the sentence names it.
         """
         desk = self._live_runtime.jobs.desk
         self._refresh()
-        job = Job(f"local-{secrets.token_hex(8)}", desk.cancel, stream=stream)
-        order = LocalOrder(
-            job_id=job.id, model=model, task=task, source=source, inputs=inputs or {}, files=files, seed=seed
-        )
+        job_id = f"local-{secrets.token_hex(8)}"
+        order = local_order(job_id, task, model=model, source=source, inputs=inputs, files=files, seed=seed)
+        job = Job(job_id, desk.cancel, stream=stream)
         desk.submit(order, job.link)
         return job
 
