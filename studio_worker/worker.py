@@ -19,6 +19,7 @@ from studio_worker.engines.certificate_guard import CertificateGuard
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import DeviceProvider
+from studio_worker.engines.given import describe_factories
 from studio_worker.engines.host import Host
 from studio_worker.engines.installed_engines import InstalledEngines
 from studio_worker.engines.process_runner import EngineKey
@@ -63,7 +64,8 @@ class Worker:
 
     Args:
         config: the settings. ``api_base_url=None``: local jobs only, nothing is sent anywhere.
-        engines: engines beside those of installed plugins: objects, or ``"package.module:factory"``.
+        engines: engines beside those of installed plugins: objects, or ``"package.module:factory"``, which each start
+            describes in a process of its own, as it does a plugin.
         config_source: follows a config file; its changes take effect by the next heartbeat.
         announce: takes sentences that a person should see at the start ("waiting for approval: …").
         clock: time, for tests.
@@ -82,7 +84,7 @@ class Worker:
         AlreadyRunning: (at start) another worker holds the state folder.
         ConfigError: (at start, the credentials later) a folder or the credentials cannot be used, or a device that the
             settings name is not here.
-        PluginError: (at start) one of `engines` cannot be used.
+        PluginError: (at start) one of `engines` cannot be used, or does not describe itself within ten seconds.
     """
 
     def __init__(
@@ -277,7 +279,7 @@ class Worker:
         found = await self._installed.described(self._config)
         self._host = Host(
             found,
-            given=self._given,
+            given=await describe_factories(self._given),
             tables=self._config.plugins,
             clock=self._clock,
             engine_idle_secs=self._config.engine_idle_secs,

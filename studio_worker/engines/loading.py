@@ -63,16 +63,22 @@ class Plugin:
 
 
 def engines_of(factory: str) -> list[Engine]:
-    """What ``package.module:factory`` makes: an engine, or several.
+    """What ``package.module:factory`` makes: an engine, or several; one more than allowed at most.
 
     Raises:
-        ValueError: no factory is named; and whatever importing or calling it raises.
+        ValueError: no factory is named.
+        PluginError: it makes something else; and whatever importing or calling it raises.
     """
     module, _, attribute = factory.partition(":")
     if not attribute:
         raise ValueError("'package.module:factory' is needed")
     made = getattr(import_module(module), attribute)()
-    return list(made) if isinstance(made, Iterable) else [made]
+    engines = list(islice(made, MAX_ENGINES + 1)) if isinstance(made, Iterable) else [made]
+    for engine in engines:
+        if not isinstance(engine, Engine):
+            kind = f"the class {engine.__name__}" if isinstance(engine, type) else f"a {type(engine).__name__}"
+            raise PluginError(f"{attribute}() made {kind}, an Engine is needed")
+    return engines
 
 
 def engine_at(opening: Open) -> Engine:
@@ -89,6 +95,30 @@ def _named(engines: list[Engine], position: int, name: str, plugin: str) -> Engi
     if position < len(engines) and engines[position].name == name:
         return engines[position]
     raise PluginError(f"the plugin {plugin!r} does not bring the engine {name!r} any more")
+
+
+class Workshop:
+    """The engines of a factory that run in this process, made by one call when the first is needed. For threads.
+
+    Args:
+        factory: ``package.module:factory``.
+    """
+
+    def __init__(self, factory: str) -> None:
+        self._factory = factory
+        self._lock = threading.Lock()
+        self._engines: list[Engine] | None = None
+
+    def engine(self, position: int, name: str) -> Engine:
+        """One of them; imports the package.
+
+        Raises:
+            PluginError: it is no longer where it was described; and whatever making it raises.
+        """
+        with self._lock:
+            if self._engines is None:
+                self._engines = engines_of(self._factory)
+            return _named(self._engines, position, name, self._factory)
 
 
 def unchecked(engine: EngineDescription) -> None:

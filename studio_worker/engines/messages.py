@@ -20,10 +20,11 @@ from studio_worker.version import CHILD_PROTOCOL
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """Down: import the entry point `value`, say what it brings. The other fields are those of `Open`."""
+    """Down: import the entry point or call the factory `value`, say what it brings. All fields are those of `Open`."""
 
     value: str
     table: dict[str, Any]
+    is_factory: bool
     path: list[Any] | None
     pythonpath: str | None
     protocol: int = CHILD_PROTOCOL
