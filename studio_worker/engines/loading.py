@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint
+from inspect import iscoroutinefunction
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,6 +26,7 @@ StartCheck: TypeAlias = "Callable[[EngineDescription], None]"
 """Raises the EngineError for which the code of an engine may not be started as it lies here now; for threads."""
 
 JOB_HOOKS = ("studio_worker_job_started", "studio_worker_job_finished")
+HOOKS = ("studio_worker_engines", *JOB_HOOKS)
 
 
 class Plugin:
@@ -34,16 +36,24 @@ class Plugin:
         value: the entry point's value, ``package.module`` or ``package.module:object``.
 
     Raises:
-        PluginError: it implements no hook of ours; and whatever importing it raises.
+        PluginError: it is a class, or implements no hook of ours, or one that nobody could call; and whatever
+            importing it raises.
     """
 
     def __init__(self, value: str) -> None:
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self._manager.register(EntryPoint("plugin", value, PROJECT).load())
+        bearer = EntryPoint("plugin", value, PROJECT).load()
+        if isinstance(bearer, type):
+            raise PluginError(f"{value!r} is a class: name a module, or an object of that class")
+        self._manager.register(bearer)
+        for name in HOOKS:
+            for implementation in getattr(self._manager.hook, name).get_hookimpls():
+                if iscoroutinefunction(implementation.function):
+                    raise PluginError(f"{name} of {value!r} is an async def, which nobody awaits: make it a plain def")
         self.hooks = tuple(name for name in JOB_HOOKS if getattr(self._manager.hook, name).get_hookimpls())
         if not self.hooks and not self._manager.hook.studio_worker_engines.get_hookimpls():
-            raise PluginError(f"{value!r} implements none of studio_worker_engines, {', '.join(JOB_HOOKS)}")
+            raise PluginError(f"{value!r} implements none of {', '.join(HOOKS)}")
 
     def engines(self, table: Mapping[str, Any]) -> list[Engine]:
         """The plugin's engines, one more than allowed at most; `table` is its own configuration."""
