@@ -69,7 +69,7 @@ class Runtime:
         capabilities: Callable[[], Capabilities],
         logs: LogShipper,
         events: EventSink,
-        announce: Callable[[str], None],
+        announce: Callable[[str], None] | None,
         clock: Clock,
         rng: Random,
         timings: Timings | None = None,
@@ -87,7 +87,7 @@ class Runtime:
         self._capabilities = capabilities
         self._logs = logs
         self._events = events
-        self._announce = announce
+        self._announce = announce or _announce
         self._clock = clock
         self._rng = rng
         self._stack = AsyncExitStack()
@@ -367,3 +367,7 @@ async def _within(secs: float, work: Coroutine[object, object, None], unless: as
         return False
     doing.result()
     return True
+
+
+def _announce(sentence: str) -> None:
+    logger.bind(event="worker.announce", sentence=sentence).info("Something for the operator")

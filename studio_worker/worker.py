@@ -34,7 +34,6 @@ from studio_worker.followed_config import FollowedConfig, followed
 from studio_worker.jobs.admission import Admission
 from studio_worker.jobs.local_order import FilePath, local_order
 from studio_worker.local_job import Job
-from studio_worker.log import logger
 from studio_worker.machine import UNKNOWN, look_at_machine
 from studio_worker.models.residency import Residency
 from studio_worker.readiness import Readiness
@@ -47,6 +46,7 @@ from studio_worker.status import snapshot
 from studio_worker.wire.capabilities import Capabilities
 from studio_worker.wire.model_source import ModelSource
 from studio_worker.wire.tasks import Task
+from studio_worker.worker_arguments import check_arguments, checked_engines
 
 if TYPE_CHECKING:
     import aiohttp
@@ -81,6 +81,7 @@ class Worker:
     A worker object starts once; what ends it (`run` names the errors) is raised by `run`, else at the end of the block.
 
     Raises:
+        TypeError: (at the call) an argument is of a wrong type; the sentence names it.
         AlreadyRunning: (at start) another worker holds the state folder.
         ConfigError: (at start, the credentials later) a folder or the credentials cannot be used, or a device that the
             settings name is not here.
@@ -102,14 +103,15 @@ class Worker:
         installed: InstalledEngines | None = None,
         http: aiohttp.ClientSession | None = None,
     ) -> None:
+        check_arguments(config, installed)
         self._config = config
         self._ledger = ledger
         self._installed = installed or InstalledEngines()
         self._http = http
         self._timings = timings
         self._source = config_source
-        self._given = engines
-        self._announce = announce or _announce
+        self._given = checked_engines(engines)
+        self._announce = announce
         self._clock = clock or SystemClock()
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311  # jitter and seeds, no secrets
         self._bus = EventBus()
@@ -393,7 +395,3 @@ class Worker:
         main = self._main
         if main is not None and main.done() and not main.cancelled() and (error := main.exception()) is not None:
             raise error
-
-
-def _announce(sentence: str) -> None:
-    logger.bind(event="worker.announce", sentence=sentence).info("Something for the operator")
