@@ -5,6 +5,7 @@ Every public name is exported here and loaded on first use, so that importing th
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,10 @@ if TYPE_CHECKING:
     from studio_worker.wire.model_source import ModelSource
     from studio_worker.wire.tasks import ImageTask, LlmTask, Message, SttTask, TtsTask, VideoTask
     from studio_worker.worker import Worker
+
+if "loguru" in sys.modules:
+    # Otherwise the first module that logs does it, and would undo what somebody enables before that.
+    import_module("studio_worker.silence")
 
 _HOMES = {
     "studio_worker.config": ("Config",),

@@ -2,7 +2,7 @@
 
 Modules log with ``logger.bind(event=..., job_id=...).info("A constant sentence")``: text that comes from a studio,
 a model or a user travels in bound fields only, never in the message, and the sinks here escape every field. As a
-library the package is silent until somebody calls ``loguru.logger.enable("studio_worker")``.
+library the package is silent until somebody calls ``loguru.logger.enable("studio_worker")`` (`studio_worker.silence`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from loguru import logger as logger
-
 from studio_worker.masks import NO_MASKS, Masks
+from studio_worker.silence import logger as logger
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import dumps_lossy
 
 if TYPE_CHECKING:
     from loguru import Message, Record
-
-logger.disable("studio_worker")
 
 Level = Literal["info", "warn", "error"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import platform
 from collections.abc import Iterator
@@ -11,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from studio_worker.log import logger
+from studio_worker.lookout import Lookout
 
 GIB = 1024**3
+PROBE_SECS = 5.0
+"""How long the look at the machine may take; a driver that hangs must not hold up the start."""
+
 UNIFIED_SHARE = 0.75
 """Share of a Mac's unified memory that its GPU may use; the older worker reports the same."""
 
@@ -37,6 +42,19 @@ class Machine:
     def vram_total_gb(self) -> float:
         """The largest GPU's memory in GiB, 0.0 where none is known: a job runs on one GPU, so a sum would lie."""
         return max(self.gpus_gb, default=0.0)
+
+
+UNKNOWN = Machine("unknown-host", "unknown-user")
+"""A machine that nobody has looked at."""
+
+
+async def look_at_machine() -> Machine:
+    """What `probe` finds; `UNKNOWN`, which the log tells, where it takes too long."""
+    try:
+        return await asyncio.wait_for(Lookout("probe").look(probe), PROBE_SECS)
+    except TimeoutError:
+        logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
+        return UNKNOWN
 
 
 def probe() -> Machine:

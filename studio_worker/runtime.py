@@ -17,7 +17,7 @@ from studio_worker.clock import Clock, SystemClock
 from studio_worker.config import Config
 from studio_worker.ending import first_error
 from studio_worker.engines.host import Host
-from studio_worker.engines.quarantine import Quarantine, Quarantined
+from studio_worker.engines.quarantine import Quarantined
 from studio_worker.engines.route_book import RouteBook
 from studio_worker.engines.speeds import Speed
 from studio_worker.engines.speeds_file import SpeedsKeeper
@@ -65,11 +65,10 @@ class Runtime:
         routes: RouteBook,
         host: Host,
         admission: Admission,
-        quarantine: Quarantine,
         capabilities: Callable[[], Capabilities],
         logs: LogShipper,
         events: EventSink,
-        announce: Callable[[str], None],
+        announce: Callable[[str], None] | None,
         clock: Clock,
         rng: Random,
         timings: Timings | None = None,
@@ -83,11 +82,10 @@ class Runtime:
         self._book = routes
         self._host = host
         self._admission = admission
-        self._quarantine = quarantine
         self._capabilities = capabilities
         self._logs = logs
         self._events = events
-        self._announce = announce
+        self._announce = announce or _announce
         self._clock = clock
         self._rng = rng
         self._stack = AsyncExitStack()
@@ -156,7 +154,7 @@ class Runtime:
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
         """The engines that are left alone for a while, with the models on which they keep dying."""
-        return self._quarantine.pairs
+        return self._book.quarantine.pairs
 
     @property
     def speeds(self) -> tuple[Speed, ...]:
@@ -252,7 +250,7 @@ class Runtime:
             rng=self._rng,
             state_dir=config.state_path,
             admission=self._admission,
-            quarantine=self._quarantine,
+            quarantine=self._book.quarantine,
             signed_out=self._signed_out,
         )
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
@@ -367,3 +365,7 @@ async def _within(secs: float, work: Coroutine[object, object, None], unless: as
         return False
     doing.result()
     return True
+
+
+def _announce(sentence: str) -> None:
+    logger.bind(event="worker.announce", sentence=sentence).info("Something for the operator")

@@ -19,6 +19,7 @@ from studio_worker.engines.certificate_guard import CertificateGuard
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import DeviceProvider
+from studio_worker.engines.given import describe_factories
 from studio_worker.engines.host import Host
 from studio_worker.engines.installed_engines import InstalledEngines
 from studio_worker.engines.process_runner import EngineKey
@@ -31,11 +32,10 @@ from studio_worker.errors import ConfigError, StudioWorkerError
 from studio_worker.event_bus import EventBus, EventReader
 from studio_worker.followed_config import FollowedConfig, followed
 from studio_worker.jobs.admission import Admission
-from studio_worker.jobs.plan import LocalOrder
+from studio_worker.jobs.local_order import FilePath, local_order
 from studio_worker.local_job import Job
-from studio_worker.log import announce_in_log, logger
-from studio_worker.lookout import Lookout
-from studio_worker.machine import Machine, probe
+from studio_worker.log import announce_in_log
+from studio_worker.machine import UNKNOWN, look_at_machine
 from studio_worker.models.residency import Residency
 from studio_worker.readiness import Readiness
 from studio_worker.runtime import Runtime
@@ -47,12 +47,10 @@ from studio_worker.status import snapshot
 from studio_worker.wire.capabilities import Capabilities
 from studio_worker.wire.model_source import ModelSource
 from studio_worker.wire.tasks import Task
+from studio_worker.worker_arguments import check_arguments, checked_engines
 
 if TYPE_CHECKING:
     import aiohttp
-
-PROBE_SECS = 5.0
-"""How long the look at the machine may take; a driver that hangs must not hold up the start."""
 
 ABANDON_SECS = 10.0
 """How long cancelled jobs may take to be reported before the worker ends without them."""
@@ -67,7 +65,8 @@ class Worker:
 
     Args:
         config: the settings. ``api_base_url=None``: local jobs only, nothing is sent anywhere.
-        engines: engines beside those of installed plugins: objects, or ``"package.module:factory"``.
+        engines: engines beside those of installed plugins: objects, or ``"package.module:factory"``, which each start
+            describes in a process of its own, as it does a plugin.
         config_source: follows a config file; its changes take effect by the next heartbeat.
         announce: takes sentences that a person should see at the start ("waiting for approval: …").
         clock: time, for tests.
@@ -83,10 +82,11 @@ class Worker:
     A worker object starts once; what ends it (`run` names the errors) is raised by `run`, else at the end of the block.
 
     Raises:
+        TypeError: (at the call) an argument is of a wrong type; the sentence names it.
         AlreadyRunning: (at start) another worker holds the state folder.
         ConfigError: (at start, the credentials later) a folder or the credentials cannot be used, or a device that the
             settings name is not here.
-        PluginError: (at start) one of `engines` cannot be used.
+        PluginError: (at start) one of `engines` cannot be used, or does not describe itself within ten seconds.
     """
 
     def __init__(
@@ -104,13 +104,14 @@ class Worker:
         installed: InstalledEngines | None = None,
         http: aiohttp.ClientSession | None = None,
     ) -> None:
+        check_arguments(config, installed)
         self._config = config
         self._ledger = ledger
         self._installed = installed or InstalledEngines()
         self._http = http
         self._timings = timings
         self._source = config_source
-        self._given = engines
+        self._given = checked_engines(engines)
         self._announce = announce or announce_in_log
         self._clock = clock or SystemClock()
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311  # jitter and seeds, no secrets
@@ -119,10 +120,9 @@ class Worker:
         self._lock = StateLock(config.state_path)
         self._second_look = SecondLook(lambda: self._installed.described(self._config), self._take_found)
         self._certificates = CertificateGuard(lambda: self._config, self._second_look.want)
-        self._machine = Machine("unknown-host", "unknown-user")
+        self._machine = UNKNOWN
         self._descriptions: tuple[EngineDescription, ...] = ()
-        self._quarantine = Quarantine(self._clock)
-        self._book = RouteBook(self._quarantine, self._clock)
+        self._book = RouteBook(Quarantine(self._clock), self._clock)
         self._finder = DeviceFinder(devices)
         self._runtime: Runtime | None = None
         self._main: asyncio.Task[None] | None = None
@@ -177,13 +177,11 @@ class Worker:
 
         What still runs then is cancelled and reported as retryable; results that nobody has acknowledged stay kept.
         """
-        self._drain_wanted.set()
-        await asyncio.wait([self._task])
+        await self._ended(self._drain_wanted)
 
     async def abandon(self) -> None:
         """Cancel what runs, report it as retryable, then end."""
-        self._abandon_wanted.set()
-        await self.drain()
+        await self._ended(self._abandon_wanted, self._drain_wanted)
 
     def pause(self) -> None:
         """Reject offers from now on; what runs goes on. A restart takes jobs again."""
@@ -199,8 +197,8 @@ class Worker:
         *,
         model: str,
         source: ModelSource | None = None,
-        inputs: Mapping[str, Path] | None = None,
-        files: Mapping[str, Sequence[Path]] | None = None,
+        inputs: Mapping[str, FilePath] | None = None,
+        files: Mapping[str, Sequence[FilePath]] | None = None,
         seed: int | None = None,
         stream: bool = False,
     ) -> Job:
@@ -213,18 +211,20 @@ class Worker:
             inputs: files of this machine in place of the task's URLs, by role (``image``, ``mask``, ``ref_image``,
                 ``audio``) or by field; a field that a task must have, such as `inputUrl`, may then say anything.
             files: model files of this machine by role, used where they lie, in place of the source's.
-            seed: in place of a random one, also for kinds whose task carries none.
+            seed: in place of a random one, from 0 to 2^64 - 1, also for kinds whose task carries none.
             stream: whether the job's iteration also gives the pieces of the result, where the engine can stream.
 
         Returns:
-            The job: it waits for a seat in turn, and everything that goes wrong is raised by awaiting it.
+            The job: it waits for a seat in turn, and everything that goes wrong with it is raised by awaiting it.
+
+        Raises:
+            TypeError: an argument is of a wrong type; the sentence names it.
         """
         desk = self._live_runtime.jobs.desk
         self._refresh()
-        job = Job(f"local-{secrets.token_hex(8)}", desk.cancel, stream=stream)
-        order = LocalOrder(
-            job_id=job.id, model=model, task=task, source=source, inputs=inputs or {}, files=files, seed=seed
-        )
+        job_id = f"local-{secrets.token_hex(8)}"
+        order = local_order(job_id, task, model=model, source=source, inputs=inputs, files=files, seed=seed)
+        job = Job(job_id, desk.cancel, stream=stream)
         desk.submit(order, job.link)
         return job
 
@@ -270,18 +270,22 @@ class Worker:
             raise RuntimeError("the worker is not started: use `async with Worker(...) as worker`")
         return self._runtime
 
+    async def _ended(self, *wanted: asyncio.Event) -> None:
+        """Return once the worker has ended, since this is wanted; one that is not started is left as it is."""
+        task = self._task
+        for each in wanted:
+            each.set()
+        await asyncio.wait([task])
+
     async def _look_around(self) -> None:
-        try:
-            self._machine = await asyncio.wait_for(Lookout("probe").look(probe), PROBE_SECS)
-        except TimeoutError:
-            logger.bind(event="worker.probe").warning("The look at the machine takes too long; going on without it")
+        self._machine = await look_at_machine()
         await self._finder.look()
         if (problem := self._finder.missing(self._config.devices)) is not None:
             raise ConfigError(problem)
         found = await self._installed.described(self._config)
         self._host = Host(
             found,
-            given=self._given,
+            given=await describe_factories(self._given),
             tables=self._config.plugins,
             clock=self._clock,
             engine_idle_secs=self._config.engine_idle_secs,
@@ -325,7 +329,6 @@ class Worker:
                 routes=self._book,
                 host=self._host,
                 admission=self._admission,
-                quarantine=self._quarantine,
                 capabilities=self._capabilities,
                 logs=self._logs,
                 events=self._bus,

@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ def test_this_machine_has_a_name_and_a_user():
     here = machine.probe()
     assert here.name
     assert here.username
+
+
+async def test_a_driver_that_hangs_leaves_the_machine_unknown(monkeypatch, caplines):
+    answered = threading.Event()
+    monkeypatch.setattr(machine, "PROBE_SECS", 0.01)
+    monkeypatch.setattr(machine, "probe", answered.wait)
+    assert await machine.look_at_machine() == machine.UNKNOWN
+    assert [line["event"] for line in caplines] == ["worker.probe"]
+    answered.set()
 
 
 def test_the_largest_gpu_counts_and_not_the_sum():

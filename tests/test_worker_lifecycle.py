@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from studio_worker import LlmResult, Worker
+from studio_worker import Engine, EngineCapabilities, LlmResult, TaskKind, Worker
 from studio_worker.errors import AlreadyRunning, ConfigError, JobCancelled, PluginError
 
 
@@ -75,6 +75,15 @@ async def test_abandoning_ends_running_jobs_without_a_wait_also_in_a_drain(setti
         await soon(draining)
         with pytest.raises(JobCancelled, match="operator stopped"):
             await soon(job)
+
+
+@pytest.mark.parametrize("end", [Worker.drain, Worker.abandon])
+async def test_to_end_a_worker_before_its_start_is_refused_and_leaves_it_usable(end, settings, words, soon):
+    worker = Worker(settings())
+    with pytest.raises(RuntimeError, match="not started"):
+        await end(worker)
+    async with worker:
+        assert isinstance(await soon(worker.submit(words(), model="synthetic-llm")), LlmResult)
 
 
 async def test_run_returns_when_the_worker_has_been_drained(settings, soon):
@@ -246,6 +255,42 @@ def test_a_second_cancellation_leaves_nothing_behind_either(settings, gate, word
 
     with leaves_nothing():
         asyncio.run(main())
+
+
+class Deaf(Engine):
+    """Works in a thread until `released`, and never looks whether it is to stop."""
+
+    name = "deaf"
+    isolation = "thread"
+
+    def __init__(self):
+        self.entered, self.released = threading.Event(), threading.Event()
+
+    def capabilities(self):
+        return EngineCapabilities({TaskKind.LLM: ["deaf"]})
+
+    def run(self, job):
+        self.entered.set()
+        self.released.wait(60)
+
+
+async def test_of_an_engine_in_a_thread_that_heeds_no_cancel_its_thread_alone_stays(settings, words, monkeypatch, soon):
+    monkeypatch.setattr("studio_worker.engines.host.CLOSE_GRACE_SECS", 0.05)
+    deaf, threads, tasks = Deaf(), set(threading.enumerate()), asyncio.all_tasks()
+
+    async def live() -> None:
+        async with Worker(settings(), engines=[deaf]) as worker:
+            worker.submit(words(), model="deaf")
+            await asyncio.to_thread(deaf.entered.wait)
+            raise Boom
+
+    with pytest.raises(Boom):
+        await soon(live())
+    left = [each for each in set(threading.enumerate()) - threads if not each.name.startswith("asyncio_")]
+    assert [(each.name, each.daemon) for each in left] == [("engine-deaf-1", True)]
+    assert asyncio.all_tasks() - tasks == set()
+    deaf.released.set()
+    await asyncio.to_thread(left[0].join)
 
 
 async def test_a_run_beside_a_block_that_fails_returns_and_is_not_cancelled(settings, soon):

@@ -120,6 +120,12 @@ async def test_a_model_file_that_is_not_there_ends_the_job_with_its_path(worker,
         await worker.submit(words(), model="m", source=MINE, files={"model": [tmp_path / "no.gguf"]})
 
 
+async def test_a_path_that_can_be_none_ends_the_job_for_good(worker, words):
+    with pytest.raises(BadInput, match="cannot be a path: embedded null byte") as caught:
+        await worker.submit(words(), model="m", source=MINE, files={"model": ["a\0b"]})
+    assert not caught.value.retryable
+
+
 async def test_files_of_ones_own_do_not_change_who_runs_the_job(worker, tmp_path, words):
     file = png(tmp_path / "m.png")
     with pytest.raises(NoEngine, match="pip install studio-worker-parakeet"):
@@ -155,6 +161,55 @@ async def test_a_caller_may_give_the_seed_of_any_kind_of_job(worker, mirror, wor
     job = worker.submit(words(), model="m", seed=11)
     await job
     assert (mirror.seen.seed, job.meta["seed"]) == (11, 11)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"task": "paint"}, "task: ImageTask, LlmTask, SttTask, TtsTask or VideoTask is needed, not str"),
+        ({"task": None}, "task: .* is needed, not None"),
+        ({"model": 5}, "model: the model id, a str is needed, not int"),
+        ({"source": "mirror"}, "source: a ModelSource is needed, not str"),
+        ({"source": {"engine": "mirror"}}, "source: a ModelSource is needed, not dict"),
+        ({"inputs": ["a.png"]}, "inputs: a mapping by role is needed, not list"),
+        ({"inputs": {1: "a.png"}}, "inputs: a mapping by role"),
+        ({"inputs": {"image": None}}, r"inputs\['image'\]: a path is needed, not None"),
+        ({"inputs": {"image": b"\x89PNG" * 90_000}}, r"inputs\['image'\]: a path is needed, not bytes$"),
+        ({"files": ["a.gguf"]}, "files: a mapping by role is needed, not list"),
+        ({"files": {"model": "a.gguf"}}, r"files\['model'\]: a list of paths is needed, not str"),
+        ({"files": {"model": [b"a.gguf"]}}, r"files\['model'\]\[0\]: a path is needed, not bytes"),
+        ({"seed": "7"}, "seed: a whole number is needed, not str"),
+        ({"seed": 7.5}, "seed: a whole number is needed, not float"),
+        ({"seed": True}, "seed: a whole number is needed, not bool"),
+    ],
+)
+async def test_an_argument_of_a_wrong_type_is_named_at_the_call(arguments, sentence, worker):
+    task = arguments.pop("task", ImageTask(prompt="x"))
+    with pytest.raises(TypeError, match=f"^{sentence}"):
+        worker.submit(task, **{"model": "m", **arguments})
+
+
+@pytest.mark.parametrize("seed", [-3, 2**64])
+async def test_a_seed_out_of_range_ends_the_job(seed, worker, words):
+    job = worker.submit(words(), model="m", seed=seed)
+    with pytest.raises(BadClaim, match="seed: must be a whole number from 0 to 18446744073709551615"):
+        await job
+
+
+async def test_an_engine_gets_a_plain_int_as_seed(worker, mirror, words):
+    class Counted:
+        def __index__(self) -> int:
+            return 12
+
+    await worker.submit(words(), model="m", seed=Counted())
+    assert type(mirror.seen.seed) is int
+
+
+async def test_files_may_be_given_by_paths_that_are_text(worker, mirror, words, tmp_path):
+    file = png(tmp_path / "a.png")
+    await worker.submit(ImageTask(prompt="x"), model="m", inputs={"image": str(file)})
+    await worker.submit(words(), model="any", source=MINE, files={"model": [str(file)]})
+    assert mirror.seen.files == {"model": [file]}
 
 
 async def test_workers_may_share_the_memory_of_model_files(settings, mirror, words, tmp_path):

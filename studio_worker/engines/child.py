@@ -8,7 +8,8 @@ Order: take the pipe away, read the first request, watch the pipe, set `sys.path
 Guarantee: the process, and what it started, ends within a second of the worker: a daemon thread blocks on the pipe
 and leaves at its end.
 
-It describes a plugin, or serves the jobs of one engine: the first message says which (`messages.Describe`, `Open`).
+It describes a plugin or what a factory makes, or serves the jobs of one engine: the first message says which
+(`messages.Describe`, `Open`).
 """
 
 from __future__ import annotations
@@ -118,9 +119,11 @@ def _answer(request: Describe) -> Described | Refused:
 
 
 def _describe(request: Describe) -> Described:
-    from studio_worker.engines.loading import Plugin
+    from studio_worker.engines.loading import Plugin, engines_of
     from studio_worker.engines.self_report import report_of
 
+    if request.is_factory:
+        return Described([report_of(engine) for engine in engines_of(request.value)], [])
     plugin = Plugin(request.value)
     return Described([report_of(engine) for engine in plugin.engines(request.table)], list(plugin.hooks))
 

@@ -26,21 +26,23 @@ async def describe(
     timeout_secs: float,
     interpreter: Interpreter = OWN,
     module: str | None = None,
+    is_factory: bool = False,
 ) -> dict[str, Any]:
-    """The child's ``described`` message for the entry point `value`; the child has ended when this returns.
+    """The child's ``described`` message for a plugin or a factory; the child has ended when this returns.
 
     Args:
-        value: the entry point's value.
+        value: the entry point's value, or ``package.module:factory`` where `is_factory`.
         table: the plugin's own configuration.
         timeout_secs: from the start of the child to its answer.
         interpreter: what the child runs on.
         module: whose code is to be blamed for an exception, where that is not the entry point's module.
+        is_factory: whether `value` is to be called.
 
     Raises:
         PluginError: with the reason alone: what it raised, its exit status, the name of its signal, its silence.
         OSError: no process could be started.
     """
-    request = Describe(value, plain(table), interpreter.import_path, interpreter.pythonpath, module=module)
+    request = Describe(value, plain(table), is_factory, interpreter.import_path, interpreter.pythonpath, module=module)
     answer = _Answer()
     child = ChildProcess(answer)
     await child.start(interpreter=interpreter)

@@ -22,7 +22,7 @@ from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.device_runner import DeviceRunner
 from studio_worker.engines.devices import Devices
 from studio_worker.engines.engine_call import EngineCall
-from studio_worker.engines.given import take_given
+from studio_worker.engines.given import GivenEngine, take_given
 from studio_worker.engines.interpreter import Interpreter
 from studio_worker.engines.job_hooks import JobHooks
 from studio_worker.engines.left_behind import LeftBehindWork
@@ -67,7 +67,7 @@ class Host:
 
     Args:
         descriptions: the engines that plugins brought, as `InstalledEngines.described` gave them.
-        given: engines of the embedder: objects, or ``"package.module:factory"``.
+        given: engines of the embedder: objects, or what `given.describe_factories` made of factories.
         tables: plugin name to the operator's ``[plugins.<name>]`` table.
         clock: takes the time of a run.
         engine_idle_secs: how long an unused model stays loaded, and an engine's process without jobs stays.
@@ -87,7 +87,7 @@ class Host:
         self,
         descriptions: Sequence[EngineDescription],
         *,
-        given: Sequence[Engine | str] = (),
+        given: Sequence[Engine | GivenEngine] = (),
         tables: Mapping[str, Mapping[str, Any]] | None = None,
         clock: Clock | None = None,
         engine_idle_secs: float = 300.0,
@@ -284,7 +284,7 @@ class Host:
                 self._devices.place,
             )
         else:
-            build = (lambda: given.engine) if given is not None else partial(self._shelf.engine, description)
+            build = given.build if given is not None else partial(self._shelf.engine, description)
             gone = partial(self._on_gone, description.key, None)
             holder = EngineHolder(build, idle_secs=self._idle_secs, on_unloaded=gone)
             make = LoopRunner if description.isolation == "loop" else ThreadRunner

@@ -22,6 +22,8 @@ from studio_worker.engines.plugins import (
     report_deprecated,
 )
 from studio_worker.engines.whereabouts import Whereabouts, find_plugins
+from studio_worker.log import logger
+from studio_worker.text import escape
 
 if TYPE_CHECKING:
     from studio_worker.config import Config
@@ -44,14 +46,18 @@ class InstalledEngines:
 
     Args:
         only: the plugins that are looked at, by the names of their entry points (``"synthetic"`` is the built-in one);
-            None: all. An empty tuple is for those who give a worker engines of their own and want no others.
+            None: all. An empty tuple is for those who give a worker engines of their own and want no others. A name
+            that no plugin has is an engine that is not available, which the log tells once.
+
+    Raises:
+        TypeError: `only` is no collection of names.
     """
 
     _cache: DescriptionCache | None = None
     _timeout_secs: float = TIMEOUT_SECS
 
     def __init__(self, *, only: Collection[str] | None = None) -> None:
-        self._only = None if only is None else frozenset(only)
+        self._only = None if only is None else _names(only)
         self._turn = asyncio.Lock()
         self._places: dict[_Places, Whereabouts] = {}
         self._found: dict[_Key, tuple[EngineDescription, ...]] = {}
@@ -85,8 +91,27 @@ class InstalledEngines:
                 self._found[keys[ref]] = engines
                 self._note(keys[ref], disable(engines, disabled))
             known = [self._found.get(key) or (entry_of(ref),) for ref, key in keys.items()]
+            entries += self._not_there(place, environments)
         found = disable((*(engine for engines in known for engine in engines), *entries), disabled)
         return await asyncio.to_thread(with_certificates, found, config.certificates_path)
+
+    def _not_there(self, place: Whereabouts, environments: Collection[str]) -> list[EngineDescription]:
+        """An entry for each name that was asked for and is nobody's; none while an environment hides what it brings."""
+        if any(not entry.distribution and entry.status != "unavailable" for entry in place.entries):
+            return []
+        installed = {ref.name for ref in place.plugins} | {entry.plugin for entry in place.entries}
+        missing = (self._only or frozenset()) - installed - set(environments)
+        reason = f"no installed plugin is called so; installed are {', '.join(sorted(installed))}"
+        found = [
+            EngineDescription(name=escape(name, limit=64), plugin=name, status="unavailable", reason=escape(reason))
+            for name in sorted(missing)
+        ]
+        for entry in set(found) - self._told:
+            self._told.add(entry)
+            logger.bind(event="engine.plugin", plugin=entry.plugin, reason=entry.reason).warning(
+                "A plugin that was asked for is not installed"
+            )
+        return found
 
     async def _look(self, environments: Mapping[str, Path], disabled: Collection[str], arrived: int) -> Whereabouts:
         """Where the plugins are; who has looked at the same places before does not look again."""
@@ -129,6 +154,14 @@ class ListedEngines(InstalledEngines):
         super().__init__(only=only)
         self._cache = cache
         self._timeout_secs = timeout_secs
+
+
+def _names(only: object) -> frozenset[str]:
+    if isinstance(only, Collection) and not isinstance(only, (str, bytes)):
+        names = frozenset(only)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise TypeError(f"only: names of plugins are needed, such as ['llama'], not {type(only).__name__}")
 
 
 def _written(table: Mapping[str, Any]) -> str:

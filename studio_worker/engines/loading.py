@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint
+from inspect import iscoroutinefunction
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,6 +26,7 @@ StartCheck: TypeAlias = "Callable[[EngineDescription], None]"
 """Raises the EngineError for which the code of an engine may not be started as it lies here now; for threads."""
 
 JOB_HOOKS = ("studio_worker_job_started", "studio_worker_job_finished")
+HOOKS = ("studio_worker_engines", *JOB_HOOKS)
 
 
 class Plugin:
@@ -34,17 +36,25 @@ class Plugin:
         value: the entry point's value, ``package.module`` or ``package.module:object``.
 
     Raises:
-        PluginError: the value names no module, or it implements no hook of ours; and whatever importing it raises.
+        PluginError: the value names no module, or a class; it implements no hook of ours, or one that nobody could
+            call; and whatever importing it raises.
     """
 
     def __init__(self, value: str) -> None:
         self._manager = pluggy.PluginManager(PROJECT)
         self._manager.add_hookspecs(hookspecs)
         _check_entry_point(value)
-        self._manager.register(EntryPoint("plugin", value, PROJECT).load())
+        bearer = EntryPoint("plugin", value, PROJECT).load()
+        if isinstance(bearer, type):
+            raise PluginError(f"{value!r} is a class: name a module, or an object of that class")
+        self._manager.register(bearer)
+        for name in HOOKS:
+            for implementation in getattr(self._manager.hook, name).get_hookimpls():
+                if iscoroutinefunction(implementation.function):
+                    raise PluginError(f"{name} of {value!r} is an async def, which nobody awaits: make it a plain def")
         self.hooks = tuple(name for name in JOB_HOOKS if getattr(self._manager.hook, name).get_hookimpls())
         if not self.hooks and not self._manager.hook.studio_worker_engines.get_hookimpls():
-            raise PluginError(f"{value!r} implements none of studio_worker_engines, {', '.join(JOB_HOOKS)}")
+            raise PluginError(f"{value!r} implements none of {', '.join(HOOKS)}")
 
     def engines(self, table: Mapping[str, Any]) -> list[Engine]:
         """The plugin's engines, one more than allowed at most; `table` is its own configuration."""
@@ -75,16 +85,22 @@ def _check_entry_point(value: str) -> None:
 
 
 def engines_of(factory: str) -> list[Engine]:
-    """What ``package.module:factory`` makes: an engine, or several.
+    """What ``package.module:factory`` makes: an engine, or several; one more than allowed at most.
 
     Raises:
-        ValueError: no factory is named; and whatever importing or calling it raises.
+        ValueError: no factory is named.
+        PluginError: it makes something else; and whatever importing or calling it raises.
     """
     module, _, attribute = factory.partition(":")
     if not attribute:
         raise ValueError("'package.module:factory' is needed")
     made = getattr(import_module(module), attribute)()
-    return list(made) if isinstance(made, Iterable) else [made]
+    engines = list(islice(made, MAX_ENGINES + 1)) if isinstance(made, Iterable) else [made]
+    for engine in engines:
+        if not isinstance(engine, Engine):
+            kind = f"the class {engine.__name__}" if isinstance(engine, type) else f"a {type(engine).__name__}"
+            raise PluginError(f"{attribute}() made {kind}, an Engine is needed")
+    return engines
 
 
 def engine_at(opening: Open) -> Engine:
@@ -101,6 +117,30 @@ def _named(engines: list[Engine], position: int, name: str, plugin: str) -> Engi
     if position < len(engines) and engines[position].name == name:
         return engines[position]
     raise PluginError(f"the plugin {plugin!r} does not bring the engine {name!r} any more")
+
+
+class Workshop:
+    """The engines of a factory that run in this process, made by one call when the first is needed. For threads.
+
+    Args:
+        factory: ``package.module:factory``.
+    """
+
+    def __init__(self, factory: str) -> None:
+        self._factory = factory
+        self._lock = threading.Lock()
+        self._engines: list[Engine] | None = None
+
+    def engine(self, position: int, name: str) -> Engine:
+        """One of them; imports the package.
+
+        Raises:
+            PluginError: it is no longer where it was described; and whatever making it raises.
+        """
+        with self._lock:
+            if self._engines is None:
+                self._engines = engines_of(self._factory)
+            return _named(self._engines, position, name, self._factory)
 
 
 def unchecked(engine: EngineDescription) -> None:

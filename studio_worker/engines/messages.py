@@ -20,7 +20,7 @@ from studio_worker.version import CHILD_PROTOCOL
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """Down: import the entry point `value`, say what it brings.
+    """Down: import the entry point or call the factory `value`, say what it brings.
 
     `module` is the one whose code an exception is looked for in; None: that of `value`. The other fields are those of
     `Open`.
@@ -28,6 +28,7 @@ class Describe:
 
     value: str
     table: dict[str, Any]
+    is_factory: bool
     path: list[Any] | None
     pythonpath: str | None
     protocol: int = CHILD_PROTOCOL

@@ -20,12 +20,13 @@ class RouteBook:
         clock: time.
 
     Attributes:
+        quarantine: what is left alone.
         served: what the engines serve, whatever rests.
         advertised: what of it studios are told.
     """
 
     def __init__(self, quarantine: Quarantine, clock: Clock) -> None:
-        self._quarantine = quarantine
+        self.quarantine = quarantine
         self._clock = clock
         self._until: float | None = None
         self.served = self.advertised = Routes.build(())
@@ -34,9 +35,9 @@ class RouteBook:
     def draw(self, engines: Iterable[EngineDescription], preferences: Mapping[str, str]) -> None:
         """Draw both anew, from the engines in force."""
         self._engines = engines = tuple(engines)
-        self._until = self._quarantine.next_release()
+        self._until = self.quarantine.next_release()
         self.served = Routes.build(engines, preferences)
-        self.advertised = Routes.build(self._quarantine.advertised(engines), preferences)
+        self.advertised = Routes.build(self.quarantine.advertised(engines), preferences)
 
     def died(self, engine: EngineDescription, model: str | None, why: str, restarts: Sequence[Restarts]) -> bool:
         """A process of `engine` has died; whether something rests since, so that both are to be drawn anew.
@@ -47,8 +48,8 @@ class RouteBook:
             why: how it died.
             restarts: how it stands with the starts of the engine's processes.
         """
-        rests = self._quarantine.rests(engine, restarts)
-        if model is None or not self._quarantine.died(engine, model):
+        rests = self.quarantine.rests(engine, restarts)
+        if model is None or not self.quarantine.died(engine, model):
             return rests
         logger.bind(event="engine.quarantine", engine=engine.name, model=model, reason=why).error(
             "An engine keeps dying on a model, which is left alone for a while"
@@ -69,4 +70,4 @@ class RouteBook:
     def rest(self) -> str | None:
         """Why an engine rests, and until when; None where none does."""
         available = (each for each in self._engines if each.status == "available")
-        return next(filter(None, map(self._quarantine.rest, available)), None)
+        return next(filter(None, map(self.quarantine.rest, available)), None)

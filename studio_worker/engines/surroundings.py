@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from studio_worker.engines.description import EngineDescription
-from studio_worker.engines.device_finder import LOOK_SECS, DeviceFinder
+from studio_worker.engines.device_finder import DeviceFinder
 from studio_worker.engines.devices import Devices
 from studio_worker.engines.needs import PLATFORMS, Needs
-from studio_worker.lookout import Lookout
-from studio_worker.machine import GIB, Machine, probe
+from studio_worker.machine import GIB, Machine, look_at_machine
 from studio_worker.models.memory_ledger import CPU
 from studio_worker.text import escape
 
@@ -65,11 +63,7 @@ async def look_around() -> Surroundings:
     """This machine; what does not answer within five seconds is not known."""
     finder = DeviceFinder()
     await finder.look()
-    try:
-        machine = await asyncio.wait_for(Lookout("probe").look(probe), LOOK_SECS)
-    except TimeoutError:
-        machine = Machine("", "")
-    return Surroundings.of(machine, finder.devices)
+    return Surroundings.of(await look_at_machine(), finder.devices)
 
 
 def meet(engines: Iterable[EngineDescription], around: Surroundings) -> tuple[EngineDescription, ...]:

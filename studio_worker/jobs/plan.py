@@ -10,13 +10,14 @@ from typing import Any, Literal, TypeAlias
 
 from studio_worker.engines.base import JobInfo
 from studio_worker.engines.router import Route, Routes
+from studio_worker.errors import BadClaim
 from studio_worker.jobs.local_inputs import name_inputs
 from studio_worker.models.files import LoadOptions
 from studio_worker.wire.claims import parse_claim
 from studio_worker.wire.defaults import resolve_defaults
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.model_source import ModelSource
-from studio_worker.wire.tasks import ImageTask, LlmTask, SttTask, Task, VideoTask, whole_prompt
+from studio_worker.wire.tasks import MAX_SEED, ImageTask, LlmTask, SttTask, Task, VideoTask, whole_prompt
 
 RANDOM_SEED_BITS = 63
 """Seeds that we draw stay where every engine's integers reach; a claim's own may go to 2^64 - 1."""
@@ -135,6 +136,8 @@ def draw(asked: dict[str, Any] | LocalOrder, routes: Routes, *, device: DeviceCh
         UnsupportedTask: the engine does not serve this kind.
     """
     if isinstance(asked, LocalOrder):
+        if asked.seed is not None and not 0 <= asked.seed <= MAX_SEED:
+            raise BadClaim("seed", f"must be a whole number from 0 to {MAX_SEED}")
         task, own = name_inputs(asked.task, asked.inputs)
         plan = _plan(asked.job_id, asked.model, task, asked.source, routes, device, rng, origin="local")
         inputs = tuple(replace(item, path=own.get(item.role)) for item in plan.inputs)

@@ -113,6 +113,8 @@ def look(path: Path) -> Seen | str | None:
         return None
     except OSError as error:
         return f"{path} cannot be read: {error.strerror or error}"
+    except ValueError as error:
+        return f"{path} cannot be a path: {error}"
     if not stat.S_ISREG(state.st_mode):
         return f"{path} is {'a folder' if stat.S_ISDIR(state.st_mode) else 'no regular file'}"
     return Seen(path, state.st_size, state.st_mtime_ns)

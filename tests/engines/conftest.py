@@ -14,6 +14,7 @@ from studio_worker.config import Config
 from studio_worker.engines.base import Engine, EngineCapabilities, EngineJob, LlmResult
 from studio_worker.engines.description import EngineDescription
 from studio_worker.engines.entry_points import PluginRef, list_plugins
+from studio_worker.engines.given import GivenEngine, describe_factories
 from studio_worker.engines.host import EngineCall, Host
 from studio_worker.engines.installed_engines import ListedEngines
 from studio_worker.engines.router import Route
@@ -168,10 +169,16 @@ class Bench:
         self.progress: list[tuple[int, int, str, bytes | None]] = []
         self.jobs = 0
 
-    def host(self, *engines: Engine | str, descriptions: tuple[EngineDescription, ...] = (), **options: Any) -> Host:
+    def host(
+        self, *engines: Engine | GivenEngine, descriptions: tuple[EngineDescription, ...] = (), **options: Any
+    ) -> Host:
         host = Host(descriptions, given=engines, **options)
         self.hosts.append(host)
         return host
+
+    async def factory_host(self, *factories: str, **options: Any) -> Host:
+        """A host with the engines of factories, ``package.module:factory``."""
+        return self.host(*await describe_factories(factories), **options)
 
     def call(
         self,

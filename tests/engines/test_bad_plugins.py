@@ -40,6 +40,14 @@ BAD = {
         "class Odd(Exception):\n    def __str__(self): raise ValueError\nraise Odd",
         "Odd: (its message cannot be read)",
     ),
+    "awaits in a job hook": (
+        "from studio_worker import hookimpl\n@hookimpl\nasync def studio_worker_job_finished(job): pass",
+        "studio_worker_job_finished of 'plugin_bad' is an async def, which nobody awaits: make it a plain def",
+    ),
+    "awaits for its engines": (
+        "from studio_worker import hookimpl\n@hookimpl\nasync def studio_worker_engines(config): return []",
+        "studio_worker_engines of 'plugin_bad' is an async def",
+    ),
     "bears no hook": ("x = 1", "implements none of studio_worker_engines"),
     "has a hook with other arguments": (
         "from studio_worker import hookimpl\n@hookimpl\ndef studio_worker_engines(nonsense): return []",
@@ -81,6 +89,19 @@ async def test_a_plugin_is_named_with_its_reason_when_it(how, shop):
     assert (engine.name, engine.distribution, engine.version, engine.status) == ("bad", "bad", "2.1", "broken")
     assert reason in engine.reason
     assert (engine.sources, engine.kinds) == ((), ())
+
+
+async def test_a_plugin_that_is_a_class_in_place_of_an_object_is_told_so(shop):
+    source = """
+        from studio_worker import hookimpl
+
+        class Bearer:
+            @hookimpl
+            def studio_worker_job_finished(self, job):
+                pass
+    """
+    shop.make("bearer", source, value="plugin_bearer:Bearer")
+    assert "'plugin_bearer:Bearer' is a class: name a module, or an object" in (await shop.described_one()).reason
 
 
 async def test_the_last_words_of_a_plugin_that_leaves_are_kept(shop):

@@ -120,7 +120,7 @@ def start_child() -> subprocess.Popen:
 
 
 def request(value: str, path: list[str]) -> bytes:
-    message = {"type": "describe", "value": value, "table": {}, "path": path, "pythonpath": None}
+    message = {"type": "describe", "value": value, "table": {}, "is_factory": False, "path": path, "pythonpath": None}
     return pack(message | {"protocol": CHILD_PROTOCOL})
 
 

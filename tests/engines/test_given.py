@@ -1,16 +1,22 @@
 """Engines that an embedder gives."""
 
+import sys
+
 import pytest
 
-from studio_worker.engines.given import take_given
+from studio_worker.engines.given import describe_factories, take_given
 from studio_worker.engines.synthetic import SyntheticEngine
 from studio_worker.errors import PluginError
+
+
+async def taken_from(*engines, **options):
+    return take_given(await describe_factories(engines, **options))
 
 
 def test_an_object_is_described_in_this_process(toy):
     engine = toy(lambda job: None, name="mine")
     (taken,) = take_given([engine])
-    assert taken.engine is engine
+    assert taken.build() is engine
     assert (taken.description.name, taken.description.sources, taken.description.status) == (
         "mine",
         ("mine",),
@@ -32,8 +38,9 @@ def test_each_given_engine_has_a_key_of_its_own(toy):
     assert len({each.description.key for each in taken}) == 2
 
 
-def test_the_built_in_engine_may_be_given():
-    (taken,) = take_given([SyntheticEngine()])
+@pytest.mark.parametrize("engine", [SyntheticEngine(), "studio_worker.engines.synthetic:SyntheticEngine"])
+async def test_the_built_in_engine_may_be_given(engine):
+    (taken,) = await taken_from(engine)
     assert taken.description.sources == ("synthetic",)
 
 
@@ -42,26 +49,80 @@ def test_a_given_engine_may_not_pass_for_the_built_in_one(toy):
         take_given([toy(lambda job: None, name="synthetic")])
 
 
-def test_a_factory_is_imported_by_its_path_and_may_make_several(shop):
-    shop.engine("alpha")
-    path = shop.folder / "plugin_alpha.py"
-    path.write_text(
-        path.read_text() + "\n\ndef make():\n    other = Mine()\n    other.name = 'beta'\n    return [Mine(), other]\n"
+class TestAFactory:
+    async def test_is_called_in_a_process_of_its_own_and_nothing_of_it_is_imported_here(self, shop):
+        module = shop.engine("alpha")
+        (taken,) = await taken_from(f"{module}:Mine")
+        assert (taken.description.name, taken.description.isolation) == ("alpha", "process")
+        assert module not in sys.modules
+
+    async def test_may_make_several_engines_and_keeps_its_place_among_the_given(self, shop, toy):
+        shop.engine("alpha")
+        path = shop.folder / "plugin_alpha.py"
+        path.write_text(
+            f"{path.read_text()}\n\ndef make():\n    other = Mine()\n    other.name = 'beta'\n"
+            "    return [Mine(), other]\n"
+        )
+        taken = await taken_from(toy(lambda job: None, name="one"), "plugin_alpha:make", "plugin_alpha:Mine")
+        assert [each.description.name for each in taken] == ["one", "alpha", "beta", "alpha"]
+        assert [each.description.isolation for each in taken] == ["thread", *["process"] * 3]
+        assert [each.description.position for each in taken] == [0, 1, 2, 3]
+        assert [(each.factory, each.index) for each in taken[1:]] == [
+            ("plugin_alpha:make", 0),
+            ("plugin_alpha:make", 1),
+            ("plugin_alpha:Mine", 0),
+        ]
+
+    async def test_whose_engines_run_in_this_process_is_called_once_and_when_one_is_needed(self, shop):
+        module = shop.engine("alpha", 'isolation = "thread"')
+        path = shop.folder / f"{module}.py"
+        path.write_text(
+            f"{path.read_text()}\n\nmade = []\n\ndef make():\n    other = Mine()\n    other.name = 'beta'\n"
+            "    made.append(other)\n    return [Mine(), other]\n"
+        )
+        alpha, beta = await taken_from(f"{module}:make")
+        assert module not in sys.modules
+        assert [alpha.build().name, beta.build().name] == ["alpha", "beta"]
+        assert sys.modules[module].made == [beta.build()]
+
+    @pytest.mark.parametrize(
+        "path",
+        ["plugin_alpha", "plugin_alpha:", "plugin_alpha:gone", "nowhere.at.all:make", ":make", "plugin_alpha:hookimpl"],
     )
-    taken = take_given(["plugin_alpha:make", "plugin_alpha:Mine"])
-    assert [each.description.name for each in taken] == ["alpha", "beta", "alpha"]
-    assert [each.description.isolation for each in taken] == ["process"] * 3
+    async def test_that_leads_nowhere_is_named(self, path, shop):
+        shop.engine("alpha")
+        with pytest.raises(PluginError, match=f"the engine '{path}' cannot be made: "):
+            await taken_from(path)
 
+    @pytest.mark.parametrize(
+        ("source", "why"),
+        [
+            ("import sys\nsys.exit(4)", r"it called sys\.exit\(4\)"),
+            ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+            ("import os\nos._exit(3)", "(it|its process) .*exit.* 3"),
+            ("1 / 0", r"ZeroDivisionError: division by zero \(plugin_bad\.py, line 1\)"),
+            ("make = list", "there is none in what it returned"),
+            ("make = dict(a=1).copy", r"PluginError: make\(\) made a str, an Engine is needed"),
+            (
+                "from studio_worker import Engine\nmake = lambda: Engine",
+                r"PluginError: make\(\) made the class Engine",
+            ),
+        ],
+    )
+    async def test_that_is_broken_is_told_as_a_broken_plugin_is(self, source, why, shop):
+        (shop.folder / "plugin_bad.py").write_text(source)
+        with pytest.raises(PluginError, match=f"the engine 'plugin_bad:make' cannot be made: {why}"):
+            await taken_from("plugin_bad:make")
 
-@pytest.mark.parametrize(
-    "path",
-    ["plugin_alpha", "plugin_alpha:", "plugin_alpha:gone", "nowhere.at.all:make", ":make", "plugin_alpha:hookimpl"],
-)
-def test_a_path_that_leads_nowhere_is_named(path, shop):
-    shop.engine("alpha")
-    with pytest.raises(PluginError) as caught:
-        take_given([path])
-    assert path in str(caught.value) or "cannot be described" in str(caught.value)
+    async def test_that_gives_no_answer_is_ended_and_told(self, shop):
+        (shop.folder / "plugin_slow.py").write_text("import time\ntime.sleep(600)\n")
+        with pytest.raises(PluginError, match=r"'plugin_slow:make' cannot be made: it gave no answer within 0\.5 s"):
+            await taken_from("plugin_slow:make", timeout_secs=0.5)
+
+    async def test_whose_engine_breaks_a_rule_is_refused(self, shop):
+        module = shop.engine("alpha", "concurrency = 0")
+        with pytest.raises(PluginError, match=f"the engine '{module}:Mine' cannot be used: .*concurrency"):
+            await taken_from(f"{module}:Mine")
 
 
 @pytest.mark.parametrize("thing", [object(), 3, None])

@@ -260,7 +260,7 @@ async def test_a_plugin_that_cannot_be_imported_fails_the_job(isolation, bench, 
 
 async def test_an_engine_of_a_path_keeps_the_isolation_that_it_asks_for(bench, shop):
     shop.engine("alpha")
-    host = bench.host("plugin_alpha:Mine")
+    host = await bench.factory_host("plugin_alpha:Mine")
     assert (host.descriptions[0].name, host.descriptions[0].isolation) == ("alpha", "process")
     assert (await within(host.run(bench.call(host, "alpha")))).result == ImageResult(b"x", "png")
 

@@ -121,12 +121,28 @@ async def test_one_who_stops_waiting_leaves_the_asking_to_the_next(asked, config
     assert said(await installed.described(config())) == [("birch", "available")]
 
 
-@pytest.mark.parametrize(("only", "names"), [((), []), (["synthetic"], ["synthetic"]), (["oak"], [])])
+@pytest.mark.parametrize(("only", "names"), [((), []), (["synthetic"], ["synthetic"])])
 async def test_only_the_plugins_that_are_named_are_looked_at(asked, only, names, config):
     asked("birch")
     found = await InstalledEngines(only=only).described(config())
     assert [engine.name for engine in found] == names
     assert asked.count("birch") == 0
+
+
+async def test_a_name_that_no_plugin_has_is_an_engine_that_is_not_there_and_told_once(caplines, config):
+    installed = InstalledEngines(only=["oak", "synthetic"])
+    for _ in range(2):
+        found = await installed.described(config())
+        assert said(found) == [("synthetic", "available"), ("oak", "unavailable")]
+    assert "no installed plugin is called so; installed are " in found[1].reason
+    assert "synthetic" in found[1].reason
+    assert [line["plugin"] for line in caplines if line["event"] == "engine.plugin"] == ["oak"]
+
+
+@pytest.mark.parametrize("only", ["llama", b"llama", 5, [5], ["llama", None]])
+def test_a_choice_that_is_no_list_of_names_is_refused(only):
+    with pytest.raises(TypeError, match="only: names of plugins are needed"):
+        InstalledEngines(only=only)
 
 
 async def test_without_a_choice_every_installed_plugin_is_there(asked, config):

@@ -1,5 +1,6 @@
 """The plugins' job hooks, called through the host."""
 
+import asyncio
 import sys
 import threading
 
@@ -30,12 +31,27 @@ WATCHER = """
     def studio_worker_job_finished(job, outcome):
         note("finished", job, outcome)
 """
+HANGING = """
+    import threading
+    from studio_worker import hookimpl
+
+    release = threading.Event()
+
+    @hookimpl
+    def studio_worker_job_started(job):
+        release.wait(60)
+"""
 HOOKS = ("studio_worker_job_started", "studio_worker_job_finished")
 JOB = JobInfo("j-1", TaskKind.LLM, "m", "toy")
 
 
 def watching(describe, module: str, hooks=HOOKS, **fields):
     return describe("watcher", entry_point=module, hooks=hooks, sources=(), models={}, **fields)
+
+
+async def until(is_so) -> None:
+    while not is_so():
+        await asyncio.sleep(0.01)
 
 
 async def test_hooks_are_told_of_start_and_end_in_a_thread_of_their_own(bench, shop, describe):
@@ -114,16 +130,7 @@ async def test_a_copy_in_an_environment_of_its_own_silences_itself_alone(status,
 async def test_a_hook_that_hangs_delays_neither_jobs_nor_the_end(bench, shop, describe, log_lines):
     module = shop.make(
         "watcher",
-        """
-        import threading
-        from studio_worker import hookimpl
-
-        release = threading.Event()
-
-        @hookimpl
-        def studio_worker_job_started(job):
-            release.wait(60)
-        """,
+        HANGING,
     )
     host = bench.host(descriptions=(watching(describe, module, hooks=HOOKS[:1]),))
     for _ in range(2_000):
@@ -131,6 +138,34 @@ async def test_a_hook_that_hangs_delays_neither_jobs_nor_the_end(bench, shop, de
     await within(host.aclose())
     assert len([line for line in log_lines if "slower than the jobs" in line["message"]]) == 1
     sys.modules[module].release.set()
+
+
+async def test_a_hook_that_hangs_is_named_once_and_those_of_other_plugins_are_called(
+    bench, shop, describe, log_lines, monkeypatch
+):
+    monkeypatch.setattr("studio_worker.engines.job_hooks.SLOW_SECS", 0.05)
+    hanging, module = shop.make("hanging", HANGING), shop.make("watcher", WATCHER)
+    stuck = describe("stuck", entry_point=hanging, hooks=HOOKS[:1], sources=(), models={})
+    host = bench.host(descriptions=(stuck, watching(describe, module)))
+    for _ in range(5):
+        host.job_started(JOB)
+    await within(until(lambda: any("takes long" in line["message"] for line in log_lines)))
+    host.job_started(JOB)
+    await asyncio.sleep(0.1)
+    await within(host.aclose())
+    told = [line["plugin"] for line in log_lines if "takes long" in line["message"]]
+    assert (told, len(sys.modules[module].seen)) == (["stuck"], 6)
+    sys.modules[hanging].release.set()
+
+
+async def test_a_hook_that_returns_in_time_is_not_named(bench, shop, describe, log_lines, monkeypatch):
+    monkeypatch.setattr("studio_worker.engines.job_hooks.SLOW_SECS", 0.05)
+    module = shop.make("watcher", WATCHER)
+    host = bench.host(descriptions=(watching(describe, module),))
+    host.job_started(JOB)
+    await asyncio.sleep(0.2)
+    await within(host.aclose())
+    assert log_lines == []
 
 
 async def test_no_thread_is_started_where_nobody_listens(bench, toy, answer):

@@ -113,7 +113,7 @@ async def test_an_engine_of_a_factory_is_built_in_the_process(bench, workshop):
             return found
         """,
     )
-    host = bench.host("plugin_toy:pair")
+    host = await bench.factory_host("plugin_toy:pair")
     seen = [await workshop.run(host, name=f"toy-{which}") for which in (1, 0)]
     assert [each["which"] for each in seen] == [1, 0]
     assert os.getpid() not in [each["pid"] for each in seen]

@@ -291,7 +291,7 @@ def test_a_tar_archive_is_refused(tmp_path: Path, form: int) -> None:
     assert judged(check_pickles, tmp_path / "x", "a.bin", bytes(header))[0] == "archive"
 
 
-@pytest.mark.parametrize("data", HOSTILE, ids=lambda data: repr(data[:12]))
+@pytest.mark.parametrize("data", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("name", ["a.bin", "a.npz", "a.txt", "a", "a.ckpt", "a.pt", "a.safetensors"])
 def test_a_hostile_file_is_refused_whatever_it_is_called(tmp_path: Path, name: str, data: bytes) -> None:
     assert judged(check_pickles, tmp_path / "x", name, data)[0] in ("pickle", "archive")
