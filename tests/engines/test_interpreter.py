@@ -63,7 +63,7 @@ def test_the_workers_own_interpreter_gets_the_workers_path(monkeypatch):
 
 async def test_a_child_of_another_release_refuses_by_naming_both_versions(environments, monkeypatch):
     """As where the environment is updated while the worker runs."""
-    monkeypatch.setattr(Describe.__init__, "__defaults__", (99,))
+    monkeypatch.setattr(Describe.__init__, "__defaults__", (99, None))
     home = environments.serving("owl")
     with pytest.raises(PluginError, match=r"speaks version 1 of the engines' protocol, the worker version 99"):
         await describe("plugin_owl", {}, timeout_secs=60.0, interpreter=Interpreter(str(home / "bin" / "python")))
