@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, read_reports
 from studio_worker.engines.loading import engines_of
-from studio_worker.engines.self_report import report_of, said
+from studio_worker.engines.self_report import no_engine, report_of, said
 from studio_worker.errors import PluginError
 from studio_worker.log import logger
 
@@ -43,8 +43,10 @@ def take_given(engines: Sequence[Engine | str]) -> tuple[GivenEngine, ...]:
     for item in engines:
         if isinstance(item, str):
             found += [(engine, item, index) for index, engine in enumerate(_made(item))]
-        else:
+        elif isinstance(item, Engine):
             found.append((item, None, 0))
+        else:
+            raise PluginError(f"the worker was given {no_engine(item)}, or 'package.module:factory'")
     return tuple(
         GivenEngine(_described(engine, position, factory is not None), engine, factory, index)
         for position, (engine, factory, index) in enumerate(found)

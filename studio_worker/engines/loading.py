@@ -14,7 +14,7 @@ import pluggy
 from studio_worker.engines import hookspecs
 from studio_worker.engines.base import Engine, PluginConfig
 from studio_worker.engines.hookspecs import PROJECT
-from studio_worker.engines.self_report import MAX_ENGINES
+from studio_worker.engines.self_report import MAX_ENGINES, no_engine
 from studio_worker.errors import PluginError
 
 if TYPE_CHECKING:
@@ -79,12 +79,17 @@ def engines_of(factory: str) -> list[Engine]:
 
     Raises:
         ValueError: no factory is named; and whatever importing or calling it raises.
+        TypeError: it makes something else.
     """
     module, _, attribute = factory.partition(":")
     if not attribute:
         raise ValueError("'package.module:factory' is needed")
     made = getattr(import_module(module), attribute)()
-    return list(made) if isinstance(made, Iterable) else [made]
+    engines = list(made) if isinstance(made, Iterable) and not isinstance(made, (str, bytes)) else [made]
+    for engine in engines:
+        if not isinstance(engine, Engine):
+            raise TypeError(f"{attribute}() returned {no_engine(engine)}")
+    return engines
 
 
 def engine_at(opening: Open) -> Engine:

@@ -70,6 +70,37 @@ def test_what_is_no_engine_is_named(thing):
         take_given([thing])
 
 
+@pytest.mark.parametrize(
+    ("thing", "sentence"),
+    [
+        (SyntheticEngine, "the worker was given the class SyntheticEngine, an Engine is needed: SyntheticEngine()"),
+        (3, "the worker was given a int, an Engine is needed, or 'package.module:factory'"),
+    ],
+)
+def test_a_class_in_the_place_of_an_engine_is_named_with_its_call(thing, sentence):
+    with pytest.raises(PluginError) as refused:
+        take_given([thing])
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        ("Mine", "make() returned the class Mine, an Engine is needed: Mine()"),
+        ("[Mine(), 3]", "make() returned a int, an Engine is needed"),
+        ("'engine'", "make() returned a str, an Engine is needed"),
+        ("None", "make() returned a NoneType, an Engine is needed"),
+    ],
+)
+def test_a_factory_that_makes_no_engine_is_named_with_what_it_made(made, sentence, shop):
+    shop.engine("alpha")
+    path = shop.folder / "plugin_alpha.py"
+    path.write_text(f"{path.read_text()}\n\ndef make():\n    return {made}\n")
+    with pytest.raises(PluginError) as refused:
+        take_given(["plugin_alpha:make"])
+    assert str(refused.value) == f"the engine 'plugin_alpha:make' cannot be made: TypeError: {sentence}"
+
+
 def test_a_given_engine_that_breaks_a_rule_is_refused(toy):
     engine = toy(lambda job: None)
     engine.concurrency = 0
