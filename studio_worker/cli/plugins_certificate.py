@@ -54,6 +54,11 @@ class Certificates:
         homes = list(dict.fromkeys(_Home.of(ref) for ref in refs if not ref.is_builtin))
         if target is not KEEP and target.suffix != ".json":
             raise click.BadParameter(f"{target} does not end in .json; DIST comes first", param_hint="--certificate")
+        if target is not KEEP and not homes:
+            raise click.BadParameter(
+                "what is checked is part of the worker, which needs no certificate: name the package of a plugin",
+                param_hint="--certificate",
+            )
         if target is not KEEP and len(homes) != 1:
             raise click.BadParameter(
                 f"one FILE is for one package, and {len(homes)} are checked: name one", param_hint="--certificate"
@@ -75,9 +80,14 @@ class Certificates:
         """
         from studio_worker.testing.certifying import certify, keep_certificate, write_certificate
 
-        for home, before in self._before.items():
+        for home in dict.fromkeys(self._homes):
+            before = self._before.get(home)
+            if before is None:
+                output.note(f"{home.distribution}: no certificate is written, since the worker needs none for itself")
+                continue
             own = [report for whose, report in zip(self._homes, reports, strict=True) if whose == home]
             if not any(report.engines for report in own):
+                output.note(f"{home.distribution}: no certificate is written, since it brings no engine")
                 continue
             certificate = certify(own, before, path=home.path, python=home.python)
             path = self._target

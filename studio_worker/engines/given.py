@@ -14,7 +14,7 @@ from studio_worker.engines.base import Engine
 from studio_worker.engines.description import EngineDescription, read_reports
 from studio_worker.engines.loading import Workshop
 from studio_worker.engines.plugins import TIMEOUT_SECS
-from studio_worker.engines.self_report import report_of, said
+from studio_worker.engines.self_report import no_engine, report_of, said
 from studio_worker.errors import PluginError
 from studio_worker.log import logger
 
@@ -107,6 +107,8 @@ async def _made(factory: str, timeout_secs: float) -> list[GivenEngine]:
 
 
 def _described(engine: Engine) -> GivenEngine:
+    if not isinstance(engine, Engine):
+        raise PluginError(f"the worker was given {no_engine(engine)}, or 'package.module:factory'")
     try:
         report = report_of(engine)
     except Exception as error:

@@ -15,7 +15,7 @@ import pluggy
 from studio_worker.engines import hookspecs
 from studio_worker.engines.base import Engine, PluginConfig
 from studio_worker.engines.hookspecs import PROJECT
-from studio_worker.engines.self_report import MAX_ENGINES
+from studio_worker.engines.self_report import MAX_ENGINES, no_engine
 from studio_worker.errors import PluginError
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ def engines_of(factory: str) -> list[Engine]:
     if not attribute:
         raise ValueError("'package.module:factory' is needed")
     made = getattr(import_module(module), attribute)()
-    engines = list(islice(made, MAX_ENGINES + 1)) if isinstance(made, Iterable) else [made]
+    are_several = isinstance(made, Iterable) and not isinstance(made, (str, bytes))
+    engines = list(islice(made, MAX_ENGINES + 1)) if are_several else [made]
     for engine in engines:
         if not isinstance(engine, Engine):
-            kind = f"the class {engine.__name__}" if isinstance(engine, type) else f"a {type(engine).__name__}"
-            raise PluginError(f"{attribute}() made {kind}, an Engine is needed")
+            raise PluginError(f"{attribute}() returned {no_engine(engine)}")
     return engines
 
 

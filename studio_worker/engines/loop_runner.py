@@ -18,7 +18,7 @@ from studio_worker.engines.output import EngineOutput, check_output
 from studio_worker.engines.runner import EngineHolder, LeftBehind, ThreadRunner
 from studio_worker.engines.threads import Crew
 from studio_worker.engines.warm import WarmModel
-from studio_worker.engines.working import ChunkCallback, streams
+from studio_worker.engines.working import ChunkCallback, no_piece, streams
 from studio_worker.errors import JobError
 from studio_worker.log import logger
 from studio_worker.models.files import ModelFiles
@@ -170,7 +170,11 @@ async def _last(engine: Engine, job: EngineJob, on_chunk: ChunkCallback) -> Any:
     result = None
     async for piece in pieces:
         if isinstance(piece, (TextDelta, AudioChunk)):
+            if result is not None:
+                raise no_piece(engine, job, result)
             on_chunk(piece)
+        elif result is not None:
+            raise no_piece(engine, job, result)
         else:
             result = piece
     return result

@@ -37,7 +37,7 @@ def report_of(engine: object) -> Report:
     One model id more than allowed is handed on, so that the reader sees that there are too many.
     """
     if not isinstance(engine, Engine):
-        raise TypeError(f"studio_worker_engines returned a {type(engine).__name__}, an Engine is needed")
+        raise TypeError(f"studio_worker_engines returned {no_engine(engine)}")
     return {
         "name": _text(engine.name),
         "sources": _list(engine.sources, MAX_ENGINES),
@@ -120,6 +120,13 @@ def place_of(error: BaseException, module: str) -> str:
             place = f"{'/'.join(path.parts[1:][-depth:])[-MAX_PLACE:]}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return place
+
+
+def no_engine(value: object) -> str:
+    """What stands where an engine is needed, and what is needed, for sentences."""
+    if isinstance(value, type) and issubclass(value, Engine):
+        return f"the class {value.__name__}, an Engine is needed: {value.__name__}()"
+    return f"a {type(value).__name__}, an Engine is needed"
 
 
 def type_of(value: object) -> dict[str, Any]:

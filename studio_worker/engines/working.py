@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from studio_worker.engines.base import AudioChunk, Engine, EngineJob, TextDelta
+from studio_worker.engines.base import RESULT_TYPES, AudioChunk, Engine, EngineJob, TextDelta
 from studio_worker.engines.failures import folders_of, job_error
 from studio_worker.engines.job_watch import UNMEASURED
 from studio_worker.engines.output import EngineOutput, check_output
@@ -82,7 +82,20 @@ def _last(engine: Engine, job: EngineJob, on_chunk: ChunkCallback) -> Any:
     for piece in pieces:
         job.check_cancelled()
         if isinstance(piece, (TextDelta, AudioChunk)):
+            if result is not None:
+                raise no_piece(engine, job, result)
             on_chunk(piece)
+        elif result is not None:
+            raise no_piece(engine, job, result)
         else:
             result = piece
     return result
+
+
+def no_piece(engine: Engine, job: EngineJob, value: object) -> EngineError:
+    """The error for what a stream yielded before its end, and which is no piece of a result."""
+    return EngineError(
+        f"engine '{engine.name}' streamed a {type(value).__name__} and went on: pieces are TextDelta or AudioChunk, "
+        f"and the {RESULT_TYPES[job.task.kind].__name__} comes once, as the last",
+        retryable=False,
+    )

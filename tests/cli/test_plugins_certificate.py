@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from studio_worker.cli.plugins_certificate import KEEP, Certificates
+from studio_worker.engines.entry_points import PluginRef
 from studio_worker.testing import EngineReport, Outcome, Report, RuleReport
 from studio_worker.testing.certifying import certify, content_to_certify, keep_certificate
 
@@ -186,6 +188,21 @@ def test_one_file_is_not_for_all_packages(program: Call, fox: dict[str, str]) ->
     outcome = program("plugins", "check", "--certificate", "all.json", environ=fox)
     assert outcome.status == 2
     assert "one FILE is for one package" in outcome.err
+
+
+def test_the_worker_itself_gets_no_certificate_and_is_told_so(program: Call, tmp_path: Path) -> None:
+    outcome = program("plugins", "check", "studio-worker", "--certificate", str(tmp_path / "mine.json"))
+    assert outcome.status == 2
+    assert "part of the worker, which needs no certificate: name the package of a plugin" in outcome.err
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_where_no_certificate_is_written_it_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    mine = PluginRef("synthetic", "studio_worker.engines.synthetic", "studio-worker", "0.1.0")
+    report = Report(distribution="studio-worker", version="0.1.0", kit_version="2", api_version=1, engines=())
+    Certificates([mine], KEEP).write([report], tmp_path)
+    assert "studio-worker: no certificate is written, since the worker needs none for itself" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_editable_package_is_refused_before_it_is_checked(check: Call, tmp_path: Path) -> None:

@@ -65,6 +65,10 @@ BAD = {
         "from studio_worker import hookimpl\n@hookimpl\ndef studio_worker_engines(config): return [object()]",
         "returned a object, an Engine is needed",
     ),
+    "returns a class": (
+        "import studio_worker as w\nclass Fox(w.Engine): 1\n@w.hookimpl\ndef studio_worker_engines(): return [Fox]",
+        "studio_worker_engines returned the class Fox, an Engine is needed: Fox()",
+    ),
     "returns engines without end": (
         ENDLESS,
         "an Engine is needed",

@@ -102,10 +102,10 @@ class TestAFactory:
             ("import os\nos._exit(3)", "(it|its process) .*exit.* 3"),
             ("1 / 0", r"ZeroDivisionError: division by zero \(plugin_bad\.py, line 1\)"),
             ("make = list", "there is none in what it returned"),
-            ("make = dict(a=1).copy", r"PluginError: make\(\) made a str, an Engine is needed"),
+            ("make = dict(a=1).copy", r"PluginError: make\(\) returned a str, an Engine is needed"),
             (
                 "from studio_worker import Engine\nmake = lambda: Engine",
-                r"PluginError: make\(\) made the class Engine",
+                r"PluginError: make\(\) returned the class Engine",
             ),
         ],
     )
@@ -129,6 +129,37 @@ class TestAFactory:
 def test_what_is_no_engine_is_named(thing):
     with pytest.raises(PluginError, match="an Engine is needed"):
         take_given([thing])
+
+
+@pytest.mark.parametrize(
+    ("thing", "sentence"),
+    [
+        (SyntheticEngine, "the worker was given the class SyntheticEngine, an Engine is needed: SyntheticEngine()"),
+        (3, "the worker was given a int, an Engine is needed, or 'package.module:factory'"),
+    ],
+)
+def test_a_class_in_the_place_of_an_engine_is_named_with_its_call(thing, sentence):
+    with pytest.raises(PluginError) as refused:
+        take_given([thing])
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        ("Mine", "make() returned the class Mine, an Engine is needed: Mine()"),
+        ("[Mine(), 3]", "make() returned a int, an Engine is needed"),
+        ("'engine'", "make() returned a str, an Engine is needed"),
+        ("None", "make() returned a NoneType, an Engine is needed"),
+    ],
+)
+async def test_a_factory_that_makes_no_engine_is_named_with_what_it_made(made, sentence, shop):
+    shop.engine("alpha")
+    path = shop.folder / "plugin_alpha.py"
+    path.write_text(f"{path.read_text()}\n\ndef make():\n    return {made}\n")
+    with pytest.raises(PluginError) as refused:
+        await taken_from("plugin_alpha:make")
+    assert str(refused.value) == f"the engine 'plugin_alpha:make' cannot be made: PluginError: {sentence}"
 
 
 def test_a_given_engine_that_breaks_a_rule_is_refused(toy):

@@ -57,6 +57,18 @@ async def test_a_stream_without_a_result_fails_its_job(way, bench, toy, answer):
         await within(host.run(bench.call(host, on_chunk=lambda piece: None)))
 
 
+@pytest.mark.parametrize("way", ["thread", "loop"])
+@pytest.mark.parametrize(("early", "name"), [("hello", "str"), (None, "LlmResult")])
+async def test_what_is_no_piece_fails_the_job_for_good_and_is_named(early, name, way, bench, toy, answer):
+    seen = []
+    items = [early or answer, TextDelta("a"), answer]
+    host = bench.host(streaming(toy, way, answer, *items))
+    with pytest.raises(EngineError, match=rf"streamed a {name} and went on: .* LlmResult comes once") as failure:
+        await within(host.run(bench.call(host, on_chunk=seen.append)))
+    assert not failure.value.retryable
+    assert seen == []
+
+
 async def test_a_stream_of_the_wrong_kind_is_told_so(bench, toy, answer):
     engine = streaming(toy, "loop", answer, TextDelta("a"))
     engine.isolation = "thread"

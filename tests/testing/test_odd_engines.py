@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from broken.good import MAGIC, Streaming, completion
 
-from studio_worker import AudioChunk, AudioResult, ImageTask, LlmResult, LlmTask, TaskKind, TtsTask
+from studio_worker import AudioChunk, AudioResult, ImageTask, LlmResult, LlmTask, TaskKind, TextDelta, TtsTask
 from studio_worker.testing import RULES, Outcome, Report, Sample, check_engine
 from studio_worker.testing.conformance.check import Examination
 from studio_worker.testing.conformance.rule import Rule
@@ -40,6 +40,23 @@ class EmptyAtTheEnd(Streaming):
 
     def stream(self, job):
         yield LlmResult({})
+
+
+class StreamsTexts(Streaming):
+    """Its pieces are plain texts."""
+
+    def stream(self, job):
+        yield from ("do", "ne")
+        yield self.run(job)
+
+
+class GoesOn(Streaming):
+    """Its result comes, and then another."""
+
+    def stream(self, job):
+        yield TextDelta("done")
+        yield self.run(job)
+        yield self.run(job)
 
 
 class CountsInNan(Streaming):
@@ -82,6 +99,20 @@ async def test_a_stream_that_ends_in_what_would_not_be_delivered_breaks_its_rule
     outcome, message = outcomes(await check_engine(EmptyAtTheEnd(), [asked]))["stream-adds-up"]
     assert outcome is Outcome.FAILED
     assert message.startswith("the result of stream() would not be delivered, that of run() is: ")
+
+
+@pytest.mark.parametrize(
+    ("engine", "sentence"),
+    [
+        (StreamsTexts, "stream() yields a str; its pieces are TextDelta or AudioChunk, and the LlmResult is last"),
+        (GoesOn, "stream() yields a LlmResult and goes on; yield it once, as the last"),
+    ],
+)
+async def test_a_stream_of_what_are_no_pieces_breaks_its_rule(asked: Sample, engine: type, sentence: str) -> None:
+    (rule,) = [each for each in RULES if each.id == "stream-adds-up"]
+    async with Examination(Subject.of_engine(engine()), [asked]) as examination:
+        report = await examination.try_rule(examination.trials[0], rule)
+    assert (report.outcome, report.message) == (Outcome.FAILED, sentence)
 
 
 async def test_sound_that_cannot_be_read_does_not_end_the_kit(files: dict[str, list[Path]]) -> None:

@@ -12,7 +12,9 @@ import pytest
 from studio_worker import ImageTask, LlmTask, SttTask, TaskKind
 from studio_worker.engines.entry_points import PluginRef
 from studio_worker.testing import Sample, read_samples, shipped_samples
+from studio_worker.testing.conformance.check import Examination
 from studio_worker.testing.conformance.samples import BadSamples
+from studio_worker.testing.conformance.subject import Subject
 
 LLM = {"model": "small", "task": {"kind": "llm", "messages": [{"role": "user", "content": "hello"}]}}
 
@@ -152,3 +154,9 @@ def test_a_plugin_that_ships_none_has_none(site: Site) -> None:
     site.lists("studio_worker_fox/__init__.py", "studio_worker_fox/conformance.jsonl")
     assert shipped_samples(REF) is None
     assert shipped_samples(PluginRef("cat", "cat", "studio-worker-cat", "1")) is None
+
+
+@pytest.mark.parametrize("samples", [{"model": "small"}, "conformance.jsonl", None, 3, [LLM], [None]], ids=str)
+def test_what_is_no_list_of_samples_is_refused_with_what_is_needed(samples: Any) -> None:
+    with pytest.raises(TypeError, match=r"samples (is|holds a value) of type \w+; a (list of )?Sample is needed"):
+        Examination(Subject.of_engine("nowhere:make"), samples)

@@ -82,6 +82,31 @@ class TestMine(EngineConformance):
     assert "PASSED test_mine.py::TestMine::test_rule[every-kind-runs]" in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        (
+            "samples = [{'model': 'small'}]",
+            "samples holds a value of type dict; a Sample is needed: Sample(task=…",
+        ),
+        ("samples = [LLM.task]", "samples holds a value of type LlmTask; a Sample is needed"),
+        ("samples = LLM", "samples is one Sample; a list of them is needed: [Sample(…)]"),
+        ("@pytest.fixture(scope='class')\n    def samples(self): return LLM", "samples is one Sample"),
+    ],
+    ids=["dict", "task", "one", "fixture"],
+)
+def test_what_is_no_list_of_samples_is_named_with_what_is_needed(tmp_path: Path, samples: str, sentence: str) -> None:
+    source = f"""
+class TestMine(EngineConformance):
+    engine = "broken.good:make"
+    {samples}
+"""
+    done = ran(tmp_path, source, "-k", "every-kind")
+    assert f"TestMine: {sentence}" in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout
+    assert "AttributeError" not in done.stdout
+
+
 def test_an_engine_whose_jobs_could_not_be_run_has_not_passed(tmp_path: Path) -> None:
     source = """
 class TestMine(EngineConformance):

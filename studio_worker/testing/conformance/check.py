@@ -20,7 +20,7 @@ from studio_worker.testing.conformance.limits import Limits
 from studio_worker.testing.conformance.report import KIT_VERSION, EngineReport, Outcome, Report, RuleReport
 from studio_worker.testing.conformance.rule import BrokenRule, NotApplicable, Rule
 from studio_worker.testing.conformance.rules.describing import HEAVY
-from studio_worker.testing.conformance.samples import Sample, read_samples, shipped_samples
+from studio_worker.testing.conformance.samples import Sample, listed, read_samples, shipped_samples
 from studio_worker.testing.conformance.subject import Subject
 from studio_worker.testing.conformance.trial import Trial
 from studio_worker.version import API_VERSION
@@ -49,6 +49,7 @@ async def check_plugin(
 
     Raises:
         BadSamples: the plugin's file of samples cannot be used.
+        TypeError: `samples` is no list of samples.
     """
     if samples is None:
         path = await asyncio.to_thread(shipped_samples, ref)
@@ -70,6 +71,9 @@ async def check_engine(
         samples: jobs that it can do.
         limits: bounds other than the kit's own.
         on_rule: told of each rule when it begins and when it is over.
+
+    Raises:
+        TypeError: `samples` is no list of samples.
     """
     return await _check(Subject.of_engine(engine), samples, limits, on_rule)
 
@@ -104,6 +108,9 @@ class Examination:
         samples: jobs that its engines can do.
         limits: bounds.
         without: kinds that need no sample.
+
+    Raises:
+        TypeError: `samples` is no list of samples.
     """
 
     def __init__(
@@ -115,7 +122,7 @@ class Examination:
         without: Collection[TaskKind] = (),
     ) -> None:
         self._subject = subject
-        self._samples = samples
+        self._samples = listed(samples)
         self._limits = limits or Limits()
         self._without = without
         self._folder = Path()

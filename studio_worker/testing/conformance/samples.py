@@ -8,7 +8,7 @@ input may be a ``data:`` URL of the task, too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -99,6 +99,27 @@ def read_samples(path: Path) -> tuple[Sample, ...]:
             except (NotJson, BadClaim, ValueError) as problem:
                 raise BadSamples(f"{path}, line {number}: {escape(str(problem), limit=500)}") from None
     return tuple(found)
+
+
+def listed(samples: object) -> tuple[Sample, ...]:
+    """Samples as somebody gave them.
+
+    Raises:
+        TypeError: they are no list of samples; says what is needed.
+    """
+    if isinstance(samples, Sample):
+        raise TypeError("samples is one Sample; a list of them is needed: [Sample(…)]")
+    if isinstance(samples, (str, bytes, Mapping)) or not isinstance(samples, Iterable):
+        raise TypeError(
+            f"samples is of type {type(samples).__name__}; a list of Sample is needed (read_samples reads a file)"
+        )
+    found = tuple(samples)
+    for each in found:
+        if not isinstance(each, Sample):
+            raise TypeError(
+                f"samples holds a value of type {type(each).__name__}; a Sample is needed: Sample(task=…, model=…)"
+            )
+    return found
 
 
 def shipped_samples(ref: PluginRef) -> Path | None:

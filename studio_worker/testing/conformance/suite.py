@@ -27,7 +27,7 @@ from studio_worker.testing.conformance.check import Examination
 from studio_worker.testing.conformance.limits import Limits
 from studio_worker.testing.conformance.report import Outcome
 from studio_worker.testing.conformance.rule import Rule
-from studio_worker.testing.conformance.samples import Sample, read_samples, shipped_samples
+from studio_worker.testing.conformance.samples import Sample, listed, read_samples, shipped_samples
 from studio_worker.testing.conformance.subject import Subject
 from studio_worker.wire.kinds import TaskKind
 
@@ -131,12 +131,19 @@ def _samples(request: pytest.FixtureRequest, subject: Subject) -> Sequence[Sampl
     given = request.cls.samples
     if isinstance(given, (str, Path)):
         return read_samples(request.path.parent / given)
-    if isinstance(given, Sequence):
-        return given
+    # A fixture that is a method of the class is what its attribute says, too.
+    if given is None or callable(given):
+        try:
+            given = request.getfixturevalue("samples")
+        except pytest.FixtureLookupError:
+            return _shipped(subject)
     try:
-        wanted: Sequence[Sample] = request.getfixturevalue("samples")
-    except pytest.FixtureLookupError:
-        found = next((ref for ref in list_plugins() if ref.name == subject.plugin), None)
-        path = shipped_samples(found) if found is not None else None
-        return read_samples(path) if path is not None else ()
-    return wanted
+        return listed(given)
+    except TypeError as problem:
+        pytest.fail(f"{request.cls.__name__}: {problem}", pytrace=False)
+
+
+def _shipped(subject: Subject) -> Sequence[Sample]:
+    found = next((ref for ref in list_plugins() if ref.name == subject.plugin), None)
+    path = shipped_samples(found) if found is not None else None
+    return read_samples(path) if path is not None else ()

@@ -123,12 +123,16 @@ async def estimates_bytes(trial: Trial) -> str:
 def _check_pieces(ran: Ran) -> None:
     pieces = ran.record["pieces"] if ran.record is not None else []
     needed = RESULT_TYPES[ran.sample.kind].__name__
+    if needed in pieces[:-1]:
+        raise BrokenRule(f"stream() yields a {needed} and goes on; yield it once, as the last")
+    if stray := [name for name in pieces[:-1] if name not in (TextDelta.__name__, AudioChunk.__name__)]:
+        raise BrokenRule(
+            f"stream() yields a {stray[0]}; its pieces are TextDelta or AudioChunk, and the {needed} is last"
+        )
     if ran.error is not None and pieces[-1] == needed:
         raise BrokenRule(f"stream() fails where run() does not: {ran.error}")
     if pieces[-1] != needed:
         raise BrokenRule(f"stream() ends with a {pieces[-1]}; yield the {needed} last")
-    if needed in pieces[:-1]:
-        raise BrokenRule(f"stream() yields more than one {needed}; yield it once, as the last")
     if ran.output is None:
         return
     try:
