@@ -85,6 +85,9 @@ def take_given(engines: Iterable[Engine | GivenEngine]) -> tuple[GivenEngine, ..
 
 
 async def _made(factory: str, timeout_secs: float) -> list[GivenEngine]:
+    module = factory.partition(":")[0]
+    if module == "__main__":
+        raise PluginError(f"the engine {factory!r} cannot be made: another process imports no __main__, only a module")
     try:
         answer = await describing.describe(factory, {}, timeout_secs=timeout_secs, is_factory=True)
     except PluginError as problem:
@@ -93,7 +96,6 @@ async def _made(factory: str, timeout_secs: float) -> list[GivenEngine]:
         raise PluginError(f"the process that describes {factory!r} could not be started: {said(error)}") from error
     if not answer["engines"]:
         raise PluginError(f"the engine {factory!r} cannot be made: there is none in what it returned")
-    module = factory.partition(":")[0]
     is_builtin = module == BUILT_IN or module.startswith(f"{BUILT_IN}.")
     shop = Workshop(factory)
     found = read_reports(answer["engines"], EngineDescription(name=factory), is_builtin=is_builtin)

@@ -9,6 +9,7 @@ from loguru import logger
 from process_engine import COMPLETION, PICTURE, ProcessEngine
 
 from studio_worker.engines.base import EngineJob
+from studio_worker.engines.given import describe_factories
 from studio_worker.engines.host import EngineCall, Host
 from studio_worker.engines.router import Route
 from studio_worker.models.files import ModelFiles
@@ -52,7 +53,7 @@ def measured(isolation: str, folder: Path) -> dict[str, float]:
         given = "process_engine:ProcessEngine" if isolation == "process" else ProcessEngine()
         if isolation == "thread":
             given.isolation = "thread"
-        host = Host((), given=[given])
+        host = Host((), given=await describe_factories([given]))
         try:
             (cold,) = await through(host, TaskKind.LLM, folder, 1)
             tiny = await through(host, TaskKind.LLM, folder, JOBS)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import io
 import json
 import os
 import queue
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -19,8 +21,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from aiohttp import ServerDisconnectedError, web
+from aiohttp.test_utils import TestClient, TestServer
 from nbclient import NotebookClient
 from PIL import Image
+
+from studio_worker import JobFailed
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "embed"
 PATIENCE_SECS = 60.0
@@ -143,6 +149,28 @@ def test_clients_that_leave_the_aiohttp_app_give_their_seats_back(place):
     assert app.process.returncode == 0
     assert not (place / "worker-state" / "worker.pid").exists()
     assert "never retrieved" not in said
+
+
+async def test_a_client_that_has_left_before_the_aiohttp_app_answers_ends_its_job(place, monkeypatch):
+    monkeypatch.chdir(place)
+    example = runpy.run_path(str(EXAMPLES / "aiohttp_app.py"))
+
+    async def has_left(*_: object) -> None:
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(web.StreamResponse, "prepare", has_left)
+    app = example["make_app"]()
+    async with TestClient(TestServer(app)) as client:
+        worker = app[example["WORKER"]]
+        events = worker.events()
+        try:
+            async with asyncio.timeout(PATIENCE_SECS / 4):
+                with pytest.raises(ServerDisconnectedError):
+                    await client.post("/echo", data=b"word " * 10_000)
+                failed = await anext(event async for event in events if isinstance(event, JobFailed))
+        finally:
+            await worker.abandon()
+    assert "its client has gone" in failed.error
 
 
 def test_the_notebook_runs_in_a_kernel_from_top_to_bottom_and_stores_no_output(place):

@@ -114,6 +114,10 @@ class TestAFactory:
         with pytest.raises(PluginError, match=f"the engine 'plugin_bad:make' cannot be made: {why}"):
             await taken_from("plugin_bad:make")
 
+    async def test_of_the_main_script_is_refused(self):
+        with pytest.raises(PluginError, match="'__main__:make' cannot be made: another process imports no __main__"):
+            await taken_from("__main__:make")
+
     async def test_that_gives_no_answer_is_ended_and_told(self, shop):
         (shop.folder / "plugin_slow.py").write_text("import time\ntime.sleep(600)\n")
         with pytest.raises(PluginError, match=r"'plugin_slow:make' cannot be made: it gave no answer within 0\.5 s"):

@@ -65,9 +65,9 @@ async def echo(request: web.Request) -> web.StreamResponse:
     """Stream an answer; a client that leaves ends its job."""
     task = LlmTask(messages=(Message(role="user", content=await request.text()),))
     job = request.app[WORKER].submit(task, model="echo", stream=True)
-    response = web.StreamResponse()
-    await response.prepare(request)
     try:
+        response = web.StreamResponse()
+        await response.prepare(request)
         async for piece in job:
             if isinstance(piece, TextDelta):
                 await response.write(piece.text.encode())
