@@ -60,9 +60,13 @@ async def outlook(store: Store, model: str, source: ModelSource) -> ModelOutlook
         model: the model id.
         source: the claim's model source.
     """
+    # As an offer is weighed: a file of the right name is taken for the right one.
+    no_room = await _no_room(store, model, source)
     files = tuple([await _of(store, model, file) for file in source.files])
-    # Looked at last: a file of the right name is taken for the right one until it was hashed.
-    return ModelOutlook(files=files, no_room=await _no_room(store, model, source))
+    if no_room is None and any(each.state != "here" for each in files):
+        # As its job finds out then: what was hashed may be another file.
+        no_room = await _no_room(store, model, source)
+    return ModelOutlook(files=files, no_room=no_room)
 
 
 async def _no_room(store: Store, model: str, source: ModelSource) -> JobError | None:

@@ -205,6 +205,7 @@ def small_disk() -> Iterator[None]:
 @example(Case([file(url="https://10.0.0.1/a", approxBytes=2**40)]))
 @example(Case([file(url="https://models.example/a")], is_folder=False))
 @example(Case([file(url="https://hub.example/a")], operator={"model_mirrors": MIRRORS[2]}))
+@example(Case([file(sha256="0" * 64), file(filename="b.bin", approxBytes=2**40)], [WRONG]))
 @example(Case([file()], operator={"model_mirrors": MIRRORS[3]}))
 @example(Case([file()], operator={"model_mirrors": MIRRORS[4]}))
 @pytest.mark.usefixtures("small_disk")
