@@ -11,7 +11,7 @@ import pytest
 from studio_worker.clock import SystemClock
 from studio_worker.engines.host import Host
 from studio_worker.engines.quarantine import Quarantine
-from studio_worker.engines.router import Routes
+from studio_worker.engines.route_book import RouteBook
 from studio_worker.errors import ConfigError, WorkerDeleted
 from studio_worker.event_bus import EventBus
 from studio_worker.jobs.admission import Admission
@@ -32,10 +32,9 @@ def runtime(settings):
         host = host or Host(())
         return Runtime(
             config=lambda: config,
-            routes=lambda: Routes.build(()),
+            routes=RouteBook(Quarantine(clock), clock),
             host=host,
             admission=Admission(host, Residency(dict, clock=clock), dict),
-            quarantine=Quarantine(clock),
             capabilities=Capabilities,
             logs=LogShipper(clock, tuple),
             events=EventBus(),

@@ -61,7 +61,7 @@ async def test_engines_that_are_left_alone_on_a_model_are_shown(settings, gate):
         assert worker.status()["quarantined"] == []
         (own,) = [engine for engine in worker.engines if engine.name == "gate"]
         for _ in range(3):
-            worker._quarantine.died(own, "m")
+            worker._book.quarantine.died(own, "m")
         (pair,) = worker.status()["quarantined"]
         assert 0 < pair.pop("retryInSecs") <= 300
         assert pair == {"engine": "gate", "model": "m", "deaths": 3}
