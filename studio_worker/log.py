@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
-from studio_worker.masks import NO_MASKS, Masks
+from studio_worker.masks import Masks, RememberedMasks
 from studio_worker.silence import logger as logger
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import dumps_lossy
@@ -38,8 +38,8 @@ class LibraryLines(logging.Handler):
         """Log the record: its sentence may hold text from outside and travels as a field."""
         try:
             said = record.getMessage()
-        except (TypeError, ValueError):
-            said = str(record.msg)
+        except Exception:  # noqa: BLE001 - what is formatted is a stranger's, and a library's slip ends nobody's request
+            said = f"{record.msg!r}, which its arguments do not fit"
         error = record.exc_info[1] if record.exc_info else None
 
         def name(made: Record) -> None:
@@ -55,28 +55,7 @@ class LibraryLines(logging.Handler):
 
 _LEVELS = ((logging.ERROR, "ERROR"), (logging.WARNING, "WARNING"), (logging.INFO, "INFO"))
 _LIBRARIES = LibraryLines()
-
-
-def _nothing() -> Iterable[str | None]:
-    return ()
-
-
-class _Hidden:
-    """What the lines of this process may not show, asked anew for each line; masks are made where it has changed."""
-
-    def __init__(self) -> None:
-        self.secrets: Callable[[], Iterable[str | None]] = _nothing
-        self._known: tuple[str | None, ...] = ()
-        self._masks = NO_MASKS
-
-    def masks(self) -> Masks:
-        known = tuple(self.secrets())
-        if known != self._known:
-            self._masks, self._known = Masks(known), known
-        return self._masks
-
-
-_HIDDEN = _Hidden()
+_HIDDEN = RememberedMasks(tuple)
 
 
 def hide(secrets: Callable[[], Iterable[str | None]]) -> None:
@@ -103,12 +82,12 @@ def set_up(level: str = "INFO", *, as_json: bool = False, stream: TextIO | None 
 
     def write(message: Message) -> None:
         try:
-            target.write(render(message.record, _HIDDEN.masks()))
+            target.write(render(message.record, _HIDDEN.now()))
             target.flush()
         except (OSError, ValueError):
             return
 
-    hide(_nothing)
+    hide(tuple)
     logger.remove()
     logger.add(write, level=level.upper(), format="{message}", diagnose=False, backtrace=False, catch=True)
     logger.enable("studio_worker")
@@ -154,6 +133,15 @@ def _json_line(record: Record, masks: Masks) -> str:
     if error := _error(record):
         out["error"] = escape(masks.hide(error), limit=2_000)
     for key, value in _fields(record).items():
-        shown = escape(masks.hide(value), limit=2_000) if isinstance(value, str) else value
+        shown = escape(masks.hide(value), limit=2_000) if isinstance(value, str) else _without(value, masks)
         out[f"{key}_" if key in out else key] = shown
-    return masks.hide(dumps_lossy(out)) + "\n"
+    return dumps_lossy(out) + "\n"
+
+
+def _without(value: Any, masks: Masks) -> Any:
+    """A value of JSON with no secret in its texts; its numbers are what they are."""
+    if isinstance(value, dict):
+        return {masks.hide(str(key)): _without(inner, masks) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without(inner, masks) for inner in value]
+    return value if value is None or isinstance(value, (bool, int, float)) else masks.hide(str(value))

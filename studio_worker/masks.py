@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -41,6 +41,26 @@ class Masks:
         """The same error, its sentence without secrets."""
         error.args = tuple(self.hide(part) if isinstance(part, str) else part for part in error.args)
         return error
+
+
+class RememberedMasks:
+    """The masks of secrets that may change, made anew only where they have.
+
+    Args:
+        secrets: asked anew each time, from any thread.
+    """
+
+    def __init__(self, secrets: Callable[[], Iterable[str | None]]) -> None:
+        self.secrets = secrets
+        self._known: tuple[str | None, ...] = ()
+        self._masks = Masks(())
+
+    def now(self) -> Masks:
+        """The masks of this moment."""
+        known = tuple(self.secrets())
+        if known != self._known:
+            self._masks, self._known = Masks(known), known
+        return self._masks
 
 
 NO_MASKS = Masks(())

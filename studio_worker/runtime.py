@@ -34,7 +34,7 @@ from studio_worker.jobs.uploads import Uploader
 from studio_worker.log import logger
 from studio_worker.loop_lag import LoopLag
 from studio_worker.models.ledger import Ledger
-from studio_worker.models.settings import downloads, guard, open_store
+from studio_worker.models.settings import guard, open_store
 from studio_worker.models.store import Store
 from studio_worker.private_file import is_full, reason
 from studio_worker.readiness import READY, DiskWatch, Readiness, session_problem
@@ -68,7 +68,7 @@ class Runtime:
         capabilities: Callable[[], Capabilities],
         logs: LogShipper,
         events: EventSink,
-        announce: Callable[[str], None] | None,
+        announce: Callable[[str], None],
         clock: Clock,
         rng: Random,
         timings: Timings | None = None,
@@ -85,7 +85,7 @@ class Runtime:
         self._capabilities = capabilities
         self._logs = logs
         self._events = events
-        self._announce = announce or _announce
+        self._announce = announce
         self._clock = clock
         self._rng = rng
         self._stack = AsyncExitStack()
@@ -139,7 +139,7 @@ class Runtime:
     def secrets(self) -> tuple[str | None, ...]:
         """What no log line may show, and no job's error."""
         config, known = self._config(), self.credentials
-        return (known.auth_token, known.registration_secret, downloads(config).hub_token, *config.secrets)
+        return (known.auth_token, known.registration_secret, *config.secrets)
 
     def pause(self) -> None:
         """Reject offers, and say so in a heartbeat at once."""
@@ -332,7 +332,7 @@ class Runtime:
         return guard(self._config(), closed=self.closed_ports)
 
     def tell_rest(self) -> None:
-        """Have a heartbeat say at once what rests, and another one when it may work again."""
+        """Have a heartbeat say at once what rests, and another one when the first of what rests may work again."""
         self.nudge()
         self.spawn(self._nudge_after(self._book.rest_secs), name="rest of an engine")
 
@@ -365,7 +365,3 @@ async def _within(secs: float, work: Coroutine[object, object, None], unless: as
         return False
     doing.result()
     return True
-
-
-def _announce(sentence: str) -> None:
-    logger.bind(event="worker.announce", sentence=sentence).info("Something for the operator")

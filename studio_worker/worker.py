@@ -318,9 +318,9 @@ class Worker:
         if self._finder.devices.gpus and self._runtime is not None:
             self._runtime.spawn(self._look_at_devices(), name="devices")
         dead = next((each for each in self._descriptions if each.key == engine), None)
-        if dead is not None and self._book.died(dead, model, why, self._host.restarts(engine)):
-            self._draw_routes()
-            self._live_runtime.tell_rest()
+        is_resting = dead is not None and self._book.died(dead, model, why, self._host.restarts(engine))
+        if is_resting and self._runtime is not None:
+            self._runtime.tell_rest()
 
     async def _live(self, ready: asyncio.Future[None]) -> None:
         try:
@@ -369,8 +369,6 @@ class Worker:
         self._certificates.look()
         if self._runtime is not None:
             self._second_look.begin(self._runtime.spawn)
-        if self._book.is_due:
-            self._draw_routes()
 
     def _take_settings(self, config: Config) -> None:
         before = self._config

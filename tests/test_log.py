@@ -231,8 +231,28 @@ class TestOfAnotherLibrary:
     def test_its_chatter_is_left_out(self, said):
         assert said(lambda library: library.info("chatter")) == []
 
-    def test_a_record_that_does_not_fit_its_arguments_is_shown_as_it_is(self, said):
-        record = logging.makeLogRecord({"levelno": logging.CRITICAL, "msg": "%d of %s", "args": ("x",)})
+    @pytest.mark.parametrize("arguments", [("x",), ({"other": 1},)], ids=["of another type", "without its name"])
+    def test_a_record_that_does_not_fit_its_arguments_is_shown_as_it_is(self, said, arguments):
+        record = logging.makeLogRecord({"levelno": logging.CRITICAL, "msg": "%d of %s %(name)s", "args": arguments})
         [line] = said(lambda _: log.LibraryLines().handle(record))
         assert " ERROR " in line
-        assert 'said="%d of %s"' in line
+        assert "'%d of %s %(name)s', which its arguments do not fit" in line
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_a_secret_is_in_no_text_and_numbers_stay_numbers(as_json):
+    stream = io.StringIO()
+    log.set_up("DEBUG", as_json=as_json, stream=stream)
+    log.hide(lambda: ["12345678"])
+    try:
+        logger.bind(size=12345678, inner={"key": ["a 12345678 b", 12345678]}).patch(
+            lambda made: made.update(name="studio_worker.session")
+        ).info("A constant sentence")
+    finally:
+        log.hide(tuple)
+        logger.remove()
+        logger.disable("studio_worker")
+    line = stream.getvalue()
+    assert "a *** b" in line
+    if as_json:
+        assert json.loads(line)["size"] == 12345678

@@ -50,7 +50,7 @@ async def test_without_a_studio_there_is_no_registrar_and_no_session(runtime):
     async with runtime() as opened:
         assert (opened.registrar, opened.keeper) == (None, None)
         assert opened.credentials.worker_id is None
-        assert opened.secrets() == (None, None, None)
+        assert opened.secrets() == (None, None)
 
 
 async def test_with_a_studio_the_secrets_are_those_of_the_registration(runtime):
@@ -61,7 +61,7 @@ async def test_with_a_studio_the_secrets_are_those_of_the_registration(runtime):
 
 async def test_the_secrets_of_plugins_are_among_them(runtime):
     async with runtime(plugins={"hog": {"api-key": "canary-0123456789", "device": "cpu"}}) as opened:
-        assert opened.secrets() == (None, None, None, "canary-0123456789")
+        assert opened.secrets() == (None, None, "canary-0123456789")
 
 
 async def test_pausing_tells_the_studio_at_once(runtime):

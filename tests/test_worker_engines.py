@@ -93,6 +93,11 @@ def make():
 """
 
 
+async def ok(worker):
+    while worker.readiness().code != "ok":
+        await asyncio.sleep(0.01)
+
+
 async def down(worker):
     while worker.readiness().code != "engine_down":
         await asyncio.sleep(0.01)
@@ -122,5 +127,21 @@ async def test_an_engine_that_dies_at_its_start_costs_one_attempt_and_the_queue_
         well.touch()
         for job in jobs:
             await admin.until(job, "done")
-        assert worker.readiness().code == "ok"
+        await soon(ok(worker))
         assert sum([(await admin.job(job))["attempts"] for job in jobs]) <= len(jobs) + 2
+
+
+async def test_without_a_studio_an_engine_that_died_at_its_start_comes_back_by_itself(
+    settings, words, tmp_path, monkeypatch, soon
+):
+    well = tmp_path / "well"
+    (tmp_path / "sick_engine.py").write_text(SICK.format(well=str(well)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    others = (*settings().disabled_engines, "synthetic")
+    async with Worker(settings(disabled_engines=others), engines=["sick_engine:make"]) as worker:
+        with pytest.raises(EngineError, match="is gone"):
+            await worker.submit(words(), model="m", source=parse_model_source({"engine": "sick"}))
+        assert worker.readiness().code == "engine_down"
+        assert worker.routes.task_kinds == ()
+        await soon(ok(worker))
+        assert worker.routes.task_kinds

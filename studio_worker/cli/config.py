@@ -75,7 +75,7 @@ def set_(invocation: Invocation, key: str, value: str, as_json: bool) -> None:
     as VALUE, it is read from a line of stdin, unseen where that is a terminal: so give secrets. A running worker takes
     the change by its next heartbeat.
     """
-    from studio_worker.config.secrecy import MASK
+    from studio_worker.masks import MASK
 
     source = invocation.settings()
     is_read = value == STDIN

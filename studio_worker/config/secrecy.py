@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
-MASK = "***"
+from studio_worker.masks import MASK
+
 MAX_DEPTH = 64
 """Tables inside tables that are looked into; settings cannot be nested deeper."""
 
-MIN_SECRET = 8
+MIN_PLUGIN_SECRET = 8
 """A shorter text of a plugin's table is not looked for in what is said: it would be found everywhere."""
 
 MAX_SECRETS = 64
@@ -118,5 +119,5 @@ def _forms(text: str) -> Iterator[str]:
     """A text, and what of it is the secret where it begins with the name of a scheme (``Bearer ...``)."""
     scheme, _, rest = text.strip().partition(" ")
     for form in (text, rest.strip() if scheme.lower() in _SCHEMES else ""):
-        if len(form) >= MIN_SECRET:
+        if len(form) >= MIN_PLUGIN_SECRET:
             yield form

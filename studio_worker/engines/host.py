@@ -218,7 +218,10 @@ class Host:
         if self._is_closed:
             return None
         engine = route.engine
-        return await (self._runners.get(engine.key) or self._new_runner(engine)).estimate(model)
+        try:
+            return await (self._runners.get(engine.key) or self._new_runner(engine)).estimate(model)
+        except EngineError as error:
+            raise self._masks.hide_in(error) from None
 
     async def unload(self, engine: EngineKey, device: str | None = None) -> bool:
         """Free the memory of an engine that has no job, its process included; whether it is free now.
@@ -239,9 +242,10 @@ class Host:
         return runner is None or await runner.stop()
 
     def restarts(self, engine: EngineKey) -> tuple[Restarts, ...]:
-        """How it stands with the starts of an engine's processes, device by device; empty where it has had none."""
+        """How it stands with the starts of an engine's processes, by device; empty before each GPU has had one."""
         runner = self._runners.get(engine)
-        return runner.restarts if isinstance(runner, DeviceRunner) else ()
+        found = runner.restarts if isinstance(runner, DeviceRunner) else ()
+        return found if len(found) >= len(self._devices.gpus) else ()
 
     async def settled(self, job_id: str) -> None:
         """Return once no engine works for this job any more; at once where none does."""

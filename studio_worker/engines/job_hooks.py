@@ -73,8 +73,9 @@ class JobHooks:
             return
         for plugin, owner in self._owners.items():
             if hook in owner.hooks:
-                listener = self._listeners.setdefault(plugin, _Listener(self._shelf, owner))
-                listener.post(hook, values)
+                if plugin not in self._listeners:
+                    self._listeners[plugin] = _Listener(self._shelf, owner)
+                self._listeners[plugin].post(hook, values)
 
 
 class _Listener:

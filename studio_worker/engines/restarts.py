@@ -32,7 +32,7 @@ class Restarts:
         self._not_before = self._clock.monotonic() + pause
 
     def succeeded(self) -> None:
-        """Its engine was built: what was before is forgotten."""
+        """It has worked since its engine was built: what was before is forgotten."""
         self._deaths = 0
 
     @property

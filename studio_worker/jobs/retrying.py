@@ -113,6 +113,7 @@ class RetryingUploads:
         finally:
             sleep.cancel()
             accept.cancel()
+            await asyncio.wait([sleep, accept])
 
     async def _signed_in(self, owed: Owed, welcomes: int, refusals: int) -> None:
         """Wait for a welcome that is younger than the refused upload."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.log import Level
-from studio_worker.masks import Masks
+from studio_worker.masks import Masks, RememberedMasks
 from studio_worker.text import escape
 from studio_worker.wire import strict_json
 from studio_worker.wire.frames import MAX_LOG_ENTRIES, LogBatch
@@ -59,7 +59,7 @@ class LogShipper:
 
     def __init__(self, clock: Clock, secrets: Callable[[], Iterable[str | None]] = tuple) -> None:
         self._clock = clock
-        self._secrets = secrets
+        self._masks = RememberedMasks(secrets)
         self._lines: deque[Line] = deque()
         self._dropped = 0
         # add() is called from engine threads; nothing slow happens under the lock.
@@ -76,7 +76,7 @@ class LogShipper:
 
     def masked(self, text: str) -> str:
         """A text that goes to the studio by another way, without what must never leave in a line."""
-        return Masks(self._secrets()).hide(text)
+        return self._masks.now().hide(text)
 
     @property
     def waiting(self) -> int:
@@ -93,7 +93,7 @@ class LogShipper:
             dropped, self._dropped = self._dropped, 0
         if not lines and not dropped:
             return []
-        masks = Masks(self._secrets())
+        masks = self._masks.now()
         # Room is kept for the line that counts what is missing, which becomes known only by packing.
         groups, left_out = _pack(lines, masks, reserve=400)
         dropped += left_out

@@ -135,7 +135,7 @@ class Sessions:
             await self._dispatch(peer, frame)
 
     def _is_too_long(self, peer: Peer, text: str) -> bool:
-        if len(text) <= self._limits.advert_bytes:
+        if len(text.encode()) <= self._limits.advert_bytes:
             return False
         peer.violate(f"a hello or a heartbeat may have {self._limits.advert_bytes:,} bytes")
         return True

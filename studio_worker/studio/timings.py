@@ -79,7 +79,7 @@ class Limits:
     register_bytes: int = 65_536
     """The body of a registration, which anybody may send; one by all of our engines takes about 1,000 bytes."""
 
-    advert_bytes: int = MIB
+    advert_bytes: int = 4 * MIB
     """A hello or a heartbeat, of which the latest is kept for each worker; 10,000 names of models have room in it."""
 
     register_requests: int = 10

@@ -33,18 +33,22 @@ def dead(clock):
 
 def test_an_engine_that_died_at_its_start_is_served_and_not_advertised_until_it_is_started_again(book, clock):
     assert book.died(TOY, None, "its library is broken", [dead(clock)])
-    book.draw([TOY, OTHER], {})
     assert book.advertised.supported_models == ("other:*",)
     assert set(book.served.supported_models) == {"toy:*", "other:*"}
     assert book.rest == (
         "the process of engine 'toy' died once at its start: its library is broken; it is started again in 1 s"
     )
-    assert (book.is_due, book.rest_secs) == (False, 1.0)
+    assert book.rest_secs == 1.0
     clock.secs += 1
-    assert (book.is_due, book.rest) == (True, None)
-    book.draw([TOY, OTHER], {})
+    assert book.rest is None
     assert set(book.advertised.supported_models) == {"toy:*", "other:*"}
-    assert (book.is_due, book.rest_secs) == (False, 0.0)
+    assert book.rest_secs == 0.0
+
+
+def test_what_rests_when_the_engines_are_drawn_anew_stays_away(book, clock):
+    book.died(TOY, None, "x", [dead(clock)])
+    book.draw([TOY, OTHER], {})
+    assert book.advertised.supported_models == ("other:*",)
 
 
 def test_a_death_at_work_is_no_reason_to_rest(book, clock):

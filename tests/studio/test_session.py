@@ -92,21 +92,21 @@ async def test_a_binary_frame_before_hello_ends_with_4002(make_worker: MakeWorke
 async def test_a_hello_beyond_the_bound_ends_with_4002(make_worker: MakeWorker) -> None:
     worker = await make_worker()
     await worker.open()
-    names = ["x" * 1_000] * 1_100
+    names = ["x" * 1_000] * 4_400
     await worker.send("hello", authToken=worker.token, capabilities=capabilities(supportedModels=names))
 
     said = await worker.receive("error")
 
-    assert "1,048,576 bytes" in said["message"]
+    assert "4,194,304 bytes" in said["message"]
     assert await worker.closed() == 4002
 
 
 async def test_a_heartbeat_beyond_the_bound_ends_with_4002(worker: RawWorker, admin: Admin) -> None:
-    await worker.beat(supportedModels=["x" * 1_000] * 1_000)
+    await worker.beat(supportedModels=["x" * 1_000] * 4_000)
     await worker.receive("heartbeatAck")
-    await worker.beat(machineName="too-long", supportedModels=["x" * 1_000] * 1_100)
+    await worker.beat(machineName="too-long", supportedModels=["x" * 1_000] * 4_400)
 
-    assert "1,048,576 bytes" in (await worker.receive("error"))["message"]
+    assert "4,194,304 bytes" in (await worker.receive("error"))["message"]
     assert await worker.closed() == 4002
     assert (await admin.get(f"/workers/{worker.worker_id}"))["machineName"] == "bench-1"
 

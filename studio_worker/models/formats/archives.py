@@ -7,6 +7,7 @@ it is read: each entry takes ten times its bytes in memory.
 
 from __future__ import annotations
 
+import errno
 import struct
 import tarfile
 import zipfile
@@ -87,7 +88,10 @@ def check_archive(path: Path, head: bytes, name: str, judge: Judge) -> None:
                 raise _unreadable(name)
             for member in members:
                 judge(member.filename, _start_of(archive, member), member.file_size)
-    except _UNREADABLE:
+    except _UNREADABLE as error:
+        # A place before the file's beginning, as an archive may name one, is an invalid argument; the rest is a disk's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise _unreadable(name) from None
 
 
