@@ -153,8 +153,14 @@ def results_beside(aside: Path) -> Path:
 def _remove_old_asides(path: Path) -> None:
     found = [each for each in path.parent.glob(f"{path.name}{_ASIDE}*") if not each.name.endswith((*_WAL, _RESULTS))]
     for aside in sorted(found, key=lambda each: each.lstat().st_mtime)[: -(MAX_ASIDE - 1)]:
-        for suffix in ("", *_WAL):
-            aside.with_name(aside.name + suffix).unlink(missing_ok=True)
+        try:
+            for suffix in ("", *_WAL):
+                aside.with_name(aside.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            logger.bind(event="journal.damaged", aside=str(aside), error=reason(error)).warning(
+                "An old damaged journal could not be removed"
+            )
+            continue
         shutil.rmtree(results_beside(aside), ignore_errors=True)
         logger.bind(event="journal.damaged", aside=str(aside)).warning("The oldest damaged journal was removed")
 
