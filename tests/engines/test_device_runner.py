@@ -8,6 +8,7 @@ import pytest
 
 from studio_worker.engines.base import Estimate
 from studio_worker.engines.devices import Devices
+from studio_worker.errors import EngineError
 from studio_worker.testing.devices import FakeDevices
 
 WAIT_SECS = 30.0
@@ -127,3 +128,26 @@ async def test_a_job_that_hangs_on_one_device_ends_the_process_of_that_device(wo
     assert (await workshop.run(host, model=on("cuda:1")))["pid"] == other
     assert other != os.getpid()
     running.exception()
+
+
+DYING_ON_THE_FIRST = """
+def __init__(self):
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "0":
+        os._exit(3)
+    super().__init__()
+
+def run(self, job):
+    return say(pid=os.getpid())
+"""
+
+
+async def test_an_engine_rests_only_once_each_gpu_has_had_its_process(workshop, two_gpus, on, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    host = workshop.host(DYING_ON_THE_FIRST, devices=two_gpus)
+    engine = host.descriptions[0].key
+    assert host.restarts(engine) == ()
+    with pytest.raises(EngineError, match="exit status 3"):
+        await workshop.run(host, model=on("cuda:0"))
+    assert host.restarts(engine) == ()
+    await workshop.run(host, model=on("cuda:1"))
+    assert [each.refusal("toy") is not None for each in host.restarts(engine)] == [True, False]
