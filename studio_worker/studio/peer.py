@@ -131,14 +131,14 @@ class Peer:
             held=(*self.held, *self.declined),
         )
 
-    def overtaken(self, held: Held) -> None:
+    def note_overtaken(self, held: Held) -> None:
         """Note that an upload has ended this claim before its `accept` was read; that is still on its way."""
         self.accepts_due[held.job_id] = held.attempt
         while len(self.accepts_due) > self.bound:
             del self.accepts_due[next(iter(self.accepts_due))]
 
-    def is_overtaken(self, job_id: str, attempt: int | None) -> bool:
-        """Whether this `accept` is one that was due; it is due no more then."""
+    def spend_overtaken(self, job_id: str, attempt: int | None) -> bool:
+        """Whether this `accept` is one that was due; it is none any more after this."""
         due = self.accepts_due.get(job_id)
         if due is None or attempt not in (None, due):
             return False

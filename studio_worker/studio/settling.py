@@ -48,7 +48,7 @@ class Settling:
 
     def accept(self, peer: Peer, frame: Accept) -> None:
         """The worker takes its offer."""
-        if peer.is_overtaken(frame.job_id, frame.attempt):
+        if peer.spend_overtaken(frame.job_id, frame.attempt):
             return
         held = self._held(peer, frame)
         if held is not None and held.accepted_at is None:
@@ -230,7 +230,7 @@ class Settling:
 
     def _free_by_upload(self, peer: Peer, held: Held) -> None:
         if held.accepted_at is None:
-            peer.overtaken(held)
+            peer.note_overtaken(held)
         self._free(peer, held)
 
     def _free(self, peer: Peer, held: Held) -> None:
