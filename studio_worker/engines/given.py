@@ -96,9 +96,8 @@ async def _made(factory: str, timeout_secs: float) -> list[GivenEngine]:
         raise PluginError(f"the process that describes {factory!r} could not be started: {said(error)}") from error
     if not answer["engines"]:
         raise PluginError(f"the engine {factory!r} cannot be made: there is none in what it returned")
-    is_builtin = module == BUILT_IN or module.startswith(f"{BUILT_IN}.")
     shop = Workshop(factory)
-    found = read_reports(answer["engines"], EngineDescription(name=factory), is_builtin=is_builtin)
+    found = read_reports(answer["engines"], EngineDescription(name=factory), is_builtin=_is_builtin(module))
     for description in found:
         if description.status == "broken":
             raise PluginError(f"the engine {factory!r} cannot be used: {description.reason}")
@@ -115,8 +114,9 @@ def _described(engine: Engine) -> GivenEngine:
         report = report_of(engine)
     except Exception as error:
         raise PluginError(f"the engine {type(engine).__name__} cannot be described: {said(error)}") from error
-    is_builtin = type(engine).__module__.startswith(BUILT_IN)
-    (description,) = read_reports([report], EngineDescription(name=type(engine).__name__), is_builtin=is_builtin)
+    (description,) = read_reports(
+        [report], EngineDescription(name=type(engine).__name__), is_builtin=_is_builtin(type(engine).__module__)
+    )
     if description.status == "broken":
         raise PluginError(f"the engine {type(engine).__name__} cannot be used: {description.reason}")
     if description.isolation == "process":
@@ -125,3 +125,7 @@ def _described(engine: Engine) -> GivenEngine:
         )
         description = replace(description, isolation="thread")
     return GivenEngine(description, lambda: engine)
+
+
+def _is_builtin(module: str) -> bool:
+    return module == BUILT_IN or module.startswith(f"{BUILT_IN}.")
