@@ -16,7 +16,7 @@ from studio_worker.errors import AlreadyRunning, ConfigError, NoRoom
 from studio_worker.log import logger
 from studio_worker.private_file import PRIVATE, is_full, make_private_folder, reason, sync_folder
 
-VERSION = 1
+VERSION = 2
 """The schema's number, in the file's ``user_version``."""
 
 BUSY_SECS = 5.0
@@ -28,7 +28,7 @@ CREATE TABLE jobs (
     origin TEXT NOT NULL, worker_id TEXT NOT NULL, job_id TEXT NOT NULL, fingerprint TEXT NOT NULL,
     stage TEXT NOT NULL, kind TEXT NOT NULL, model TEXT NOT NULL, engine TEXT NOT NULL, attempt INTEGER,
     deaths INTEGER NOT NULL, accepted_at REAL NOT NULL, kept_at REAL, settled_at REAL,
-    prompt TEXT NOT NULL, file TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, ext TEXT NOT NULL,
+    prompt TEXT NOT NULL, file TEXT NOT NULL, size INTEGER NOT NULL, checksum TEXT NOT NULL, ext TEXT NOT NULL,
     meta TEXT NOT NULL, json TEXT NOT NULL, note TEXT NOT NULL, seal TEXT NOT NULL,
     UNIQUE (origin, worker_id, job_id, fingerprint)
 );
@@ -36,6 +36,13 @@ CREATE INDEX jobs_by_age ON jobs (accepted_at);
 CREATE INDEX jobs_open ON jobs (origin, worker_id) WHERE settled_at IS NULL;
 CREATE INDEX jobs_deaths ON jobs (origin, worker_id) WHERE deaths > 0;
 PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+_FROM_1 = """
+BEGIN IMMEDIATE;
+ALTER TABLE jobs RENAME COLUMN sha256 TO checksum;
+PRAGMA user_version = 2;
 COMMIT;
 """
 
@@ -261,6 +268,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
         if connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
             raise _Damaged("it holds something else than a journal")
         connection.executescript(SCHEMA)
+    elif _version(connection) == 1:
+        connection.executescript(_FROM_1)
     connection.execute("SELECT seal FROM jobs LIMIT 1").fetchone()
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("COMMIT")

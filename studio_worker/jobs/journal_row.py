@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Any
 
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.results import Artifact, Entry
 from studio_worker.wire.claims import Fingerprint, is_job_id
 from studio_worker.wire.kinds import TaskKind
@@ -43,20 +44,8 @@ HELD = (Stage.KEPT, Stage.DELIVERING, Stage.WAITING)
 
 COLUMNS = (
     *("origin", "worker_id", "job_id", "fingerprint", "stage", "kind", "model", "engine", "attempt", "deaths"),
-    *(
-        "accepted_at",
-        "kept_at",
-        "settled_at",
-        "prompt",
-        "file",
-        "size",
-        "sha256",
-        "ext",
-        "meta",
-        "json",
-        "note",
-        "seal",
-    ),
+    *("accepted_at", "kept_at", "settled_at", "prompt", "file", "size", "checksum", "ext", "meta", "json", "note"),
+    "seal",
 )
 _KEY = COLUMNS[:4]
 
@@ -80,12 +69,12 @@ class Row:
         deaths: how often the worker's process ended while it had the job.
         file: the name of its result in the spool; empty for a JSON result.
         size: bytes of the result.
-        sha256: of the file, or of the JSON text; by the database's thread where nobody knew it before.
+        checksum: of the file, or of the JSON text; by the database's thread where nobody knew it before.
         ext: of a binary result.
         meta: its `generationMeta` as JSON text.
         json: a JSON result as text.
         note: why it ended, where that needs a word.
-        data: bytes whose hash the database's thread works out beside the writing of their file.
+        data: bytes whose checksum the database's thread works out beside the writing of their file.
         is_retired: whether the spool has its file back; asked and said by the database's thread alone.
     """
 
@@ -98,7 +87,7 @@ class Row:
     settled_at: float | None = None
     file: str = ""
     size: int = 0
-    sha256: str = ""
+    checksum: str = ""
     ext: str = ""
     meta: str = ""
     json: str = ""
@@ -119,28 +108,31 @@ class Row:
         return [
             *(origin, self.worker_id, entry.job_id, entry.fingerprint, self.stage, entry.kind, entry.model),
             *(entry.engine, entry.attempt, self.deaths, self.accepted_at, self.kept_at, self.settled_at, prompt),
-            *(self.file, self.size, self.sha256, self.ext, self.meta, self.json, self.note, ""),
+            *(self.file, self.size, self.checksum, self.ext, self.meta, self.json, self.note, ""),
         ]
 
 
-_FINGERPRINT, _STAGE, _SHA256, _JSON, _SEAL = (
-    COLUMNS.index(name) for name in ("fingerprint", "stage", "sha256", "json", "seal")
+_FINGERPRINT, _STAGE, _CHECKSUM, _JSON, _SEAL = (
+    COLUMNS.index(name) for name in ("fingerprint", "stage", "checksum", "json", "seal")
 )
 _SEALED = tuple(
     COLUMNS.index(name)
-    for name in (*_KEY, "kind", "model", "engine", "attempt", "prompt", "file", "size", "sha256", "ext", "meta", "json")
+    for name in (
+        *(*_KEY, "kind", "model", "engine", "attempt", "prompt"),
+        *("file", "size", "checksum", "ext", "meta", "json"),
+    )
 )
 
 
 def finish(row: Row, values: list[Any]) -> list[Any]:
-    """The values with everything that is worked out on the database's thread: fingerprint, hash, seal."""
+    """The values with everything that is worked out on the database's thread: fingerprint, checksum, seal."""
     mark = values[_FINGERPRINT]
     values[_FINGERPRINT] = mark.text if isinstance(mark, Fingerprint) else mark
     if values[_STAGE] in HELD:
-        if not row.sha256:
+        if not row.checksum:
             data = row.data if row.data is not None else values[_JSON].encode()
-            row.sha256 = hashlib.sha256(data).hexdigest()
-        values[_SHA256] = row.sha256
+            row.checksum = checksum_of([data])
+        values[_CHECKSUM] = row.checksum
         values[_SEAL] = seal(values)
     return values
 
@@ -184,7 +176,7 @@ def read_row(found: sqlite3.Row, monotonic_at: float) -> Row:
         stage = Stage(found["stage"])
     except ValueError as error:
         raise UnreadableRow(str(error)) from None
-    names = ("deaths", "accepted_at", "kept_at", "file", "size", "sha256", "ext", "meta", "json", "note")
+    names = ("deaths", "accepted_at", "kept_at", "file", "size", "checksum", "ext", "meta", "json", "note")
     return Row(entry, found["worker_id"], stage=stage, **{name: found[name] for name in names})
 
 

@@ -206,7 +206,7 @@ class KeptJournal:
         else:
             memory = await self._keep_file(row, file, artifact, artifact.data)
         artifact = replace(artifact, data=file)
-        return Kept(entry=entry, artifact=artifact, kept_at=kept_at, memory=memory, sha256=row.sha256, safe=safe)
+        return Kept(entry=entry, artifact=artifact, kept_at=kept_at, memory=memory, checksum=row.checksum, safe=safe)
 
     def mark(self, kept: Kept, stage: Stage) -> None:
         """Note how far the delivery is, and for which attempt."""
@@ -307,7 +307,7 @@ class KeptJournal:
         """Move a result's file. Its row says nothing before that: it takes its time, and the worker may stop."""
         memory: Memory | None = None
         try:
-            row.sha256 = await self._spool.take(file, made)
+            row.checksum = await self._spool.take(file, made)
         except OSError as error:
             if not self._may_hold(artifact.size, error):
                 raise
@@ -340,7 +340,7 @@ class KeptJournal:
 
     def _let_go(self, row: Row, memory: Memory) -> None:
         if not self._watch.holds(row):
-            memory.let_go(row.sha256)
+            memory.let_go(row.checksum)
 
     def _row_of(self, entry: Entry) -> Row | None:
         """The open row of this very claim; another task may have come under its id."""

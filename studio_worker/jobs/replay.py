@@ -84,13 +84,13 @@ def _recalled(found: sqlite3.Row, spool: Path, monotonic: float, now: float) -> 
         entry=row.entry,
         artifact=artifact_of(row, file),
         kept_at=monotonic - max(0.0, now - kept_at),
-        sha256=row.sha256,
+        checksum=row.checksum,
     )
     return row, Recalled(kept, is_unsent=bool(row.file) and row.stage is not Stage.WAITING)
 
 
 def _check_file(file: Path, size: int) -> None:
-    """Whether the file is there at all; its hash is looked at on the way to the studio.
+    """Whether the file is there at all; its checksum is looked at on the way to the studio.
 
     A disk that gives no answer just now has lost nothing: the upload finds out.
     """

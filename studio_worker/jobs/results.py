@@ -65,19 +65,19 @@ class Artifact:
 
 @dataclass(slots=True, eq=False)
 class Memory:
-    """The bytes of a kept result, for as long as they are at hand; then None, and its file, of this hash, has them."""
+    """The bytes of a kept result, for as long as they are at hand; then None, and a file of this checksum has them."""
 
     data: bytes | None
-    file_sha256: str = ""
+    checksum: str = ""
 
     @property
     def size(self) -> int:
         """How many there are."""
         return len(self.data) if self.data is not None else 0
 
-    def let_go(self, file_sha256: str) -> None:
-        """Leave the bytes to their file, whose SHA-256 is this one."""
-        self.data, self.file_sha256 = None, file_sha256
+    def let_go(self, checksum: str) -> None:
+        """Leave the bytes to their file, whose checksum is this one."""
+        self.data, self.checksum = None, checksum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Kept:
         artifact: the result; a binary one's data is its file in the spool.
         kept_at: monotonic seconds.
         memory: its bytes, for as long as they are at hand.
-        sha256: of its file, as hex; empty while that is not known.
+        checksum: of its file; empty while that is not known.
         safe: done when the result outlives a power loss too, with an OSError where it never will; None where it does.
             While the journal is in trouble it is done although nothing is written: a result that may be lost here is
             best off at its studio.
@@ -100,7 +100,7 @@ class Kept:
     artifact: Artifact
     kept_at: float
     memory: Memory | None = None
-    sha256: str = ""
+    checksum: str = ""
     safe: asyncio.Future[None] | None = None
     reads: Lookout = field(default_factory=lambda: Lookout("kept result"), compare=False, repr=False)
 
@@ -117,9 +117,9 @@ class Kept:
         return self.artifact.data
 
     @property
-    def file_sha256(self) -> str:
-        """The SHA-256 of the spooled file, as hex; empty while nobody knows it."""
-        return self.sha256 or (self.memory.file_sha256 if self.memory is not None else "")
+    def file_checksum(self) -> str:
+        """The checksum of the spooled file; empty while nobody knows it."""
+        return self.checksum or (self.memory.checksum if self.memory is not None else "")
 
     @property
     def at_hand(self) -> bytes | None:

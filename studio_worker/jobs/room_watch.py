@@ -150,5 +150,5 @@ class RoomWatch:
                 return False
             # Where the result was settled meanwhile, the file goes with its row.
             if self._held.pop(row, None) is not None:
-                memory.let_go(row.sha256)
+                memory.let_go(row.checksum)
         return True

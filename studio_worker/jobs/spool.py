@@ -1,13 +1,12 @@
 """The files of kept results, safe from a power loss.
 
 A new file gets its name when it is whole. One that is written over, because its own result is settled, may be torn by
-a crash; then the row that is to say what it holds is not there, or says another hash, and the result was never kept.
+a crash; then the row that is to say what it holds is not there, or has another checksum, and the result was never kept.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Container
@@ -16,6 +15,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TypeVar
 
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.disk_thread import DiskThread
 from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.log import logger
@@ -24,6 +24,8 @@ from studio_worker.private_file import PRIVATE, make_private_folder, sync_file, 
 _T = TypeVar("_T")
 
 _PART = ".part"
+
+_BLOCK = 1024 * 1024
 
 MAX_SPARES = 4
 MAX_SPARE_BYTES = 8 * 1024 * 1024
@@ -61,7 +63,7 @@ class Spool:
         """A path for one more result: a random name, nothing of the claim becomes part of it.
 
         It may be the file of a settled result, to be written over. Only the row of a result, which holds its size and
-        its hash, says what in a file counts.
+        its checksum, says what in a file counts.
         """
         return self._spares.pop() if self._spares else self.folder / token_hex(16)
 
@@ -70,7 +72,7 @@ class Spool:
         return self._ask(partial(self._write, file, data))
 
     def take(self, file: Path, made: Path) -> asyncio.Future[str]:
-        """Move the file `made` to the name `file`, whole and safe; its SHA-256. Raises OSError as `write` does."""
+        """Move the file `made` to the name `file`, whole and safe; its checksum. Raises OSError as `write` does."""
         return self._ask(partial(self._take, file, made))
 
     async def probe(self) -> None:
@@ -167,13 +169,13 @@ def _take(file: Path, made: Path) -> str:
         part.chmod(PRIVATE)
         with part.open("rb+") as opened:
             sync_file(opened.fileno())
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            checksum = checksum_of(iter(partial(opened.read, _BLOCK), b""))
         part.rename(file)
     except BaseException:
         _give_back(part, made)
         raise
     sync_folder(file.parent)
-    return digest
+    return checksum
 
 
 def _give_back(part: Path, made: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 import struct
 import sys
@@ -16,24 +15,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, TypeVar
 
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
 
+from studio_worker.jobs.checksum import Checksum, checksum_like
 from studio_worker.lookout import Lookout
 
 _T = TypeVar("_T")
 
 _BLOCK = 1024 * 1024
-
-
-class Digest(Protocol):
-    """A hash that grows, as `hashlib` makes them."""
-
-    def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
-        ...
 
 
 class FormBody(payload.Payload):
@@ -53,7 +45,7 @@ class FormBody(payload.Payload):
         file: what to send; it must not change meanwhile.
         file_bytes: its size.
         at_hand: all of the file's bytes, where they need not be read.
-        sha256: what the file has to be, as hex; another one is never sent to its end. Empty: nobody knows.
+        checksum: of what the file has to be; another one is never sent to its end. Empty: nobody knows.
         reads: takes the looks at the file, so that one that hangs holds up nobody else.
         safe: what has to be done before the end of the form is sent, which no studio takes without it.
         meanwhile: called once the text parts are out: they keep the other side busy, so that whatever may wait until
@@ -73,7 +65,7 @@ class FormBody(payload.Payload):
         file_bytes: int,
         reads: Lookout,
         at_hand: bytes | None = None,
-        sha256: str = "",
+        checksum: str = "",
         safe: asyncio.Future[None] | None = None,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
@@ -88,7 +80,7 @@ class FormBody(payload.Payload):
         self._file_bytes = file_bytes
         self._reads = reads
         self._at_hand = at_hand
-        self._sha256 = sha256
+        self._checksum = checksum
         self._safe = safe
         self._meanwhile = meanwhile
         self._size = self.size_bytes = len(self._head) + file_bytes + len(self._tail)
@@ -121,12 +113,12 @@ class FormBody(payload.Payload):
         await self.write(writer)
 
     async def _write_file(self, writer: AbstractStreamWriter, left: int) -> None:
-        summed = hashlib.sha256()
+        summed = checksum_like(self._checksum)
         file, block = await self._read(partial(_open, summed, left), self._file)
         try:
             while True:
                 left -= len(block)
-                if not left and self._sha256 not in ("", summed.hexdigest()):
+                if not left and self._checksum not in ("", summed.hexdigest()):
                     self.problem = "it is not what was kept"
                     raise _Lost(self.problem)
                 await self._put(writer, block)
@@ -185,7 +177,7 @@ def _disposition(name: str) -> str:
     return f'Content-Disposition: form-data; name="{name}"'
 
 
-def _open(summed: Digest, left: int, path: Path) -> tuple[BinaryIO, bytes]:
+def _open(summed: Checksum, left: int, path: Path) -> tuple[BinaryIO, bytes]:
     """The file with its first block, in one hop."""
     try:
         file = path.open("rb")
@@ -201,7 +193,7 @@ def _open(summed: Digest, left: int, path: Path) -> tuple[BinaryIO, bytes]:
         raise
 
 
-def _read_on(summed: Digest, left: int, file: BinaryIO) -> tuple[BinaryIO, bytes]:
+def _read_on(summed: Checksum, left: int, file: BinaryIO) -> tuple[BinaryIO, bytes]:
     """The next of the `left` bytes that count; a file may be longer than its result."""
     block = file.read(min(left, _BLOCK))
     summed.update(block)

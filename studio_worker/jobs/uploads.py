@@ -153,7 +153,7 @@ def form_of(kept: Kept, meanwhile: Callable[[], None] = lambda: None) -> FormBod
         file_bytes=artifact.size,
         reads=kept.reads,
         at_hand=kept.at_hand,
-        sha256=kept.file_sha256,
+        checksum=kept.file_checksum,
         safe=kept.safe,
         meanwhile=meanwhile,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -12,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.testing.scripted_studio import ScriptedStudio
 
@@ -119,12 +119,12 @@ class Machine:
         if self.stages().get(job_id) not in ("kept", "delivering", "waiting", "delivered"):
             return False
         with closing(sqlite3.connect(journal_path(self.state))) as connection:
-            asked = "SELECT file, size, sha256, settled_at FROM jobs WHERE job_id = ?"
-            name, size, digest, settled_at = connection.execute(asked, (job_id,)).fetchone()
+            asked = "SELECT file, size, checksum, settled_at FROM jobs WHERE job_id = ?"
+            name, size, checksum, settled_at = connection.execute(asked, (job_id,)).fetchone()
         if not name or settled_at is not None:
             return True
         file = self.state / "spool" / name
-        return file.exists() and hashlib.sha256(file.read_bytes()[:size]).hexdigest() == digest
+        return file.exists() and checksum_of([file.read_bytes()[:size]]) == checksum
 
     async def until(self, job_id: str, *stages: str) -> None:
         """Wait until the journal says so."""

@@ -45,11 +45,12 @@ PATIENCE_SECS = 40.0
 LOOK_SECS = 0.001
 
 MORTAL = """
-import asyncio, hashlib, random, sqlite3, sys
+import asyncio, random, sqlite3, sys
 from contextlib import closing
 from pathlib import Path
 from studio_worker import Config, Worker
 from studio_worker.events import JobDelivered
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_row import HELD
 from studio_worker.log import set_up
@@ -58,9 +59,9 @@ from tests.faults.conftest import QUICK, Counting, HurriedClock, result_of
 class Doomed(Counting):
     async def run(self, job):
         with closing(sqlite3.connect(f"file:{journal_path(home / 'state')}?mode=ro", uri=True)) as journal:
-            asked = "SELECT stage, file, sha256 FROM jobs WHERE job_id = ?"
-            for stage, name, sha256 in journal.execute(asked, (job.id,)):
-                if stage in HELD and is_whole(name, sha256):
+            asked = "SELECT stage, file, checksum FROM jobs WHERE job_id = ?"
+            for stage, name, checksum in journal.execute(asked, (job.id,)):
+                if stage in HELD and is_whole(name, checksum):
                     note("again", job.id, stage, job.task.kind)
                     await asyncio.sleep(0.1)
                     if job.id in acknowledged:
@@ -70,10 +71,10 @@ class Doomed(Counting):
         await asyncio.sleep(random.uniform(0, 0.03))
         return result_of(job)
 
-def is_whole(name, sha256):
+def is_whole(name, checksum):
     # Row and file of a result are written side by side, and neither counts alone.
     path = home / "state" / "spool" / name
-    return not name or (path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256)
+    return not name or (path.is_file() and checksum_of([path.read_bytes()]) == checksum)
 
 def note(*words):
     with open(home / "runs", "a") as log:

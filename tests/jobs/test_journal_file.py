@@ -24,7 +24,18 @@ from studio_worker.jobs.journal_file import (
 from studio_worker.jobs.journal_view import latest_jobs
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
-FIXTURE = Path(__file__).parent / "journal-schema-1.sqlite3"
+FIXTURES = Path(__file__).parent
+
+
+def of_schema(number):
+    return FIXTURES / f"journal-schema-{number}.sqlite3"
+
+
+def schema(of):
+    """A file's number, and what it holds."""
+    with closing(sqlite3.connect(of)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        return version, set(connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
 
 
 @pytest.fixture
@@ -53,9 +64,10 @@ def test_overwrites_what_is_deleted_whatever_sqlite_was_built_for(path):
         assert connection.execute("PRAGMA secure_delete").fetchone()[0] == 1
 
 
-def test_of_schema_1_is_opened_with_what_is_in_it(path):
+@pytest.mark.parametrize("number", range(1, VERSION + 1))
+def test_of_a_released_schema_is_opened_with_what_is_in_it(path, number):
     path.parent.mkdir()
-    shutil.copy(FIXTURE, path)
+    shutil.copy(of_schema(number), path)
     with closing(open_journal(path, now=NOW)) as connection:
         stages = [row["stage"] for row in connection.execute("SELECT stage FROM jobs ORDER BY job_id")]
     assert stages == ["delivered", "kept", "kept", "waiting"]
@@ -63,13 +75,15 @@ def test_of_schema_1_is_opened_with_what_is_in_it(path):
 
 
 def test_another_schema_has_another_number_and_a_fixture_of_its_own(path):
-    def schema(of):
-        with closing(sqlite3.connect(of)) as connection:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            return version, set(connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-
     assert reopened(path) == 0
-    assert schema(path) == schema(FIXTURE.with_name(f"journal-schema-{VERSION}.sqlite3"))
+    assert schema(path) == schema(of_schema(VERSION))
+
+
+def test_of_an_older_schema_becomes_one_of_today(path):
+    path.parent.mkdir()
+    shutil.copy(of_schema(1), path)
+    assert reopened(path) == 4
+    assert schema(path) == schema(of_schema(VERSION))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +196,7 @@ def test_of_a_newer_release_is_refused_by_name_and_left_untouched(path):
         connection.execute("CREATE TABLE jobs (other)")
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="version 2") as caught:
+    with pytest.raises(ConfigError, match=f"version {VERSION + 1}") as caught:
         open_journal(path, now=NOW)
     assert str(path) in str(caught.value)
     assert caught.value.exit_code == 78

@@ -5,12 +5,12 @@ import errno
 import sqlite3
 import threading
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from studio_worker.jobs import kept_journal, spool
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.journal_file import journal_path
 from studio_worker.jobs.journal_history import History, forget_settled
 from studio_worker.jobs.journal_row import Stage
@@ -214,7 +214,7 @@ class TestAStop:
             keeping.cancel()
             await asyncio.wait([keeping])
             slow_disk.set()
-        assert rows(state, "job_id, stage, file, sha256") == [("job-1", Stage.INTERRUPTED, "", "")]
+        assert rows(state, "job_id, stage, file, checksum") == [("job-1", Stage.INTERRUPTED, "", "")]
         async with life() as journal:
             assert journal.recalled == []
         assert rows(state, "stage, deaths") == [(Stage.INTERRUPTED, 0)]
@@ -241,10 +241,10 @@ async def test_a_row_that_is_written_while_its_film_moves_says_nothing_of_it(lif
         keeping = asyncio.create_task(journal.keep(entry(), film_of(made)))
         await slow_disk.reached()
         await journal.committed(entry())
-        assert rows(state, "stage, file, sha256") == [(Stage.RUNNING, "", "")]
+        assert rows(state, "stage, file, checksum") == [(Stage.RUNNING, "", "")]
         slow_disk.set()
         kept = await keeping
-        assert rows(state, "stage, file, sha256") == [(Stage.KEPT, kept.file.name, sha256(b"a film").hexdigest())]
+        assert rows(state, "stage, file, checksum") == [(Stage.KEPT, kept.file.name, checksum_of([b"a film"]))]
 
 
 class TestTheSafetyOfAResult:

@@ -8,15 +8,15 @@ import stat
 import time
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from studio_worker.jobs import poison, spool
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal_db import JournalDatabase
-from studio_worker.jobs.journal_file import journal_path
+from studio_worker.jobs.journal_file import VERSION, journal_path
 from studio_worker.jobs.journal_history import History
 from studio_worker.jobs.journal_row import Stage
 from studio_worker.jobs.kept_journal import AT_HAND_SECS, KeptJournal
@@ -28,7 +28,7 @@ from studio_worker.wire.strict_json import dumps
 
 from .journal_rows import ANSWER, is_well, json_of, picture_of, rows, spoil
 
-FIXTURE = Path(__file__).parent / "journal-schema-1.sqlite3"
+FIXTURES = Path(__file__).parent
 ORIGIN = "https://studio.test"
 
 
@@ -69,7 +69,7 @@ class TestAResult:
             assert recalled.kept.file.read_bytes() == b"abc"
             assert recalled.kept.artifact.meta == {"seed": 7}
             assert (recalled.kept.artifact.ext, recalled.kept.artifact.size) == ("png", 3)
-            assert recalled.kept.sha256.startswith("ba7816bf")
+            assert recalled.kept.checksum == "352441c2"
             assert recalled.kept.entry.attempt == 3
             assert recalled.kept.entry.prompt == "a cup"
             assert recalled.kept.entry.fingerprint == Fingerprint(text="f")
@@ -93,7 +93,7 @@ class TestAResult:
             assert kept.file.read_bytes() == b"abc"
             assert kept.at_hand is None
         async with life() as journal:
-            assert journal.recalled[0].kept.sha256 == kept.sha256
+            assert journal.recalled[0].kept.checksum == kept.checksum
 
     async def test_has_a_row_and_a_file_when_it_is_kept(self, life, entry, state):
         async with life() as journal:
@@ -111,7 +111,7 @@ class TestAResult:
             async with asyncio.timeout(5):
                 while kept.at_hand is not None:
                     await asyncio.sleep(0.001)
-            assert kept.file_sha256 == sha256(b"abc").hexdigest()
+            assert kept.file_checksum == checksum_of([b"abc"])
 
     async def test_is_at_hand_for_its_first_upload_and_then_no_more(self, life, entry, monkeypatch):
         assert AT_HAND_SECS < 5
@@ -182,9 +182,10 @@ class TestAResult:
         assert [found.kept.job_id for found in journal.recalled] == ["job-1"]
         assert len(list((state / "spool").iterdir())) == 1
 
-    async def test_of_a_journal_of_schema_1_is_given_by_todays_code(self, life, state):
+    @pytest.mark.parametrize("number", range(1, VERSION + 1))
+    async def test_of_a_journal_of_a_released_schema_is_given_by_todays_code(self, life, state, number):
         (state / "spool").mkdir(parents=True)
-        shutil.copy(FIXTURE, journal_path(state))
+        shutil.copy(FIXTURES / f"journal-schema-{number}.sqlite3", journal_path(state))
         for (name,) in rows(state, "file"):
             if name:
                 (state / "spool" / name).write_bytes(b"abc")
@@ -214,7 +215,8 @@ class TestWhoseItIs:
 
     async def test_nobody_else_may_read_it(self, life, entry, state):
         async with life() as journal:
-            await journal.keep(entry(), picture_of())
+            kept = await journal.keep(entry(), picture_of())
+            await kept.safe
             for path in state.rglob("*"):
                 assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
@@ -473,7 +475,7 @@ class TestADiskThatTakesItsTime:
             slow_disk.set()
             await asyncio.wait_for(kept.safe, 10)
             assert kept.file.read_bytes() == b"abcdef"
-            assert rows(state, "job_id, stage, sha256")[-1] == ("job-1", Stage.KEPT, sha256(b"abcdef").hexdigest())
+            assert rows(state, "job_id, stage, checksum")[-1] == ("job-1", Stage.KEPT, checksum_of([b"abcdef"]))
 
     async def test_has_it_for_good_only_with_its_row(self, practised, entry, monkeypatch):
         asked, real = [], JournalDatabase.write

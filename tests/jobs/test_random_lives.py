@@ -11,7 +11,6 @@ import shutil
 import tempfile
 import threading
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from studio_worker.clock import SystemClock
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.journal import Recalled
 from studio_worker.jobs.journal_row import Stage
 from studio_worker.jobs.kept_journal import KeptJournal
@@ -72,7 +72,7 @@ def content_of(kept: Kept) -> bytes | None:
         return kept.artifact.json_text.encode()
     # A file may be longer than its result: it was another's before.
     data = kept.file.read_bytes()[: kept.artifact.size]
-    return data if sha256(data).hexdigest() == kept.sha256 else None
+    return data if checksum_of([data]) == kept.checksum else None
 
 
 def end_thread(work: SimpleQueue[Any], thread: threading.Thread) -> None:

@@ -1,7 +1,6 @@
 """Files of results: whole under their name, or not there."""
 
 import asyncio
-import hashlib
 import os
 import stat
 import time
@@ -10,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from studio_worker.jobs import spool as spool_module
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.spool import MAX_SPARE_BYTES, MAX_SPARES, Spool
 
@@ -38,7 +38,7 @@ async def test_moves_a_file_and_says_its_hash(spool, tmp_path):
     made = tmp_path / "made"
     made.write_bytes(b"abc")
     file = spool.new_file()
-    assert await spool.take(file, made) == hashlib.sha256(b"abc").hexdigest()
+    assert await spool.take(file, made) == checksum_of([b"abc"])
     assert file.read_bytes() == b"abc"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not made.exists()

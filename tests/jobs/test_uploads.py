@@ -1,7 +1,6 @@
 """Uploads, against a real server on loopback."""
 
 import asyncio
-import hashlib
 import json
 import os
 import random
@@ -18,6 +17,7 @@ from aiohttp import web
 
 from studio_worker.errors import ResultRejected
 from studio_worker.jobs import upload_body
+from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.results import Memory
 from studio_worker.jobs.uploads import Uploader, UploadTimings
 from studio_worker.wire.urls import StudioUrls
@@ -350,7 +350,7 @@ class TestTheFile:
 
         monkeypatch.setattr(upload_body, "_read_on", broken)
         async with uploader(server.url) as found:
-            kept = replace(kept_file(large), sha256=hashlib.sha256(large.read_bytes()).hexdigest())
+            kept = replace(kept_file(large), checksum=checksum_of([large.read_bytes()]))
             answer = await found.upload(kept)
             assert (answer.status, answer.text) == (None, "the kept result could not be read: Input/output error")
             assert (await found.upload(kept)).status == 200
@@ -390,7 +390,7 @@ class TestTheFile:
             assert (await found.upload(kept_file(file))).status == 200
 
     async def test_that_is_not_what_was_kept_is_never_sent_to_its_end(self, server, kept_file, large):
-        kept = replace(kept_file(large), sha256=hashlib.sha256(large.read_bytes()).hexdigest())
+        kept = replace(kept_file(large), checksum=checksum_of([large.read_bytes()]))
         with large.open("r+b") as file:
             file.seek(-1, 2)
             file.write(b"?")
@@ -399,7 +399,7 @@ class TestTheFile:
 
     async def test_that_is_longer_than_its_result_is_sent_as_far_as_it_counts(self, server, kept_file, large):
         data = large.read_bytes()
-        kept = replace(kept_file(large), sha256=hashlib.sha256(data).hexdigest())
+        kept = replace(kept_file(large), checksum=checksum_of([data]))
         with large.open("ab") as file:
             file.write(b"the end of an older result")
         answer = await upload(server.url, kept)
