@@ -76,12 +76,19 @@ def files_wanted(connection: sqlite3.Connection) -> frozenset[str]:
     return frozenset(str(row["file"]) for row in found)
 
 
-def forget_settled(connection: sqlite3.Connection, now: float, history: History) -> bool:
-    """Remove some of the oldest settled rows beyond the bounds; whether there may be more."""
+def forget_settled(connection: sqlite3.Connection, now: float | None, history: History) -> bool:
+    """Remove some of the oldest settled rows beyond the bounds; whether there may be more.
+
+    Args:
+        connection: the journal's own, in a transaction.
+        now: in seconds since the epoch; None where nobody is sure, and then none is too old.
+        history: the bounds.
+    """
     newest_kept = connection.execute(
         "SELECT accepted_at FROM jobs ORDER BY accepted_at DESC LIMIT 1 OFFSET ?", (history.settled_rows,)
     ).fetchone()
-    before = max(now - history.settled_secs, newest_kept["accepted_at"] if newest_kept else float("-inf"))
+    too_old = float("-inf") if now is None else now - history.settled_secs
+    before = max(too_old, newest_kept["accepted_at"] if newest_kept else float("-inf"))
     gone = connection.execute(
         "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE settled_at IS NOT NULL AND accepted_at <= ? "
         "ORDER BY accepted_at LIMIT ?)",

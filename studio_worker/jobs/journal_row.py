@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ COLUMNS = (
     "seal",
 )
 _KEY = COLUMNS[:4]
+_IN_SPOOL = re.compile(r"[0-9A-Za-z-]+")
 
 WRITE = (
     f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608  # names of ours
@@ -157,11 +159,13 @@ def read_row(found: sqlite3.Row, monotonic_at: float) -> Row:
         monotonic_at: when the job was accepted, on the monotonic clock of this process.
 
     Raises:
-        UnreadableRow: something in it is damaged.
+        UnreadableRow: something in it is damaged, or never was ours.
     """
     values = [found[name] for name in COLUMNS]
     if values[_SEAL] != seal(values) or not is_job_id(found["job_id"]):
         raise UnreadableRow("the row is not what was written")
+    if found["file"] and not _IN_SPOOL.fullmatch(found["file"]):
+        raise UnreadableRow("its file lies outside the spool")
     try:
         entry = Entry(
             job_id=found["job_id"],

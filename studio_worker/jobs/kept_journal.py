@@ -75,7 +75,13 @@ class KeptJournal:
         self._hangs = hangs or HangWatch(SystemClock().monotonic)
         self._spool = Spool(folder / "spool", self._hangs)
         self._live: dict[str, Row] = {}
-        self._batches = RowBatches(origin, self._live, retire=self._spool.remove, failed=self._could_not_write)
+        self._batches = RowBatches(
+            origin,
+            self._live,
+            retire=self._spool.remove,
+            failed=self._could_not_write,
+            damaged=self._set_unknown_aside,
+        )
         self._database = JournalDatabase(
             journal_path(folder), clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs
         )
@@ -92,7 +98,7 @@ class KeptJournal:
         self._upkeep = Upkeep(
             self._database,
             history or History(),
-            self._now,
+            clock,
             ours=lambda: (self._origin, self._worker_id),
             remove=self._spool.remove,
             on_lost=self._losses.put_nowait,
@@ -355,6 +361,11 @@ class KeptJournal:
         self._watch.release(row)
         row.settle(stage, self._now(), escape(why, limit=MAX_NOTE))
         self._batches.add(row)
+
+    def _set_unknown_aside(self) -> None:
+        """The results of other studios and worker ids, which the new journal does not know."""
+        if (aside := self._database.aside) is not None:
+            self._spool.set_earlier_aside(results_beside(aside), [row.file for row in self._live.values()])
 
     def _could_not_write(self, error: Exception) -> None:
         if self._is_open:

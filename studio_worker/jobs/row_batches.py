@@ -28,6 +28,7 @@ class RowBatches:
         live: the open rows by job id.
         retire: called on the journal's thread with the file of a settled row, once that is written.
         failed: called when a batch could not be written.
+        damaged: called when the file was found damaged, and a new one knows the open rows alone.
     """
 
     def __init__(
@@ -37,12 +38,14 @@ class RowBatches:
         *,
         retire: Callable[[str], None],
         failed: Callable[[Exception], None],
+        damaged: Callable[[], None],
     ) -> None:
         self.is_held_back = True
         self._origin = origin
         self._live = live
         self._retire = retire
         self._failed = failed
+        self._damaged = damaged
         self._changed: dict[Row, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -131,6 +134,8 @@ class RowBatches:
             if is_damage(error) or isinstance(error, JournalReplaced):
                 # The new file knows nothing: everything that is owed is written into it.
                 self._changed |= dict.fromkeys(self._live.values())
+            if is_damage(error):
+                self._damaged()
             if self._changed:
                 self._failed(error)
         if done is not None and not done.done():

@@ -14,6 +14,10 @@ from studio_worker.text import escape
 TRANSIENT = frozenset({408, 425, 429})
 """Client errors that another try may cure; so may every 5xx."""
 
+_PROXY_WANTS_A_PASSWORD = 407
+_PAGE = ("<!doctype html", "<html")
+"""How what a captive portal answers begins, with whatever status: no studio does so."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -94,6 +98,10 @@ def settle(answer: Answer, tries: int, *, now: datetime, rng: Random) -> Settlem
     status = answer.status
     if status is None:
         return Again(full_jitter(tries, rng), answer.text or "no network")
+    if status == _PROXY_WANTS_A_PASSWORD:
+        return Again(full_jitter(tries, rng), "a proxy on the way to the studio wants a password (407)")
+    if answer.text.lower().startswith(_PAGE) and status < 500:
+        return Again(full_jitter(tries, rng), f"a web page came ({status}), which is no studio's answer")
     if 200 <= status < 300:
         return Done()
     if status == 401:

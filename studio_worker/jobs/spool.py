@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -24,6 +26,8 @@ from studio_worker.private_file import PRIVATE, make_private_folder, sync_file, 
 _T = TypeVar("_T")
 
 _PART = ".part"
+_OURS = re.compile(rf"[0-9a-f]{{32}}({re.escape(_PART)})?")
+"""The names of results' files, finished or not."""
 
 _BLOCK = 1024 * 1024
 
@@ -33,7 +37,7 @@ MAX_SPARE_BYTES = 8 * 1024 * 1024
 
 
 class Spool:
-    """A folder of this worker alone (0700). One thread does all its work, in the order in which it was asked for.
+    """A folder that nobody else looks into (0700). One thread does all its work, in the order in which it is asked for.
 
     Args:
         folder: where; made where it is missing.
@@ -45,14 +49,22 @@ class Spool:
         self._hangs = hangs
         self._thread = DiskThread("spool")
         self._spares: list[Path] = []
+        self._earlier: set[str] = set()
 
-    async def open(self, wanted: Container[str]) -> None:
-        """Make the folder, and remove every file in it but those that are `wanted` by name. Raises OSError."""
+    async def open(self, wanted: Collection[str]) -> None:
+        """Make the folder, and remove the files of results that nobody has `wanted` by name. Raises OSError."""
+        self._earlier = set(wanted)
         await self._ask(partial(self._sweep, wanted))
 
     async def set_aside(self, folder: Path) -> None:
-        """Move whatever is kept to `folder`, before `open`: nobody knows any more what it is. Raises OSError."""
+        """Move all results to `folder`, before `open`: nobody knows any more what they are. Raises OSError."""
         await self._ask(partial(self._set_aside, folder))
+
+    def set_earlier_aside(self, folder: Path, known: Collection[str]) -> None:
+        """Move what was `wanted` at the opening to `folder` some time soon, but for what is `known` by name."""
+        unknown = self._earlier.difference(known)
+        self._earlier -= unknown
+        self._thread.ask(partial(self._try_to_move, unknown, folder))
 
     async def aclose(self, within_secs: float = PATIENCE_SECS) -> None:
         """Finish what was asked for, as far as that goes in time, and leave only results that somebody is to get."""
@@ -105,25 +117,46 @@ class Spool:
     def _retire(self, file: Path) -> None:
         if file in self._spares:
             return
-        if len(self._spares) < MAX_SPARES and _size(file) <= MAX_SPARE_BYTES:
-            self._spares.append(file)
-        else:
+        if file.name in self._earlier or len(self._spares) >= MAX_SPARES or _size(file) > MAX_SPARE_BYTES:
             _remove(file)
+        else:
+            self._spares.append(file)
 
     def _remove_spares(self) -> None:
         while self._spares:
             _remove(self._spares.pop())
 
     def _set_aside(self, folder: Path) -> None:
-        if self.folder.is_dir() and any(self.folder.iterdir()):
-            self.folder.rename(folder)
-            sync_folder(folder.parent)
+        if self.folder.is_dir():
+            self._move([file.name for file in self._results()], folder)
 
-    def _sweep(self, wanted: Container[str]) -> None:
+    def _try_to_move(self, names: Collection[str], folder: Path) -> None:
+        try:
+            self._move(names, folder)
+        except OSError as error:
+            logger.bind(event="jobs.spool", folder=str(folder), error=str(error)).error(
+                "Results of a damaged journal could not be set aside"
+            )
+
+    def _move(self, names: Collection[str], folder: Path) -> None:
+        if not names:
+            return
+        make_private_folder(folder)
+        for name in names:
+            with suppress(FileNotFoundError):
+                (self.folder / name).rename(folder / name)
+        sync_folder(folder)
+        sync_folder(self.folder)
+
+    def _sweep(self, wanted: Collection[str]) -> None:
         make_private_folder(self.folder)
-        for left in self.folder.iterdir():
+        for left in self._results():
             if left.name not in wanted:
                 _remove(left)
+
+    def _results(self) -> Iterable[Path]:
+        """The files of results; whatever else lies beside them is somebody else's, and stays."""
+        return [file for file in self.folder.iterdir() if _OURS.fullmatch(file.name)]
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,8 +22,12 @@ TICK_NS = 100_000_000
 """Time stamps of files move in ticks: one that is older than this changes with the next entry in its folder."""
 
 
+_OURS = re.compile(r"[0-9a-f]{16}")
+"""The names of jobs' folders; whatever else lies beside them is somebody else's, and stays."""
+
+
 class WorkDirs:
-    """Folders under one root, which belongs to this worker alone.
+    """Folders under one root, which other things may lie in too: a state folder can be set to any folder.
 
     Args:
         root: ``<state folder>/work``.
@@ -41,7 +46,7 @@ class WorkDirs:
         await asyncio.to_thread(self._sweep)
 
     async def aclose(self) -> None:
-        """Remove every folder that is left."""
+        """Remove every job's folder that is left."""
         if self._timer is not None:
             self._timer.cancel()
         if self._removing is not None:
@@ -112,11 +117,7 @@ class WorkDirs:
 
     def _sweep(self) -> None:
         make_private_folder(self._root)
-        for left in self._root.iterdir():
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+        _remove([left for left in self._root.iterdir() if _OURS.fullmatch(left.name) and not left.is_symlink()])
 
 
 def _is_empty(folder: Path) -> bool:

@@ -115,10 +115,11 @@ class Wire:
 
 
 class MovedClock:
-    """A clock that only tests move. `sleeping` tells the sleeps that go on."""
+    """A clock that only tests move. `sleeping` tells the sleeps that go on; `ahead` is how wrong the wall clock is."""
 
     def __init__(self) -> None:
         self._now = 1_000.0
+        self.ahead = timedelta()
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
         self._changes = Changes()
         self.slept: list[float] = []
@@ -127,7 +128,7 @@ class MovedClock:
         return self._now
 
     def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._now)
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._now) + self.ahead
 
     async def sleep(self, secs: float) -> None:
         self.slept.append(secs)

@@ -25,13 +25,25 @@ async def test_a_job_of_every_kind_comes_through(room, wire, claim, kind):
 
 
 async def test_folders_of_an_earlier_run_are_swept_at_the_start(open_room, tmp_path):
-    for left in ("work/left", "spool"):
+    job, result = "0f" * 8, "0f" * 16
+    for left in (f"work/{job}", "spool"):
         (tmp_path / left).mkdir(parents=True)
-    (tmp_path / "work" / "left" / "file").write_bytes(b"x")
-    (tmp_path / "spool" / "old").write_bytes(b"x")
+    (tmp_path / "work" / job / "file").write_bytes(b"x")
+    (tmp_path / "spool" / result).write_bytes(b"x")
     async with open_room(tmp_path):
         assert list((tmp_path / "work").iterdir()) == []
         assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_what_others_have_put_into_the_state_folder_stays(open_room, tmp_path):
+    thesis, post = tmp_path / "work" / "thesis" / "chapter.txt", tmp_path / "spool" / "mail"
+    for file in (thesis, post):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"mine")
+    for _ in range(2):
+        async with open_room(tmp_path):
+            pass
+        assert thesis.read_bytes() == post.read_bytes() == b"mine"
 
 
 async def test_stopping_ends_every_task_and_leaves_no_file(open_room, tmp_path, wire, claim):

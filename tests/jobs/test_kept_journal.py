@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from studio_worker.jobs import poison, spool
+from studio_worker.jobs import poison, spool, upkeep
 from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal_db import JournalDatabase
 from studio_worker.jobs.journal_file import VERSION, journal_path
 from studio_worker.jobs.journal_history import History
-from studio_worker.jobs.journal_row import Stage
+from studio_worker.jobs.journal_row import COLUMNS, Stage, seal
 from studio_worker.jobs.kept_journal import AT_HAND_SECS, KeptJournal
 from studio_worker.jobs.results import Artifact
 from studio_worker.jobs.settlement import Done, Gone, Refused
@@ -391,9 +391,40 @@ class TestWhatIsDamaged:
         (folder,) = state.glob("journal.sqlite3.damaged-*.results")
         assert [file.read_bytes() for file in folder.iterdir()] == [b"a fox"]
 
+    async def test_one_that_breaks_while_the_worker_runs_takes_those_along_that_the_new_one_does_not_know(
+        self, life, entry, state
+    ):
+        for origin in ("https://other.test", ORIGIN):
+            async with life(origin=origin) as journal:
+                await (await journal.keep(entry(), picture_of(origin.encode()))).safe
+        async with life(retry_secs=0.01) as journal:
+            await spoil(journal, state)
+            journal.accept(entry("job-2"))
+            await journal.committed(entry("job-2"))
+            await is_well(journal)
+        async with life() as journal:
+            assert [each.kept.file.read_bytes() for each in journal.recalled] == [ORIGIN.encode()]
+        (folder,) = state.glob("journal.sqlite3.damaged-*.results")
+        assert [file.read_bytes() for file in folder.iterdir()] == [b"https://other.test"]
+
+    async def test_a_row_whose_file_lies_outside_the_spool_is_not_given(self, life, entry, state):
+        async with life() as journal:
+            await (await journal.keep(entry(), picture_of())).safe
+        (state / "outside").write_bytes(b"abc")
+        with closing(sqlite3.connect(journal_path(state))) as connection:
+            values = list(connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs").fetchone())
+            values[COLUMNS.index("file")] = "../outside"
+            values[-1] = seal(values)
+            connection.execute("UPDATE jobs SET file = '../outside', seal = ?", (values[-1],))
+            connection.commit()
+        async with life() as journal:
+            assert journal.recalled == []
+        assert (state / "outside").read_bytes() == b"abc"
+        assert rows(state) == [("job-1", Stage.UNREADABLE)]
+
     async def test_files_that_no_row_knows_are_removed_at_the_start(self, life, entry, state):
         (state / "spool").mkdir(parents=True)
-        (state / "spool" / "half.part").write_bytes(b"x")
+        (state / "spool" / f"{'0f' * 16}.part").write_bytes(b"x")
         async with life() as journal:
             await (await journal.keep(entry(), picture_of())).safe
             assert len(list((state / "spool").iterdir())) == 1
@@ -618,7 +649,8 @@ class TestHistory:
                     await asyncio.sleep(0.005)
         assert [job_id for job_id, _ in rows(state)] == ["a-kept", *(f"job-{number}" for number in range(15, 20))]
 
-    async def test_of_settled_jobs_is_bounded_by_age(self, life, entry, state, clock):
+    async def test_of_settled_jobs_is_bounded_by_age(self, life, entry, state, clock, monkeypatch):
+        monkeypatch.setattr(upkeep, "PAUSE_SECS", 0.01)
         async with life() as journal:
             journal.accept(entry())
             journal.drop(entry())

@@ -42,7 +42,7 @@ def test_409_for_another_reason_keeps_the_result(reason):
     assert isinstance(settled(409, reason=reason), NotOurs)
 
 
-@pytest.mark.parametrize("status", [None, 301, 302, 307, 308, 408, 425, 429, 500, 502, 503, 504, 599])
+@pytest.mark.parametrize("status", [None, 301, 302, 307, 308, 407, 408, 425, 429, 500, 502, 503, 504, 599])
 def test_what_another_try_may_cure_is_tried_again(status):
     found = settled(status)
     assert isinstance(found, Again)
@@ -55,6 +55,14 @@ def test_other_client_errors_fail_the_job_by_their_status(status):
     assert isinstance(found, Refused)
     assert str(status) in found.error
     assert "too big\\x1b[2J" in found.error
+
+
+@pytest.mark.parametrize("status", [200, 403, 404])
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><title>Welcome to our Wi-Fi</title>", "<html lang=en>"])
+def test_a_web_page_is_no_answer_of_a_studio(status, page):
+    found = settled(status, text=page)
+    assert isinstance(found, Again)
+    assert str(status) in found.why
 
 
 def test_a_refusal_without_a_word_is_told_by_its_status_alone():

@@ -162,11 +162,12 @@ async def test_leaves_nothing_but_what_somebody_is_to_get(spool):
 async def test_removes_at_the_start_what_nobody_wants(tmp_path):
     folder = tmp_path / "spool"
     folder.mkdir()
-    for name in ("wanted", "orphan", "half.part"):
+    wanted, orphan = "0a" * 16, "0b" * 16
+    for name in (wanted, orphan, f"{orphan}.part", "a letter"):
         (folder / name).write_bytes(b"x")
     spool = Spool(folder, HangWatch(time.monotonic))
-    await spool.open({"wanted"})
-    assert names(spool) == ["wanted"]
+    await spool.open({wanted})
+    assert names(spool) == [wanted, "a letter"]
     await spool.aclose()
 
 

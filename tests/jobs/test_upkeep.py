@@ -1,6 +1,7 @@
 """The history within its bounds, for as long as the worker lives."""
 
 import asyncio
+from datetime import timedelta
 from types import SimpleNamespace
 
 from studio_worker.jobs import upkeep
@@ -23,7 +24,7 @@ async def test_gives_up_loudly_what_nobody_of_another_name_took_for_a_week(
     monkeypatch.setattr(upkeep, "PAUSE_SECS", 0.01)
     async with life("w-1") as journal:
         async with asyncio.timeout(10):
-            while not journal._spool._spares:
+            while len(list((state / "spool").iterdir())) > 1:
                 await asyncio.sleep(0.005)
         assert [found.kept.job_id for found in journal.recalled] == ["ours"]
     assert rows(state) == [("ours", Stage.KEPT), ("theirs", Stage.FAILED), ("theirs-json", Stage.FAILED)]
@@ -31,6 +32,28 @@ async def test_gives_up_loudly_what_nobody_of_another_name_took_for_a_week(
     told = [line for line in caplines if line["event"] == "journal.too_old"]
     assert sorted(line["job_id"] for line in told) == ["theirs", "theirs-json"]
     assert {line["level"] for line in told} == {"ERROR"}
+
+
+async def test_gives_nothing_up_where_the_wall_clock_has_jumped(life, entry, state, clock, monkeypatch):
+    looks, go_on = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def pause(secs):
+        looks.release()
+        await go_on.acquire()
+
+    async with life("w-old") as journal:
+        await journal.keep(entry("theirs"), picture_of())
+    async with life("w-1") as journal:
+        journal.accept(entry("ended"))
+        journal.drop(entry("ended"))
+    monkeypatch.setattr(upkeep, "asyncio", SimpleNamespace(sleep=pause))
+    async with asyncio.timeout(10), life("w-1"):
+        await looks.acquire()
+        for years in (10, 0, 0):
+            clock.ahead = timedelta(days=365 * years)
+            go_on.release()
+            await looks.acquire()
+        assert rows(state) == [("ended", Stage.DROPPED), ("theirs", Stage.KEPT)]
 
 
 async def test_gives_nothing_up_before_it_has_lived_for_a_while(life, entry, state, clock, monkeypatch):

@@ -97,17 +97,29 @@ async def test_only_a_few_folders_are_held_for_the_next_jobs(work_dirs):
 
 async def test_the_next_start_removes_what_was_left(tmp_path):
     root = tmp_path / "work"
-    (root / "left").mkdir(parents=True)
-    (root / "left" / "file").write_bytes(b"x")
-    (root / "stray").write_bytes(b"x")
-    target = tmp_path / "elsewhere"
-    target.mkdir()
-    (root / "link").symlink_to(target)
+    left = root / ("0f" * 8)
+    (left / "deep").mkdir(parents=True)
+    (left / "file").write_bytes(b"x")
     work_dirs = WorkDirs(root)
     await work_dirs.open()
     assert list(root.iterdir()) == []
-    assert target.exists()
     await work_dirs.aclose()
+
+
+async def test_what_is_not_a_jobs_folder_stays(tmp_path):
+    root = tmp_path / "work"
+    (root / "thesis").mkdir(parents=True)
+    (root / "thesis" / "file").write_bytes(b"x")
+    (root / "notes").write_bytes(b"x")
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    (root / ("0f" * 8)).symlink_to(target)
+    work_dirs = WorkDirs(root)
+    await work_dirs.open()
+    await work_dirs.aclose()
+    assert sorted(path.name for path in root.iterdir()) == ["0f" * 8, "notes", "thesis"]
+    assert (root / "thesis" / "file").exists()
+    assert target.exists()
 
 
 async def test_closing_removes_everything(tmp_path):
