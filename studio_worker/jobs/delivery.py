@@ -7,6 +7,7 @@ uploaded by a task each, until the studio's answer is final. A lost session ends
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from studio_worker.jobs.settlement import Done, Gone, NotOurs, Refused, Settleme
 from studio_worker.log import logger
 from studio_worker.wire.claims import Fingerprint
 
+_EMPTY_BYTES = sys.getsizeof("")
+
 RESTORED_SECS = 3600.0
 """What a result of an earlier process gets at least, however old it looks: at its start a machine may be years off."""
 
@@ -37,13 +40,13 @@ class Bounds:
     Attributes:
         results: how many.
         total_bytes: of how many bytes together.
-        json_bytes: of how many bytes of JSON, which lies in memory.
+        memory_bytes: of how many bytes that lie in memory: answers in JSON, and every result's prompt.
         age_secs: for how long.
     """
 
     results: int = 1_000
     total_bytes: int = 4 * 1024**3
-    json_bytes: int = 64 * 1024**2
+    memory_bytes: int = 64 * 1024**2
     age_secs: float = 7 * 24 * 3600.0
 
 
@@ -88,7 +91,7 @@ class Delivery:
         self._clock = clock
         self._owed: dict[str, Owed] = {}
         self._counts: Counter[State] = Counter()
-        self._bytes = self._json_bytes = 0
+        self._bytes = self._memory_bytes = 0
         self._moved = asyncio.Event()
 
     @property
@@ -109,8 +112,9 @@ class Delivery:
             waits = f"{count:,} results wait, {bounds.results:,} are the most"
         elif self._bytes >= bounds.total_bytes:
             waits = f"{count:,} results of {self._bytes:,} bytes wait, {bounds.total_bytes:,} bytes are the most"
-        elif self._json_bytes >= bounds.json_bytes:
-            waits = f"{self._json_bytes:,} bytes of answers in JSON wait, {bounds.json_bytes:,} are the most"
+        elif self._memory_bytes >= bounds.memory_bytes:
+            most = bounds.memory_bytes
+            waits = f"{self._memory_bytes:,} bytes of answers in JSON and of prompts wait, {most:,} are the most"
         else:
             return None
         return Trouble("spool_full", f"{waits}: for their delivery, or for the studio's acknowledgement")
@@ -187,8 +191,12 @@ class Delivery:
         self._chronicle.delivered(owed.kept)
 
     def resume(self) -> None:
-        """A session is welcome: uploads that found the token refused go on; what the old one sent waits again."""
+        """A session is welcome: uploads that found the token refused go on."""
+        self.suspend()
         self._uploads.resume()
+
+    def suspend(self) -> None:
+        """A session is over: nobody acknowledges any more what it sent, which waits until its job is offered again."""
         for owed in self._owed.values():
             if owed.state is State.SENT:
                 self._move(owed, State.SHELVED)
@@ -310,6 +318,6 @@ class Delivery:
                 self._forget(owed, Refused("given up: nobody asked for the result in time"))
 
     def _count(self, kept: Kept, sign: int) -> None:
-        self._bytes += sign * kept.artifact.size
-        if kept.artifact.json is not None:
-            self._json_bytes += sign * kept.artifact.size
+        prompt_bytes = sys.getsizeof(kept.entry.prompt) - _EMPTY_BYTES
+        self._bytes += sign * (kept.artifact.size + prompt_bytes)
+        self._memory_bytes += sign * (prompt_bytes + (kept.artifact.size if kept.artifact.json is not None else 0))

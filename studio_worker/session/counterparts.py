@@ -45,3 +45,7 @@ class Acknowledged(Protocol):
     def resume(self) -> None:
         """There is a session again."""
         ...
+
+    def suspend(self) -> None:
+        """The session is over."""
+        ...

@@ -42,7 +42,7 @@ class SessionKeeper:
         credentials: who the worker is; approved when `run` starts.
         http: the client, from `studio_http.open_http` or the embedder's own.
         desk: takes offers and cancellations.
-        delivery: takes acknowledgements, and is told of each welcome.
+        delivery: takes acknowledgements, and is told of each welcome and of each session's end.
         capabilities: what the worker says of itself, asked for each heartbeat.
         logs: what each session ships; outlives sessions.
         events: told of each opening and loss.
@@ -204,6 +204,7 @@ class SessionKeeper:
         finally:
             self._last_frame_at, self._last_ack_at = self.last_frame_at, self.last_ack_at
             self._session = None
+            self._delivery.suspend()
 
     async def _open(self) -> Connection | SessionEnded:
         known = self._credentials()

@@ -399,6 +399,16 @@ class TestFlushing:
         desk.post(kept_json(), wire)
         await desk.delivery.flushed()
 
+    async def test_does_not_wait_for_what_a_session_sent_that_is_over(self, desk, wire, kept_json):
+        desk.post(kept_json(), wire)
+        await asyncio.sleep(0)
+        flushing = asyncio.create_task(desk.delivery.flushed())
+        await asyncio.sleep(0)
+        assert not flushing.done()
+        desk.delivery.suspend()
+        await flushing
+        assert desk.delivery.waiting == 1
+
     async def test_does_not_wait_for_what_an_older_session_sent(self, desk, wire, kept_json):
         desk.post(kept_json(), wire)
         await asyncio.sleep(0)
@@ -416,7 +426,7 @@ class TestBounds:
         assert desk.delivery.waiting == 3
         assert desk.adopt("job-0", wire)
 
-    @pytest.mark.parametrize("bounds", [{"results": 2}, {"total_bytes": 800}, {"json_bytes": 800}])
+    @pytest.mark.parametrize("bounds", [{"results": 2}, {"total_bytes": 800}, {"memory_bytes": 800}])
     async def test_that_are_reached_are_a_trouble_until_a_result_is_settled(self, bounded, wire, kept_json, bounds):
         desk = await bounded(**bounds)
         desk.post(kept_json("job-0", size=400), wire)
@@ -426,6 +436,15 @@ class TestBounds:
         assert desk.delivery.trouble.code == "spool_full"
         desk.delivery.acknowledge("job-0")
         assert desk.delivery.trouble is None
+
+    async def test_prompts_count_as_what_lies_in_memory(self, bounded, wire, kept_json, kept_file, picture_file):
+        desk = await bounded(memory_bytes=1_000_000)
+        desk.uploads.gate.clear()
+        for number, kept in enumerate((kept_json(), kept_file(picture_file))):
+            entry = replace(kept.entry, job_id=f"job-{number}", prompt="ü" * 600_000)
+            desk.post(replace(kept, entry=entry), wire)
+        assert desk.delivery.trouble.code == "spool_full"
+        assert "prompts wait, 1,000,000 are the most" in desk.delivery.trouble.detail
 
     async def test_what_is_too_old_goes_with_the_next_result(self, desk, wire, clock, kept_json):
         desk.post(kept_json(), wire)

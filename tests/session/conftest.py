@@ -71,16 +71,20 @@ class RecordingDesk:
 
 @dataclass
 class RecordingDelivery:
-    """Notes acknowledgements and welcomes."""
+    """Notes acknowledgements, welcomes, and how many sessions are over."""
 
     acknowledged: list[str] = field(default_factory=list)
     welcomes: int = 0
+    ends: int = 0
 
     def acknowledge(self, job_id: str) -> None:
         self.acknowledged.append(job_id)
 
     def resume(self) -> None:
         self.welcomes += 1
+
+    def suspend(self) -> None:
+        self.ends += 1
 
 
 @dataclass
