@@ -105,7 +105,7 @@ def session_problem(session: SessionSnapshot, timings: Timings) -> Readiness | N
 
     Returns:
         ``no_session``; ``no_ack`` or ``no_frames`` where the studio has missed two heartbeats, ahead of the session's
-        own end for that reason.
+        own end for that reason; ``link_breaks`` while an offer that cannot be read keeps ending sessions.
     """
     if session.state.phase != "connected" or session.welcome_secs is None:
         why = session.state.reason or session.state.phase.replace("_", " ")
@@ -119,4 +119,6 @@ def session_problem(session: SessionSnapshot, timings: Timings) -> Readiness | N
         secs = session.welcome_secs if age is None else min(age, session.welcome_secs)
         if secs > patience:
             return Readiness(code, f"no {what} for {secs:.0f} s")
+    if session.is_shy:
+        return Readiness("link_breaks", "an offer that cannot be read keeps breaking the link: none is asked for now")
     return None

@@ -121,6 +121,7 @@ def test_a_disk_that_does_not_answer_is_told_though_nothing_fails(watch):
         (SessionSnapshot(CONNECTED, welcome_secs=60.0, last_ack_secs=12.0, last_frame_secs=0.1), "no_ack"),
         (SessionSnapshot(CONNECTED, welcome_secs=60.0, last_ack_secs=1.0, last_frame_secs=12.0), "no_frames"),
         (SessionSnapshot(CONNECTED, welcome_secs=12.0), "no_ack"),
+        (SessionSnapshot(CONNECTED, welcome_secs=3.0, is_shy=True), "link_breaks"),
         (SessionSnapshot(CONNECTED, welcome_secs=2.0, last_ack_secs=900.0, last_frame_secs=0.1), None),
         (SessionSnapshot(SessionState("reconnecting", 2, 4.0, "gone")), "no_session"),
         (SessionSnapshot(SessionState("waiting_for_approval")), "no_session"),

@@ -174,9 +174,9 @@ class Jobs:
             self._group = None
             self.tell()
             try:
-                await self._work_dirs.aclose()
-            finally:
                 await self._journal.aclose()
+            finally:
+                await self._work_dirs.aclose()
 
     async def _live(self) -> None:
         while True:

@@ -131,7 +131,13 @@ class JournalDatabase:
         # A folder that was removed while the worker runs is not made again: that is for its owner to decide.
         if self._place is not None:
             self._path.parent.stat()
-        opened = open_journal(self._path, now=self._now(), busy_secs=self._busy_secs, on_aside=self._note_aside)
+        opened = open_journal(
+            self._path,
+            now=self._now(),
+            busy_secs=self._busy_secs,
+            is_start=self._place is None,
+            on_aside=self._note_aside,
+        )
         self._place = _place(self._path)
         return opened
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from studio_worker.errors import AlreadyRunning, ConfigError, NoRoom
+from studio_worker.jobs.spool import holds_results
 from studio_worker.log import logger
 from studio_worker.private_file import PRIVATE, is_full, make_private_folder, reason, sync_folder
 
@@ -96,6 +97,7 @@ def open_journal(
     *,
     now: datetime,
     busy_secs: float = BUSY_SECS,
+    is_start: bool = False,
     on_aside: Callable[[Path], None] = lambda aside: None,
 ) -> sqlite3.Connection:
     """The one connection that writes. Blocks for the disk, and for a foreign lock at most `busy_secs`.
@@ -104,7 +106,9 @@ def open_journal(
         path: the file; made, for its owner alone, where it is missing.
         now: names a damaged file that is set aside.
         busy_secs: how long to wait for a lock, here and in each transaction.
-        on_aside: told where a damaged file lies now.
+        is_start: whether this process has written none yet: then one that is not there, beside results, counts as
+            damaged.
+        on_aside: told where a damaged file lies now, or would lie.
 
     Raises:
         ConfigError: it comes from a newer release, or the folder or the file cannot be used.
@@ -116,14 +120,14 @@ def open_journal(
         _warn_of_network(path)
         try:
             with telling_damage():
-                return _opened(path, busy_secs)
+                return _opened(path, busy_secs, is_start=is_start)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise
             on_aside(set_aside(path, now, str(error)))
             return _opened(path, busy_secs)
     except (sqlite3.Error, OSError) as error:
-        raise _explained(path, error) from None
+        raise explained(path, error) from None
 
 
 def set_aside(path: Path, now: datetime, why: str) -> Path:
@@ -201,7 +205,7 @@ def read_only(path: Path, *, busy_secs: float = BUSY_SECS) -> sqlite3.Connection
                 "written, where SQLite keeps what belongs to it"
             ) from None
         if isinstance(error, (sqlite3.Error, OSError)):
-            raise _explained(path, error) from None
+            raise explained(path, error) from None
         raise
     return connection
 
@@ -214,12 +218,14 @@ def _was_being_made(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_ROLLBACK
 
 
-def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
+def _opened(path: Path, busy_secs: float, *, is_start: bool = False) -> sqlite3.Connection:
     if path.exists():
         if path.stat().st_size > 0:
             _look_first(path, busy_secs)
-        elif _holds_results(path.parent):
+        elif holds_results(path.parent / "spool"):
             raise _Damaged("it was emptied, and results lie beside it")
+    elif is_start and holds_results(path.parent / "spool"):
+        raise _Damaged("it is gone, and results lie beside it")
     # SQLite gives its own files the mode of the database, and would make that by the umask alone.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE)
     os.close(descriptor)
@@ -230,14 +236,6 @@ def _opened(path: Path, busy_secs: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _holds_results(state: Path) -> bool:
-    """Whether an earlier process kept results there; a file without a byte may also be one that was just begun."""
-    try:
-        return any((state / "spool").iterdir())
-    except OSError:
-        return False
 
 
 def _look_first(path: Path, busy_secs: float) -> None:
@@ -310,7 +308,8 @@ def _is_under(folder: str, mount: str) -> bool:
     return folder == mount or folder.startswith(mount.rstrip("/\\") + os.sep)
 
 
-def _explained(path: Path, error: Exception) -> Exception:
+def explained(path: Path, error: Exception) -> Exception:
+    """An error of the disk or of SQLite in words that say what to do."""
     if primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return AlreadyRunning(f"the journal {path} is locked by another process: end that, or set another state_dir")
     said = str(error) if isinstance(error, sqlite3.Error) else reason(error)

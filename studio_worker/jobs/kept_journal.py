@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio_worker.clock import Clock, SystemClock
+from studio_worker.errors import ResultRejected
 from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
 from studio_worker.jobs.journal_db import JournalDatabase
-from studio_worker.jobs.journal_file import BUSY_SECS, journal_path, results_beside
+from studio_worker.jobs.journal_file import BUSY_SECS, explained, journal_path, results_beside
 from studio_worker.jobs.journal_history import History, files_wanted
 from studio_worker.jobs.journal_row import Row, Stage
 from studio_worker.jobs.journal_trouble import as_trouble, is_lack_of_room
@@ -28,7 +29,7 @@ from studio_worker.jobs.results import Artifact, Entry, Kept, Memory
 from studio_worker.jobs.room_watch import RoomWatch
 from studio_worker.jobs.row_batches import RowBatches
 from studio_worker.jobs.settlement import Done, Gone, Settlement
-from studio_worker.jobs.spool import Spool
+from studio_worker.jobs.spool import MadeFileGone, Spool
 from studio_worker.jobs.upkeep import Upkeep
 from studio_worker.log import logger
 from studio_worker.text import escape
@@ -82,9 +83,8 @@ class KeptJournal:
             failed=self._could_not_write,
             damaged=self._set_unknown_aside,
         )
-        self._database = JournalDatabase(
-            journal_path(folder), clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs
-        )
+        self._path = journal_path(folder)
+        self._database = JournalDatabase(self._path, clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs)
         self._losses: asyncio.Queue[BaseException] = asyncio.Queue()
         self._watch = RoomWatch(
             folder,
@@ -94,6 +94,7 @@ class KeptJournal:
             self._losses.put_nowait,
             retry_secs=retry_secs,
         )
+        self._retry_secs = retry_secs
         self._on_trouble = on_trouble
         self._upkeep = Upkeep(
             self._database,
@@ -129,6 +130,7 @@ class KeptJournal:
         Raises:
             ConfigError: the journal comes from a newer release, or cannot be used.
             AlreadyRunning: another process holds it locked.
+            NoRoom: its disk is full.
             OSError: the spool cannot be used.
         """
         self._loop = asyncio.get_running_loop()
@@ -138,7 +140,11 @@ class KeptJournal:
         await self._unless_full(self._upkeep.settle_the_past())
         if self._database.aside is not None:
             await self._spool.set_aside(results_beside(self._database.aside))
-        await self._spool.open(await self._database.run(files_wanted))
+        try:
+            wanted = await self._database.run(files_wanted)
+        except sqlite3.Error as error:
+            raise explained(self._path, error) from None
+        await self._spool.open(wanted)
         self._upkeep.start()
 
     async def live(self) -> None:
@@ -146,12 +152,21 @@ class KeptJournal:
         raise await self._losses.get()
 
     async def recall(self, worker_id: str) -> Sequence[Recalled]:
-        """The results that are still owed under this worker id; the damaged ones are set aside, and logged."""
+        """The results that are still owed under this worker id; the damaged ones are set aside, and logged.
+
+        Waits for as long as the journal cannot be read: that is a trouble, and what is kept must not be passed over.
+        """
         self._worker_id = worker_id
         moment = (self._clock.monotonic(), self._now())
-        found = await self._database.run(
-            lambda on: recall_rows(on, self._origin, worker_id, self._spool.folder, moment)
-        )
+        while True:
+            try:
+                found = await self._database.run(
+                    lambda on: recall_rows(on, self._origin, worker_id, self._spool.folder, moment)
+                )
+                break
+            except sqlite3.Error as error:
+                self._watch.failed(as_trouble(error), error)
+                await asyncio.sleep(self._retry_secs)
         if found.unreadable:
             settled = self._database.run(lambda on: settle_unreadable(on, moment[1], found.unreadable))
             await self._unless_full(settled)
@@ -262,6 +277,7 @@ class KeptJournal:
         if last.done() and last.result() and not self._batches.is_empty:
             # What the batch before the last could not write is known only now.
             self._batches.flush()
+        self._watch.tell_what_is_lost()
         # What has not come back by now may never do; the threads end with the process.
         left_secs = PATIENCE_SECS if last.done() else 0.0
         await self._database.aclose(left_secs)
@@ -314,6 +330,8 @@ class KeptJournal:
         memory: Memory | None = None
         try:
             row.checksum = await self._spool.take(file, made)
+        except MadeFileGone:
+            raise ResultRejected("unreadable", "the result's file is gone: its engine removed it") from None
         except OSError as error:
             if not self._may_hold(artifact.size, error):
                 raise

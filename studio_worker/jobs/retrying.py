@@ -79,9 +79,9 @@ class RetryingUploads:
         """
         tries = refusals = 0
         while True:
-            accepts, welcomes = owed.accepts, self._welcomes
-            owed.accepted_again.clear()
             async with self._turns if owed.is_restored else nullcontext():
+                accepts, welcomes = owed.accepts, self._welcomes
+                owed.accepted_again.clear()
                 # What has happened so far is told while the studio reads the form's head, not before.
                 answer = await self._uploads.upload(owed.kept, self._chronicle.tell)
             tries += 1

@@ -102,6 +102,13 @@ class RoomWatch:
         self._lacking_bytes, self._lacking_until = size, time.monotonic() + LACK_SECS
         self.failed(as_trouble(error), error)
 
+    def tell_what_is_lost(self) -> None:
+        """The worker ends: what lies in memory alone is gone, and its job runs anew when it is offered again."""
+        if self._held:
+            logger.bind(event="journal.lost", results=len(self._held)).error(
+                "Results that no room was found for are lost with this process; their jobs run again when offered"
+            )
+
     async def aclose(self) -> None:
         """Stop trying."""
         await self._trying.aclose()

@@ -134,9 +134,10 @@ class RowBatches:
             if is_damage(error) or isinstance(error, JournalReplaced):
                 # The new file knows nothing: everything that is owed is written into it.
                 self._changed |= dict.fromkeys(self._live.values())
-            if is_damage(error):
-                self._damaged()
-            if self._changed:
-                self._failed(error)
+        # Whoever waits is answered first, whatever those make of it who are told.
         if done is not None and not done.done():
             done.set_result(error is None)
+        if error is not None and is_damage(error):
+            self._damaged()
+        if error is not None and self._changed:
+            self._failed(error)

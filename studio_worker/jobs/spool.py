@@ -36,6 +36,18 @@ MAX_SPARE_BYTES = 8 * 1024 * 1024
 """Files of settled results up to this size are written over: a file that exists is synced in a third of the time."""
 
 
+def holds_results(folder: Path) -> bool:
+    """Whether results lie in a spool. Blocks; a folder that cannot be read holds none."""
+    try:
+        return any(_OURS.fullmatch(file.name) for file in folder.iterdir())
+    except OSError:
+        return False
+
+
+class MadeFileGone(Exception):
+    """The file of a result is not where its engine left it, which says nothing of the spool."""
+
+
 class Spool:
     """A folder that nobody else looks into (0700). One thread does all its work, in the order in which it is asked for.
 
@@ -84,7 +96,10 @@ class Spool:
         return self._ask(partial(self._write, file, data))
 
     def take(self, file: Path, made: Path) -> asyncio.Future[str]:
-        """Move the file `made` to the name `file`, whole and safe; its checksum. Raises OSError as `write` does."""
+        """Move the file `made` to the name `file`, whole and safe; its checksum.
+
+        Raises OSError as `write` does, and MadeFileGone.
+        """
         return self._ask(partial(self._take, file, made))
 
     async def probe(self) -> None:
@@ -104,7 +119,9 @@ class Spool:
             _write(file, data)
 
     def _take(self, file: Path, made: Path) -> str:
-        with self._hangs.at_work(made.stat().st_size):
+        with self._hangs.at_work():
+            size = _made_size(made)
+        with self._hangs.at_work(size):
             return _take(file, made)
 
     def _probe(self, file: Path) -> None:
@@ -219,6 +236,13 @@ def _give_back(part: Path, made: Path) -> None:
     except OSError as error:
         logger.bind(event="jobs.spool", file=str(part), error=str(error)).warning("A result could not be put back")
     _remove(part)
+
+
+def _made_size(made: Path) -> int:
+    try:
+        return made.stat().st_size
+    except FileNotFoundError:
+        raise MadeFileGone(str(made)) from None
 
 
 def _size(file: Path) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
 
+from studio_worker.daemon_thread import within
+from studio_worker.jobs.hang_watch import PATIENCE_SECS
 from studio_worker.private_file import make_private_folder
 
 GATHER_SECS = 0.02
@@ -46,12 +48,12 @@ class WorkDirs:
         await asyncio.to_thread(self._sweep)
 
     async def aclose(self) -> None:
-        """Remove every job's folder that is left."""
+        """Remove every job's folder that is left, as far as the disk answers in time."""
         if self._timer is not None:
             self._timer.cancel()
         if self._removing is not None:
-            await asyncio.wait([self._removing])
-        await asyncio.to_thread(self._sweep)
+            await asyncio.wait([self._removing], timeout=PATIENCE_SECS)
+        await within(PATIENCE_SECS, self._sweep, name="end of work")
 
     def make(self) -> Path:
         """An empty, private folder; its name is random: nothing of the claim becomes part of a path. Raises OSError."""

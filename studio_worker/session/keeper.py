@@ -170,6 +170,7 @@ class SessionKeeper:
             welcome_secs=session.pulse.welcome_secs(now) if session is not None else None,
             last_frame_secs=None if frame is None else now - frame,
             last_ack_secs=None if ack is None else now - ack,
+            is_shy=self._set_aside.is_shy,
         )
 
     async def _one_session(self) -> SessionEnded:

@@ -13,8 +13,9 @@ class SetAside:
     """Counts sessions that ended by a breach, by the offer that came last before it.
 
     An offer that could be read and was followed by a breach is known by its id, and is rejected for a while. One
-    that could not be read (16 MiB and more) has no id: then the worker takes no offers at all for a while, which
-    leaves the studio free to give it to another.
+    that could not be read (16 MiB and more) has no id: then the worker asks for no offers at all for a while, which
+    leaves the studio free to give it to another. One that comes all the same is answered as ever: it may be of a job
+    that runs here.
 
     Args:
         clock: where the time comes from.

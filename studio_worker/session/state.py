@@ -47,6 +47,7 @@ class SessionSnapshot:
         welcome_secs: how long it has been welcome, None while it is not.
         last_frame_secs: how long ago the studio's last text frame came, over all sessions.
         last_ack_secs: how long ago a heartbeat was last acknowledged, over all sessions.
+        is_shy: whether no offers are asked for, since one that cannot be read keeps breaking the link.
     """
 
     state: SessionState
@@ -55,6 +56,7 @@ class SessionSnapshot:
     welcome_secs: float | None = None
     last_frame_secs: float | None = None
     last_ack_secs: float | None = None
+    is_shy: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As `/daemon/status` shows it; what is unknown is null."""

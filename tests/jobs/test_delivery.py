@@ -512,6 +512,18 @@ class TestARestoredResult:
         await events.until(JobDelivered, 50)
         assert [kept.job_id for kept in uploads.seen] == [f"job-{number:02}" for number in range(50)]
 
+    async def test_whose_job_is_accepted_while_it_waits_for_its_turn_is_uploaded_once(
+        self, desk, wire, uploads, kept_file, picture_file, events
+    ):
+        uploads.gate.clear()
+        for number in range(RESTORED_AT_ONCE + 1):
+            desk.delivery.restore(kept_file(picture_file, f"job-{number}"), is_unsent=True)
+        await uploads.started(RESTORED_AT_ONCE)
+        assert desk.adopt(f"job-{RESTORED_AT_ONCE}", wire)
+        uploads.gate.set()
+        await events.until(JobDelivered, RESTORED_AT_ONCE + 1)
+        assert len(uploads.seen) == RESTORED_AT_ONCE + 1
+
     async def test_that_a_studio_has_called_not_ours_is_not_uploaded_before_it_offers_the_job(
         self, desk, wire, uploads, kept_file, picture_file, events
     ):

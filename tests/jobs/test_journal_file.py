@@ -305,14 +305,15 @@ def test_that_was_emptied_beside_kept_results_is_set_aside(path):
     path.write_bytes(b"")
     spool = path.parent / "spool"
     spool.mkdir()
-    (spool / "kept").write_bytes(b"abc")
+    (spool / ("0a" * 16)).write_bytes(b"abc")
     assert reopened(path) == 0
     (aside,) = asides(path)
     assert (path.parent / aside).read_bytes() == b""
 
 
-def test_that_was_just_begun_is_no_damage(path):
-    path.parent.mkdir()
+@pytest.mark.parametrize("beside", ["", "mail"])
+def test_that_was_just_begun_is_no_damage(path, beside):
+    (path.parent / "spool" / beside).mkdir(parents=True)
     path.touch()
     assert reopened(path) == 0
     assert asides(path) == []

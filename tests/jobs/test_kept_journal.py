@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from studio_worker.jobs import poison, spool, upkeep
+from studio_worker.errors import ConfigError, ResultRejected
+from studio_worker.jobs import kept_journal, poison, spool, upkeep
 from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal_db import JournalDatabase
@@ -26,7 +27,7 @@ from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.strict_json import dumps
 
-from .journal_rows import ANSWER, is_well, json_of, picture_of, rows, spoil
+from .journal_rows import ANSWER, film_of, is_well, json_of, picture_of, rows, spoil
 
 FIXTURES = Path(__file__).parent
 ORIGIN = "https://studio.test"
@@ -391,6 +392,20 @@ class TestWhatIsDamaged:
         (folder,) = state.glob("journal.sqlite3.damaged-*.results")
         assert [file.read_bytes() for file in folder.iterdir()] == [b"a fox"]
 
+    async def test_a_journal_that_is_gone_at_the_start_takes_none_of_its_results_along(
+        self, life, entry, state, caplines
+    ):
+        async with life() as journal:
+            await (await journal.keep(entry(), picture_of(b"a fox"))).safe
+        for file in state.glob("journal.sqlite3*"):
+            file.unlink()
+        async with life() as journal:
+            assert journal.note
+            assert journal.recalled == []
+        (folder,) = state.glob("journal.sqlite3.damaged-*.results")
+        assert [file.read_bytes() for file in folder.iterdir()] == [b"a fox"]
+        assert said(caplines, "journal.damaged")["reason"] == "it is gone, and results lie beside it"
+
     async def test_one_that_breaks_while_the_worker_runs_takes_those_along_that_the_new_one_does_not_know(
         self, life, entry, state
     ):
@@ -445,6 +460,47 @@ class TestWhatIsDamaged:
         assert len([path for path in state.iterdir() if "damaged" in path.name]) >= 1
         async with life() as journal:
             assert journal.recalled[0].kept.file == kept.file
+
+
+class TestAJournalThatIsLocked:
+    async def test_is_waited_for_before_what_is_kept_is_recalled(self, life, entry, state, clock):
+        async with life() as journal:
+            await (await journal.keep(entry(), picture_of())).safe
+        journal = KeptJournal(state, ORIGIN, clock, busy_secs=0.01, retry_secs=0.01)
+        await journal.open()
+        with closing(sqlite3.connect(journal_path(state), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            recalling = asyncio.create_task(journal.recall("w-1"))
+            async with asyncio.timeout(10):
+                while journal.trouble is None:
+                    await asyncio.sleep(0.005)
+            assert journal.trouble.code == "journal"
+            other.execute("ROLLBACK")
+        assert [each.kept.job_id for each in await recalling] == ["job-1"]
+        await is_well(journal)
+        await journal.aclose()
+
+    async def test_at_the_start_is_told_in_our_own_words(self, state, clock, monkeypatch):
+        def locked(connection):
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(kept_journal, "files_wanted", locked)
+        journal = KeptJournal(state, ORIGIN, clock)
+        with pytest.raises(ConfigError, match=r"the journal .* cannot be used: disk I/O error; make it writable"):
+            await journal.open()
+        await journal.aclose()
+
+
+async def test_a_commit_is_answered_although_whoever_hears_of_the_trouble_breaks(life, entry, state):
+    def broken():
+        raise ZeroDivisionError
+
+    async with life(busy_secs=0.01, retry_secs=60, on_trouble=broken) as journal:
+        with closing(sqlite3.connect(journal_path(state), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            journal.accept(entry())
+            async with asyncio.timeout(10):
+                await journal.committed(entry())
 
 
 class TestADiskThatIsFull:
@@ -555,8 +611,27 @@ class TestADiskThatTakesItsTime:
             await asyncio.wait_for(kept.safe, 10)
             assert journal.trouble is None
 
+    async def test_says_at_the_end_what_lies_in_memory_alone_and_is_lost(self, practised, entry, slow_disk, caplines):
+        async with practised(retry_secs=60) as journal:
+            slow_disk.begin()
+            kept = await journal.keep(entry(), picture_of(b"abcdef"))
+            slow_disk.error = OSError(errno.ENOSPC, "No space left on device")
+            slow_disk.set()
+            await asyncio.wait_for(kept.safe, 10)
+        assert said(caplines, "journal.lost")["results"] == 1
+
 
 class TestAFolderThatFails:
+    async def test_a_file_that_its_own_engine_has_removed_is_that_jobs_failure_alone(self, life, entry, tmp_path):
+        made = tmp_path / "film.mp4"
+        made.write_bytes(b"a film")
+        film = film_of(made)
+        made.unlink()
+        async with life() as journal:
+            with pytest.raises(ResultRejected, match="its engine removed it"):
+                await journal.keep(entry(), film)
+            assert journal.trouble is None
+
     async def test_a_result_that_cannot_be_synced_fails_and_none_is_asked_for_until_one_can_be(
         self, life, entry, monkeypatch
     ):

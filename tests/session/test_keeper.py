@@ -45,6 +45,7 @@ async def test_a_lost_connection_leads_to_the_next_session(studio: ScriptedStudi
     async with keeping(studio) as kept:
         (await studio.welcomed()).abort()
         await studio.welcomed(2)
+        assert kept.delivery.ends == 1
 
     assert "connection was lost" in lost(kept)[0]
 
@@ -235,10 +236,11 @@ async def test_an_offer_that_cannot_be_read_and_keeps_coming_makes_the_worker_sh
             await session.send_raw(b"\x81\x7f\x00\x00\x00\x00\x04\x00\x00\x00")
 
     studio.on_welcome = flood
-    async with keeping(studio):
+    async with keeping(studio) as kept:
         await studio.welcomed(4)
         hello = next(frame for frame in studio.of_type("hello") if frame.session == 4)
         await studio.heartbeat()
+        assert kept.keeper.snapshot().is_shy
 
     assert hello["capabilities"]["autoEnabled"] is False
     assert len(studio.sessions) == 4
