@@ -113,10 +113,12 @@ async def test_with_a_lost_ledger_files_of_before_are_the_operators(hub: Hub, ro
     assert sorted(path.name for path in root.glob("*.bin")) == ["a.bin", "b.bin"]
 
 
-async def test_the_same_name_from_another_address_is_another_file(hub: Hub, root: Path) -> None:
+@pytest.mark.parametrize("approx", [None, SIZE])
+async def test_the_same_name_from_another_address_is_another_file(hub: Hub, root: Path, approx: int | None) -> None:
     store = open_store(hub, root)
     await store.provision("m", source_of(file_of(hub, "model.onnx.bin", path="/one")), OPTIONS)
-    model = await store.provision("n", source_of(file_of(hub, "model.onnx.bin", path="/two")), OPTIONS)
+    wanted = file_of(hub, "model.onnx.bin", path="/two", approxBytes=approx)
+    model = await store.provision("n", source_of(wanted), OPTIONS)
     [path] = model.files["model"]
     assert path.parent.name.startswith("n-")
     await store.aclose()
