@@ -16,7 +16,7 @@ TRANSIENT = frozenset({408, 425, 429})
 
 _PROXY_WANTS_A_PASSWORD = 407
 _PAGE = ("<!doctype html", "<html")
-"""How what a captive portal answers begins, with whatever status: no studio does so."""
+"""How the page of a captive portal begins, where a studio would say that it has the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +100,9 @@ def settle(answer: Answer, tries: int, *, now: datetime, rng: Random) -> Settlem
         return Again(full_jitter(tries, rng), answer.text or "no network")
     if status == _PROXY_WANTS_A_PASSWORD:
         return Again(full_jitter(tries, rng), "a proxy on the way to the studio wants a password (407)")
-    if answer.text.lower().startswith(_PAGE) and status < 500:
-        return Again(full_jitter(tries, rng), f"a web page came ({status}), which is no studio's answer")
     if 200 <= status < 300:
+        if answer.text.lower().startswith(_PAGE):
+            return Again(full_jitter(tries, rng), f"a web page came ({status}), which is no studio's answer")
         return Done()
     if status == 401:
         return SignedOut()
