@@ -100,8 +100,8 @@ class RowBatches:
             self._timer.cancel()
             self._timer = None
         changed, self._changed = self._changed, {}
-        # Two runs of one job share a row of the file: what is open is the younger one, and is written behind the other.
-        in_order = sorted(changed, key=lambda row: row.settled_at is None) if len(changed) > 1 else changed
+        # Two runs of one job share a row of the file: the younger one, open or ended, is written behind the other.
+        in_order = sorted(changed, key=_order) if len(changed) > 1 else changed
         rows = [(row, row.values(self._origin)) for row in in_order]
 
         def landed(error: Exception | None) -> None:
@@ -141,3 +141,8 @@ class RowBatches:
             self._damaged()
         if error is not None and self._changed:
             self._failed(error)
+
+
+def _order(row: Row) -> tuple[bool, float]:
+    """Orders the runs of one job, oldest first; an open one is always the youngest."""
+    return row.settled_at is None, row.entry.accepted_at

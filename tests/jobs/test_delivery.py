@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
@@ -11,17 +11,21 @@ from studio_worker.errors import LinkClosed, ResultRejected
 from studio_worker.events import JobDelivered, JobFailed
 from studio_worker.jobs.chronicle import Chronicle
 from studio_worker.jobs.delivery import Bounds, Delivery
+from studio_worker.jobs.journal_row import Stage
 from studio_worker.jobs.kept_journal import KeptJournal
 from studio_worker.jobs.links import ClaimLink
 from studio_worker.jobs.retrying import RESTORED_AT_ONCE
 from studio_worker.jobs.settlement import Answer
 from studio_worker.wire.claims import Fingerprint
 
+from .journal_rows import rows
+
 
 class Desk:
     """A delivery with what it reports to."""
 
     def __init__(self, group, uploads, events, clock, state, bounds=None):
+        self.state = state
         self.journal = KeptJournal(state, "https://studio.test", clock)
         self.uploads, self.events, self.clock = uploads, events, clock
         self.signed_out = 0
@@ -43,8 +47,18 @@ class Desk:
         self.journal.accept(kept.entry)
         self.delivery.post(kept, ClaimLink(wire, kept.job_id, kept.entry.attempt))
 
+    async def rows(self):
+        """What the journal's file says by now."""
+        await self.journal._batches.commit_all()
+        return rows(self.state)
+
     def adopt(self, job_id, wire, attempt=None, fingerprint="f"):
         return self.delivery.adopt(job_id, Fingerprint(text=fingerprint), ClaimLink(wire, job_id, attempt))
+
+
+def upload_of(job_id):
+    """The task that uploads a job's result."""
+    return next(task for task in asyncio.all_tasks() if task.get_name() == f"upload-{job_id}")
 
 
 @pytest.fixture
@@ -104,6 +118,7 @@ class TestAJsonResult:
         desk.post(kept_json(), wire)
         assert (desk.delivery.pending, desk.delivery.waiting) == (0, 1)
         assert desk.journal.owed == ("job-1",)
+        assert await desk.rows() == [("job-1", Stage.WAITING)]
 
     async def test_stays_kept_where_the_connection_ends_before_it_was_written(self, desk, make_wire, kept_json):
         wire = make_wire(holds_writes=True)
@@ -152,6 +167,17 @@ class TestAJsonResult:
         assert desk.delivery.waiting == 1
         desk.delivery.acknowledge("job-1")
         assert desk.delivery.waiting == 0
+
+    async def test_is_not_written_before_its_latest_frame_is(self, desk, make_wire, kept_json):
+        first, second = make_wire(holds_writes=True), make_wire(holds_writes=True)
+        desk.post(kept_json(), first)
+        desk.adopt("job-1", second)
+        first.write()
+        await asyncio.sleep(0)
+        assert (desk.delivery.pending, desk.delivery.waiting) == (1, 0)
+        second.write()
+        await asyncio.sleep(0)
+        assert (desk.delivery.pending, desk.delivery.waiting) == (0, 1)
 
 
 async def test_an_acknowledgement_of_nothing_is_ignored(desk):
@@ -251,6 +277,7 @@ class TestABinaryResult:
         assert (desk.delivery.waiting, len(desk.uploads.seen)) == (1, 1)
         assert wire.types == []
         assert picture_file.exists()
+        assert await desk.rows() == [("job-1", Stage.WAITING)], "the next process would upload it unasked"
 
     async def test_that_waits_is_uploaded_when_its_job_is_offered_again(self, desk, wire, kept_file, picture_file):
         desk.uploads.answers = [Answer(status=409)]
@@ -293,11 +320,34 @@ class TestABinaryResult:
         desk.uploads.gate.clear()
         desk.post(kept_file(picture_file), wire)
         await desk.uploads.started()
+        upload = upload_of("job-1")
         desk.delivery.give_way("job-1")
         desk.uploads.gate.set()
-        await desk.delivery.flushed()
+        await asyncio.wait([upload])
+        assert upload.cancelled()
         assert desk.events.events == []
         assert wire.types == []
+
+    async def test_whose_upload_does_not_heed_its_cancelling_leaves_a_newer_result_alone(
+        self, desk, wire, kept_file, kept_json, picture_file
+    ):
+        async def stubborn(kept, meanwhile):
+            with suppress(asyncio.CancelledError):
+                await desk.uploads.gate.wait()
+            return Answer(status=404)
+
+        desk.uploads.upload = stubborn
+        desk.uploads.gate.clear()
+        desk.post(kept_file(picture_file), wire)
+        await asyncio.sleep(0)
+        upload = upload_of("job-1")
+        desk.post(kept_json(fingerprint=Fingerprint(text="another")), wire)
+        desk.uploads.gate.set()
+        await asyncio.wait([upload])
+        assert not upload.cancelled()
+        assert desk.delivery.waiting == 1
+        desk.delivery.acknowledge("job-1")
+        assert desk.delivery.waiting == 0
 
     async def test_goes_on_while_the_session_is_lost(self, desk, wire, kept_file, picture_file):
         desk.uploads.gate.clear()
@@ -316,20 +366,24 @@ class TestABinaryResult:
         assert "too-old" in failed.error
 
     async def test_whose_file_is_lost_fails_so_that_it_runs_again(self, desk, wire, kept_file, picture_file):
-        async def lost(kept):
+        async def lost(kept, meanwhile):
             raise ResultRejected("spool-lost", "the kept result cannot be read")
 
         desk.uploads.upload = lost
         desk.post(kept_file(picture_file), wire)
-        assert (await wire.until("fail")).retryable is True
+        failure = await wire.until("fail")
+        assert failure.retryable is True
+        assert failure.error == "the kept result cannot be read (rule: spool-lost)"
 
     async def test_that_meets_a_flaw_of_ours_fails_alone(self, desk, wire, kept_file, kept_json, picture_file):
-        async def broken(kept):
+        async def broken(kept, meanwhile):
             raise ZeroDivisionError("a flaw")
 
         desk.uploads.upload = broken
         desk.post(kept_file(picture_file), wire)
-        assert (await wire.until("fail")).retryable is True
+        failure = await wire.until("fail")
+        assert failure.retryable is True
+        assert failure.error == "the result could not be delivered: a flaw (rule: delivery-broke)"
         desk.post(kept_json("job-2"), wire)
         await wire.until("completeJson")
 

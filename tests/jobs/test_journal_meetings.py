@@ -118,6 +118,35 @@ class TestARowOfAnEarlierRun:
             await is_well(journal)
             assert rows(state) == [("job-1", Stage.RUNNING)]
 
+    async def test_is_not_written_over_that_of_a_run_that_ended_while_its_own_failed(self, life, entry, state):
+        async with life(retry_secs=60, busy_secs=0.01) as journal:
+            with locked(state) as release:
+                journal.accept(entry())
+                journal.drop(entry(), "the engine broke")
+                await journal._batches.commit_all()
+                failing = journal._batches.commit_all()
+                journal.accept(entry())
+                journal.drop(entry(), "the studio cancelled it")
+                assert not await failing
+                release()
+            await journal._batches.commit_all()
+            assert rows(state, "stage, note") == [(Stage.FAILED, "the studio cancelled it")]
+
+    async def test_is_not_written_over_that_of_a_run_whose_end_failed_too(self, life, entry, state):
+        async with life(retry_secs=60, busy_secs=0.01) as journal:
+            with locked(state) as release:
+                journal.accept(entry())
+                journal.drop(entry(), "the engine broke")
+                first = journal._batches.commit_all()
+                journal.accept(entry(accepted_at=2_000.0))
+                journal.drop(entry(accepted_at=2_000.0), "the studio cancelled it")
+                second = journal._batches.commit_all()
+                assert not await first
+                assert not await second
+                release()
+            await journal._batches.commit_all()
+            assert rows(state, "stage, note") == [(Stage.FAILED, "the studio cancelled it")]
+
 
 class TestAFileInTheSpool:
     async def test_is_given_to_one_result_though_the_end_of_the_one_before_is_written_twice(self, life, entry, state):

@@ -120,6 +120,35 @@ async def test_a_refused_token_is_told_once_and_waits(retrying, uploads, owed, a
     assert await ending == Done()
 
 
+async def test_an_accept_spares_one_wait_and_not_the_next(retrying, uploads, owed, clock):
+    uploads.answers = [Answer(status=503)] * 2
+    ending = asyncio.create_task(retrying.until_final(owed))
+    await clock.asleep()
+    owed.accepts += 1
+    owed.accepted_again.set()
+    await clock.asleep(2)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(uploads.seen) == 2
+    clock.advance(30)
+    assert await ending == Done()
+
+
+async def test_a_result_whose_token_is_refused_ends_at_its_age(retrying, uploads, owed, clock, asked):
+    uploads.answers = [Answer(status=401)]
+    uploads.gate.clear()
+    ending = asyncio.create_task(retrying.until_final(owed))
+    await uploads.started()
+    clock.advance(3_601)
+    uploads.gate.set()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert ending.done()
+    with pytest.raises(ResultRejected, match="too-old"):
+        await ending
+    assert asked == []
+
+
 async def test_cancelling_ends_a_wait(retrying, uploads, owed, clock):
     uploads.answers = [Answer(status=503)]
     ending = asyncio.create_task(retrying.until_final(owed))

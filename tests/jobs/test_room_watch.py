@@ -106,3 +106,37 @@ async def test_a_result_that_never_has_room_stops_the_others_for_a_while_only(tm
     async with asyncio.timeout(10):
         while watch.trouble is not None:
             await asyncio.sleep(0.001)
+
+
+async def test_after_a_file_that_no_room_helps_a_file_has_to_be_written_first(tmp_path, spool, monkeypatch):
+    probe, probes = spool.probe, []
+
+    async def failing_twice():
+        probes.append(watch.trouble)
+        if len(probes) < 3:
+            raise OSError(errno.EIO, "Input/output error")
+        await probe()
+
+    monkeypatch.setattr(spool, "probe", failing_twice)
+    watch = RoomWatch(tmp_path, spool, written, lambda: None, lambda error: None, retry_secs=0.001)
+    watch.lost(OSError(errno.EIO, "Input/output error"))
+    async with asyncio.timeout(10):
+        while watch.trouble is not None:
+            await asyncio.sleep(0.001)
+    assert [trouble.code for trouble in probes] == ["state_folder"] * 3
+
+
+async def test_a_trouble_lasts_until_a_write_of_the_rows_has_worked(tmp_path, spool):
+    answers = [False, False, True]
+
+    def commit_all():
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(answers.pop(0))
+        return done
+
+    watch = RoomWatch(tmp_path, spool, commit_all, lambda: None, lambda error: None, retry_secs=0.001)
+    watch.failed(TROUBLE, sqlite3.OperationalError("locked"))
+    async with asyncio.timeout(10):
+        while watch.trouble is not None:
+            await asyncio.sleep(0.001)
+    assert answers == []

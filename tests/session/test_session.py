@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from studio_worker.errors import DuplicateWorker
 from studio_worker.events import SessionLost, SessionOpened
 from studio_worker.testing.claims import llm_claim
 from studio_worker.testing.scripted_session import ScriptedSession
@@ -405,6 +406,28 @@ async def test_lines_that_were_not_shipped_go_with_the_next_session(studio: Scri
 
     lines = [line for line in shipped(studio).split("\n") if line.startswith("line")]
     assert lines == [f"line {number}" for number in range(5)]
+
+
+async def test_the_studios_last_words_are_read_behind_a_write_that_failed(
+    studio: ScriptedStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_failed = asyncio.Event()
+
+    async def broken(text: str) -> None:
+        has_failed.set()
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    async with keeping(studio, timings=replace(QUICK, close_secs=5.0)) as kept:
+        session = await studio.welcomed()
+        await studio.heartbeat()
+        monkeypatch.setattr(kept.keeper._session.connection._websocket, "send_str", broken)  # type: ignore[union-attr]
+        await has_failed.wait()
+        await session.close(4003)
+        refused = await kept.outcome()
+
+    assert isinstance(refused, DuplicateWorker)
+    assert refused.exit_code == 77
+    assert len(studio.sessions) == 1
 
 
 async def test_a_close_flushes_the_log_once_and_says_1000(studio: ScriptedStudio) -> None:

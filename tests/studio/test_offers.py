@@ -1,13 +1,23 @@
 """Which job goes to which worker (protocol section 3)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from studio_worker.studio.offers import Offers
+from studio_worker.studio.server import StudioServer
 from studio_worker.testing.raw_worker import Admin, RawWorker, image_job, llm_job
 
 MakeWorker = Callable[..., Awaitable[RawWorker]]
+
+
+@pytest.fixture
+def offers(studio: StudioServer) -> Offers:
+    """The studio's own."""
+    assert studio._parts
+    return studio._parts.offers
 
 
 async def test_the_claim_is_what_was_asked_for(admin: Admin, worker: RawWorker) -> None:
@@ -207,3 +217,61 @@ async def test_jobs_spread_over_workers(admin: Admin, make_worker: MakeWorker) -
         await admin.add(llm_job(f"job-{number}"))
 
     assert {(await worker.offer())["jobId"] for worker in workers} == {"job-0", "job-1", "job-2"}
+
+
+async def test_a_worker_that_pauses_while_a_job_is_claimed_for_it_is_not_offered_it(
+    admin: Admin, worker: RawWorker, offers: Offers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_next, has_paused = offers._store.claim_next, asyncio.Event()
+
+    async def pausing(wants: Any) -> Any:
+        job = await claim_next(wants)
+        if job is not None:
+            await worker.beat(autoEnabled=False)
+            assert (await worker.receive())["type"] == "heartbeatAck"
+            has_paused.set()
+        return job
+
+    monkeypatch.setattr(offers._store, "claim_next", pausing)
+    await admin.add(llm_job("talk"))
+    await has_paused.wait()
+
+    assert (await admin.until("talk", "queued"))["attempts"] == 0
+    await worker.beat(autoEnabled=False)
+    assert (await worker.receive())["type"] == "heartbeatAck"
+
+
+async def test_a_job_whose_worker_leaves_while_its_claim_is_made_goes_back_into_the_queue(
+    admin: Admin, worker: RawWorker, offers: Offers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, has_left = offers._claim, asyncio.Event()
+
+    async def leaving(job: Any, peer: Any) -> Any:
+        await worker.close()
+        while not peer.is_gone:
+            await asyncio.sleep(0)
+        has_left.set()
+        return await claim(job, peer)
+
+    monkeypatch.setattr(offers, "_claim", leaving)
+    await admin.add(llm_job("talk"))
+    await has_left.wait()
+
+    assert (await admin.until("talk", "queued"))["attempts"] == 0
+
+
+async def test_a_job_whose_claim_cannot_be_made_goes_back_into_the_queue_and_is_tried_again(
+    admin: Admin, worker: RawWorker, offers: Offers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, failures = offers._claim, [ZeroDivisionError("a flaw")]
+
+    async def failing_once(job: Any, peer: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await claim(job, peer)
+
+    monkeypatch.setattr(offers, "_claim", failing_once)
+    await admin.add(llm_job("talk"))
+
+    assert (await worker.offer())["attempt"] == 1
+    assert failures == []

@@ -5,6 +5,7 @@ import contextlib
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -317,6 +318,33 @@ class TestUnheldClaim:
         connection.close()
 
         assert (await admin.until("talk", "queued"))["attempts"] == 0
+
+    async def test_a_claim_that_is_just_being_offered_is_not_released(
+        self, admin: Admin, worker: RawWorker, studio: StudioServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert studio._parts
+        store, was_swept = studio._parts.store, asyncio.Event()
+        claim_next, claims = store.claim_next, store.claims
+
+        async def slow_claim_next(wants: Any) -> Any:
+            job = await claim_next(wants)
+            if job is not None:
+                await was_swept.wait()
+            return job
+
+        async def watched_claims() -> Any:
+            found = await claims()
+            if found:
+                was_swept.set()
+            return found
+
+        monkeypatch.setattr(store, "claim_next", slow_claim_next)
+        monkeypatch.setattr(store, "claims", watched_claims)
+        await admin.add(llm_job("talk"))
+        await worker.offer()
+
+        assert was_swept.is_set()
+        assert (await admin.job("talk"))["state"] == "claimed"
 
 
 class TestUnansweredOffer:
