@@ -413,6 +413,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     # The studio's own side.
     "F-120": (
         "faults/test_worker_and_studio.py::test_a_studio_killed_between_storing_and_committing_takes_the_next_try_once",
+        "studio/test_server.py::test_a_result_whose_commit_outlives_its_cancelled_upload_is_kept",
     ),
     "F-121": (
         UPLOADS + "of_two_uploads_at_once_one_is_taken",
