@@ -196,6 +196,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     ),
     "F-55": (
         "faults/test_power_loss.py::test_whatever_a_power_loss_leaves_a_result_that_was_safe_is_there_and_whole",
+        "faults/test_studio_power_loss.py::test_what_a_studio_has_answered_for_outlives_a_power_loss_at_any_moment",
         SPOOL + "every_step_is_synced_before_the_next_counts",
         JOURNAL + "a_result_whose_file_is_not_there_is_not_given",
     ),
