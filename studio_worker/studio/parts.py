@@ -88,5 +88,5 @@ def build(
         worker_routes=WorkerRoutes(store, roster, hub, registrar, access, clock, timings, limits),
         model_routes=ModelRoutes(store, hub, access, clock, timings, limits),
         view_routes=ViewRoutes(store, hub, access, timings, limits),
-        pages=Pages(PageViews(store, roster, clock), access),
+        pages=Pages(PageViews(store, roster, clock), access, timings, limits),
     )

@@ -619,6 +619,9 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         UPLOADS + "an_upload_needs_the_workers_bearer",
         "studio/test_access.py::test_no_admin_route_answers_without_the_token",
         "studio/test_access.py::test_the_admin_token_in_an_address_opens_nothing",
+        "studio/test_access.py::test_a_sign_in_form_over_the_bound_is_refused_unread",
+        "studio/test_access.py::test_a_sign_in_form_that_stalls_is_ended",
+        "studio/test_access.py::test_a_connection_that_never_gets_to_a_request_is_closed",
     ),
     "B-101": (
         UPLOADS + "an_upload_of_a_job_that_was_never_claimed_is_refused",
