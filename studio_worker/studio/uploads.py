@@ -57,6 +57,10 @@ class Uploads:
         with self._one_of_few(worker_id, job_id):
             return await self._take(request, worker_id, job_id)
 
+    def is_under_way(self, worker_id: str, job_id: str) -> bool:
+        """Whether an upload of this worker for this job is being read or stored."""
+        return (worker_id, job_id) in self._under_way
+
     async def _take(self, request: web.Request, worker_id: str, job_id: str) -> web.Response:
         temp = await asyncio.to_thread(self._blobs.temp)
         try:

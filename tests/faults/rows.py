@@ -421,7 +421,12 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         UPLOADS + "a_late_upload_of_an_earlier_attempt_is_refused_by_the_fence",
         UPLOADS + "an_upload_is_refused_where_another_worker_has_the_job_now",
     ),
-    "F-122": (UPLOADS + "a_job_swept_while_its_upload_runs_is_never_done_twice",),
+    "F-122": (
+        UPLOADS + "a_job_swept_while_its_upload_runs_is_never_done_twice",
+        BOTH + "a_job_whose_upload_something_in_between_has_answered_is_offered_again",
+        BOTH + "a_claim_stays_while_its_job_runs_and_while_its_upload_is_tried_again",
+        "studio/test_lost_claims.py::test_a_job_that_is_lost_each_time_fails_and_says_why",
+    ),
     "F-123": ("studio/test_session.py::test_the_claim_moves_once_to_the_newer_socket",),
     "F-124": (
         "studio/test_settling.py::test_a_retryable_failure_is_tried_three_times",
