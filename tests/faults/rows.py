@@ -706,7 +706,11 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         REQUIREMENT + "nothing_in_a_path_reads_as_extras_or_a_marker",
         REQUIREMENT + "whatever_is_taken_as_a_name_is_one_word_that_no_installer_takes_for_an_option",
     ),
-    "B-125": (FORGING, "cli/test_output.py::test_text_from_outside_cannot_drive_the_terminal"),
+    "B-125": (
+        FORGING,
+        "cli/test_output.py::test_text_from_outside_cannot_drive_the_terminal",
+        "studio/test_pages.py::test_controls_in_what_is_said_of_a_job_are_shown_as_text",
+    ),
     "B-126": (FORGING, "test_log.py::test_braces_in_a_message_are_literal"),
     "B-127": (
         "cli/test_output.py::test_json_is_valid_whatever_it_holds",
