@@ -9,7 +9,7 @@ import secrets
 import tempfile
 from pathlib import Path
 
-from studio_worker.private_file import make_private_folder
+from studio_worker.private_file import make_private_folder, sync_file, sync_folder
 
 _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
 
@@ -36,14 +36,9 @@ class Blobs:
         """Make an upload durable; its name. Two uploads of one job never share one."""
         name = f"{hashlib.sha256(job_id.encode()).hexdigest()[:32]}-{secrets.token_hex(8)}"
         with temp.open("rb+") as file:
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         temp.replace(self._folder / name)
-        if os.name == "posix":
-            handle = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+        sync_folder(self._folder)
         return name
 
     def path(self, name: str) -> Path | None:

@@ -1,9 +1,10 @@
-"""Reading JSON bodies and query parameters, with bounds."""
+"""Reading bodies and query parameters, with bounds."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -23,6 +24,33 @@ async def read_json(request: web.Request, limit: int, secs: float) -> dict[str, 
     Raises:
         Refusal: 413 too large, 408 too slow, 400 not an object of JSON.
     """
+    body = await _read(request, limit, secs)
+    try:
+        value = strict_json.loads(body)
+    except strict_json.NotJson as error:
+        raise Refusal(400, f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Refusal(400, "the body must be a JSON object")
+    return value
+
+
+async def read_field(request: web.Request, name: str, limit: int, secs: float) -> str:
+    """A field of a page's form (`application/x-www-form-urlencoded`); empty where it has none, or is no such form.
+
+    Args:
+        request: the request.
+        name: of the field.
+        limit: bytes allowed for the whole form.
+        secs: time for the whole of it.
+
+    Raises:
+        Refusal: 413 too large, 408 too slow.
+    """
+    body = await _read(request, limit, secs)
+    return parse_qs(body.decode(errors="replace")).get(name, [""])[0]
+
+
+async def _read(request: web.Request, limit: int, secs: float) -> bytes:
     if request.content_length is not None and request.content_length > limit:
         raise Refusal(413, f"the body has {request.content_length:,} bytes, at most {limit:,} are allowed")
     body = bytearray()
@@ -34,13 +62,7 @@ async def read_json(request: web.Request, limit: int, secs: float) -> dict[str, 
                     raise Refusal(413, f"the body has more than the {limit:,} bytes that are allowed")
     except TimeoutError:
         raise Refusal(408, f"the body did not arrive within {secs:g} s") from None
-    try:
-        value = strict_json.loads(bytes(body))
-    except strict_json.NotJson as error:
-        raise Refusal(400, f"the body is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise Refusal(400, "the body must be a JSON object")
-    return value
+    return bytes(body)
 
 
 def whole_parameter(request: web.Request, name: str, default: int | None, low: int, high: int) -> int | None:

@@ -75,7 +75,7 @@ class PageViews:
                 {
                     "id": model.id,
                     "kind": KIND_WORDS.get(model.kind, model.kind),
-                    "engine": model.engine,
+                    "engine": escape(model.engine, limit=80),
                     "vram": f"{model.vram_gb_estimate:g}",
                     "enabled": model.enabled,
                 }
@@ -108,12 +108,14 @@ class PageViews:
             **_words(job),
             "state": job.state.value,
             "attempts": job.attempts,
-            "error": job.error,
+            "error": escape(job.error) if job.error else "",
             "worker": _name(peer.capabilities.to_wire()) if peer else "",
             "preview": _preview(job, held),
             "step": min(progress.step, progress.total) if progress and has_steps else None,
             "total": progress.total if progress and has_steps else 1,
-            "stage": progress.stage if progress else ("started" if held and held.accepted_at else "offered"),
+            "stage": escape(progress.stage, limit=80)
+            if progress
+            else ("started" if held and held.accepted_at else "offered"),
             "wait": "queued" if any(peer.could_take(job) for peer in self._roster.peers()) else "no worker serves it",
         }
 
@@ -156,8 +158,8 @@ def _words(job: Job) -> dict[str, Any]:
         "text": job.title,
         "kind": KIND_WORDS.get(job.kind, job.kind),
         "glyph": GLYPHS.get(job.kind, "•"),
-        "model": job.model,
-        "engine": job.engine,
+        "model": escape(job.model, limit=200),
+        "engine": escape(job.engine, limit=80),
     }
 
 
@@ -170,7 +172,7 @@ def _finished(job: Job) -> dict[str, Any]:
         "shows": "words" if job.has_result else shows,
         "url": f"{PREFIX}/jobs/{quote(job.id, safe='')}/result?v={job.attempt}",
         "words": _answer(job.result) if job.has_result else "",
-        "error": job.error or job.state.value,
+        "error": escape(job.error or job.state.value),
         "size": _size(job.blob_bytes) if job.blob_bytes is not None else "",
         "took": _took(job),
     }

@@ -11,8 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from studio_worker.studio.access import Access
 from studio_worker.studio.answers import NotFound, Refusal
+from studio_worker.studio.bodies import read_field
 from studio_worker.studio.guard import is_same_origin, own_origin
 from studio_worker.studio.page_views import PageViews
+from studio_worker.studio.timings import Limits, Timings
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -34,9 +36,11 @@ MAX_SECRET = 512
 class Pages:
     """`/`, `/login`, `/logout`, `/parts/*` and `/static/*`. Everything shown is escaped by the templates."""
 
-    def __init__(self, views: PageViews, access: Access) -> None:
+    def __init__(self, views: PageViews, access: Access, timings: Timings, limits: Limits) -> None:
         self._views = views
         self._access = access
+        self._timings = timings
+        self._limits = limits
         self._templates = Environment(
             loader=PackageLoader("studio_worker.studio"),
             autoescape=True,
@@ -77,10 +81,9 @@ class Pages:
         return self._page("dashboard.html", **values)
 
     async def login(self, request: web.Request) -> web.Response:
-        """Handle `POST /login`: the token form."""
-        form = await request.post()
-        secret = form.get("token")
-        if isinstance(secret, str) and len(secret) <= MAX_SECRET and self._access.is_admin_token(secret.strip()):
+        """Handle `POST /login`: the token form, which anybody may send."""
+        secret = await read_field(request, "token", self._limits.login_bytes, self._timings.body_secs)
+        if len(secret) <= MAX_SECRET and self._access.is_admin_token(secret.strip()):
             return self._enter(request)
         return self._turn_away("That is not the admin token.")
 

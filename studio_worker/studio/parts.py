@@ -11,6 +11,7 @@ from studio_worker.studio.events import Hub
 from studio_worker.studio.guard import HostRule
 from studio_worker.studio.job_routes import JobRoutes
 from studio_worker.studio.links import ResultLinks
+from studio_worker.studio.lost_claims import LostClaims
 from studio_worker.studio.model_routes import ModelRoutes
 from studio_worker.studio.offers import Offers
 from studio_worker.studio.page_views import PageViews
@@ -69,8 +70,10 @@ def build(
     roster = Roster()
     hub = Hub(limits.event_queue)
     offers = Offers(store, roster, hub, links, clock)
-    presence = Presence(store, roster, hub, offers, clock, timings)
     settling = Settling(store, roster, hub, offers, clock, max_attempts=limits.max_attempts)
+    uploads = Uploads(store, blobs, settling, timings, limits)
+    lost_claims = LostClaims(store, settling, hub, uploads.is_under_way, clock, max_losses=limits.max_attempts)
+    presence = Presence(store, roster, hub, offers, lost_claims, clock, timings)
     registrar = Registrar(store, hub, clock, timings, limits, auto_approve=auto_approve)
     logs = WorkerLogs(store, hub, limits.log_rows)
     return Parts(
@@ -83,10 +86,10 @@ def build(
         host_rule=host_rule,
         registrar=registrar,
         sessions=Sessions(store, presence, settling, logs, clock, timings, limits),
-        uploads=Uploads(store, blobs, settling, timings, limits),
+        uploads=uploads,
         job_routes=JobRoutes(store, blobs, roster, hub, offers, settling, links, access, clock, timings, limits),
         worker_routes=WorkerRoutes(store, roster, hub, registrar, access, clock, timings, limits),
         model_routes=ModelRoutes(store, hub, access, clock, timings, limits),
         view_routes=ViewRoutes(store, hub, access, timings, limits),
-        pages=Pages(PageViews(store, roster, clock), access),
+        pages=Pages(PageViews(store, roster, clock), access, timings, limits),
     )

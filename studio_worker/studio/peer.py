@@ -38,6 +38,8 @@ class Held:
     accepted_at: str | None = None
     cancelled_at: float | None = None
     progress: Progress | None = None
+    unnamed_beats: int = 0
+    """Heartbeats in a row that did not name it."""
 
     @classmethod
     def of(cls, job: Job, now: float) -> Held:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from studio_worker.clock import Clock, rfc3339
 from studio_worker.log import logger
 from studio_worker.studio.events import Hub
+from studio_worker.studio.lost_claims import LostClaims
 from studio_worker.studio.offers import Offers
 from studio_worker.studio.patience import patiently
 from studio_worker.studio.peer import Held, Peer, Roster
@@ -25,11 +26,21 @@ INTERNAL_ERROR = 1011
 class Presence:
     """The comings and goings of workers' connections; a claim never outlives the connection that holds it."""
 
-    def __init__(self, store: Store, roster: Roster, hub: Hub, offers: Offers, clock: Clock, timings: Timings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        roster: Roster,
+        hub: Hub,
+        offers: Offers,
+        lost_claims: LostClaims,
+        clock: Clock,
+        timings: Timings,
+    ) -> None:
         self._store = store
         self._roster = roster
         self._hub = hub
         self._offers = offers
+        self._lost_claims = lost_claims
         self._clock = clock
         self._timings = timings
         self._unheld: set[tuple[str, str]] = set()
@@ -66,6 +77,7 @@ class Presence:
         peer.is_resting = False
         if peer.declined:
             await self._reconsider(peer)
+        await self._lost_claims.note(peer, frame)
         if is_new:
             await self._store.seen(peer.worker_id, frame.capabilities.to_wire(), now)
         self._changed(peer)

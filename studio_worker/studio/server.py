@@ -164,6 +164,7 @@ class StudioServer:
             handle_signals=False,
             shutdown_timeout=self._timings.shutdown_secs,
             max_line_size=_MAX_LINE,
+            keepalive_timeout=self._timings.idle_secs,
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)

@@ -109,6 +109,7 @@ class Settling:
         if held is None:
             return
         preview = _picture(frame.preview)
+        held.unnamed_beats = 0
         before = held.progress
         held.progress = Progress(
             frame.step,
@@ -154,6 +155,11 @@ class Settling:
         held = peer.held.get(job_id) if peer else None
         if peer and held and (held.cancelled_at is not None or held.accepted_at is not None):
             self._free_by_upload(peer, held)
+
+    async def give_up(self, peer: Peer, held: Held, error: str) -> None:
+        """End a claimed job that its worker will not end."""
+        await self._fail(peer, held, error, retryable=False)
+        self._free(peer, held)
 
     async def cancel(self, job_id: str, reason: str) -> Job | None:
         """Cancel a queued or claimed job; its claim keeps the worker's slot until one terminal message."""

@@ -42,7 +42,10 @@ class Timings:
     """The whole of one upload."""
 
     body_secs: float = 30.0
-    """The whole of one JSON body."""
+    """The whole of one body that is no upload."""
+
+    idle_secs: float = 75.0
+    """A connection without a request, or without the end of its head, is closed; proxies keep theirs for 60 s."""
 
     registration_secs: float = 86_400.0
     """A registration that waits is forgotten once its worker has not polled for this long."""
@@ -78,6 +81,9 @@ class Limits:
 
     register_bytes: int = 65_536
     """The body of a registration, which anybody may send; one by all of our engines takes about 1,000 bytes."""
+
+    login_bytes: int = 4_096
+    """The body of the sign-in form, which anybody may send."""
 
     advert_bytes: int = 4 * MIB
     """A hello or a heartbeat, of which the latest is kept for each worker; 10,000 names of models have room in it."""

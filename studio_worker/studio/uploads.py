@@ -16,7 +16,7 @@ from studio_worker.studio.answers import RETRY_AFTER_SECS, Conflict, Refusal, an
 from studio_worker.studio.blobs import Blobs
 from studio_worker.studio.bodies import job_id_of
 from studio_worker.studio.settling import Settling
-from studio_worker.studio.store.port import Store
+from studio_worker.studio.store.port import Store, StoreBusy
 from studio_worker.studio.store.rows import BlobOutcome, Job, JobState
 from studio_worker.studio.timings import Limits, Timings
 from studio_worker.studio.upload_form import UploadForm, read_form
@@ -57,9 +57,12 @@ class Uploads:
         with self._one_of_few(worker_id, job_id):
             return await self._take(request, worker_id, job_id)
 
+    def is_under_way(self, worker_id: str, job_id: str) -> bool:
+        """Whether an upload of this worker for this job is being read or stored."""
+        return (worker_id, job_id) in self._under_way
+
     async def _take(self, request: web.Request, worker_id: str, job_id: str) -> web.Response:
         temp = await asyncio.to_thread(self._blobs.temp)
-        blob: str | None = None
         try:
             try:
                 async with asyncio.timeout(self._timings.upload_secs):
@@ -68,21 +71,33 @@ class Uploads:
                 raise Refusal(408, f"the upload took longer than {self._timings.upload_secs:g} s") from None
             attempt, meta = _attempt(form), _meta(form)
             blob = await asyncio.to_thread(self._blobs.keep, temp, job_id)
-            outcome = BlobOutcome(
-                blob=blob,
-                media_type=media_type(sniff_ext(form.head) or ""),
-                blob_bytes=form.size,
-                prompt=form.texts.get("prompt"),
-                meta=meta,
-            )
-            job, reason = await self._settling.uploaded(worker_id, job_id, attempt, outcome)
-            if job is None:
-                raise Conflict(f"job {job_id} is not this worker's now", reason)
-            blob = None
         finally:
-            await asyncio.to_thread(self._clean, temp, blob)
+            await asyncio.to_thread(temp.unlink, missing_ok=True)
+        outcome = BlobOutcome(
+            blob=blob,
+            media_type=media_type(sniff_ext(form.head) or ""),
+            blob_bytes=form.size,
+            prompt=form.texts.get("prompt"),
+            meta=meta,
+        )
+        await self._finish(worker_id, job_id, attempt, outcome)
         logger.bind(event="studio.upload", job_id=job_id, worker_id=worker_id, bytes=form.size).debug("Stored a result")
         return answer({"ok": True, "jobId": job_id, "bytes": form.size})
+
+    async def _finish(self, worker_id: str, job_id: str, attempt: int | None, outcome: BlobOutcome) -> None:
+        """Have the job done by this result; its file goes only where the database has said that no job holds it.
+
+        A handler that is cancelled, as by a studio that stops, does not know: its transaction may be queued, and will
+        be committed. What no job holds in the end is swept at the next start.
+        """
+        try:
+            job, reason = await self._settling.uploaded(worker_id, job_id, attempt, outcome)
+        except StoreBusy:
+            await asyncio.to_thread(self._blobs.delete, outcome.blob)
+            raise
+        if job is None:
+            await asyncio.to_thread(self._blobs.delete, outcome.blob)
+            raise Conflict(f"job {job_id} is not this worker's now", reason)
 
     @contextmanager
     def _one_of_few(self, worker_id: str, job_id: str) -> Iterator[None]:
@@ -100,11 +115,6 @@ class Uploads:
             self._under_way[worker_id, job_id] -= 1
             if not self._under_way[worker_id, job_id]:
                 del self._under_way[worker_id, job_id]
-
-    def _clean(self, temp: Any, blob: str | None) -> None:
-        temp.unlink(missing_ok=True)
-        if blob is not None:
-            self._blobs.delete(blob)
 
 
 def _check_holder(job: Job | None, job_id: str, worker_id: str) -> None:

@@ -196,6 +196,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     ),
     "F-55": (
         "faults/test_power_loss.py::test_whatever_a_power_loss_leaves_a_result_that_was_safe_is_there_and_whole",
+        "faults/test_studio_power_loss.py::test_what_a_studio_has_answered_for_outlives_a_power_loss_at_any_moment",
         SPOOL + "every_step_is_synced_before_the_next_counts",
         JOURNAL + "a_result_whose_file_is_not_there_is_not_given",
     ),
@@ -413,13 +414,19 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     # The studio's own side.
     "F-120": (
         "faults/test_worker_and_studio.py::test_a_studio_killed_between_storing_and_committing_takes_the_next_try_once",
+        "studio/test_server.py::test_a_result_whose_commit_outlives_its_cancelled_upload_is_kept",
     ),
     "F-121": (
         UPLOADS + "of_two_uploads_at_once_one_is_taken",
         UPLOADS + "a_late_upload_of_an_earlier_attempt_is_refused_by_the_fence",
         UPLOADS + "an_upload_is_refused_where_another_worker_has_the_job_now",
     ),
-    "F-122": (UPLOADS + "a_job_swept_while_its_upload_runs_is_never_done_twice",),
+    "F-122": (
+        UPLOADS + "a_job_swept_while_its_upload_runs_is_never_done_twice",
+        BOTH + "a_job_whose_upload_something_in_between_has_answered_is_offered_again",
+        BOTH + "a_claim_stays_while_its_job_runs_and_while_its_upload_is_tried_again",
+        "studio/test_lost_claims.py::test_a_job_that_is_lost_each_time_fails_and_says_why",
+    ),
     "F-123": ("studio/test_session.py::test_the_claim_moves_once_to_the_newer_socket",),
     "F-124": (
         "studio/test_settling.py::test_a_retryable_failure_is_tried_three_times",
@@ -617,6 +624,9 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         UPLOADS + "an_upload_needs_the_workers_bearer",
         "studio/test_access.py::test_no_admin_route_answers_without_the_token",
         "studio/test_access.py::test_the_admin_token_in_an_address_opens_nothing",
+        "studio/test_access.py::test_a_sign_in_form_over_the_bound_is_refused_unread",
+        "studio/test_access.py::test_a_sign_in_form_that_stalls_is_ended",
+        "studio/test_access.py::test_a_connection_that_never_gets_to_a_request_is_closed",
     ),
     "B-101": (
         UPLOADS + "an_upload_of_a_job_that_was_never_claimed_is_refused",
@@ -696,7 +706,11 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         REQUIREMENT + "nothing_in_a_path_reads_as_extras_or_a_marker",
         REQUIREMENT + "whatever_is_taken_as_a_name_is_one_word_that_no_installer_takes_for_an_option",
     ),
-    "B-125": (FORGING, "cli/test_output.py::test_text_from_outside_cannot_drive_the_terminal"),
+    "B-125": (
+        FORGING,
+        "cli/test_output.py::test_text_from_outside_cannot_drive_the_terminal",
+        "studio/test_pages.py::test_controls_in_what_is_said_of_a_job_are_shown_as_text",
+    ),
     "B-126": (FORGING, "test_log.py::test_braces_in_a_message_are_literal"),
     "B-127": (
         "cli/test_output.py::test_json_is_valid_whatever_it_holds",

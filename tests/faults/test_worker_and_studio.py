@@ -14,11 +14,16 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from studio_worker import Worker
 from studio_worker.config import Config
+from studio_worker.studio.lost_claims import LostClaims
+from studio_worker.studio.peer import Peer
+from studio_worker.studio.uploads import Uploads
 from studio_worker.testing.raw_worker import Admin
 from studio_worker.testing.toxics import ToxicProxy
+from studio_worker.wire.frames import Heartbeat
 
 from .conftest import QUICK, Counting, HurriedClock, job, port_of, quick_studio
 
@@ -86,6 +91,82 @@ async def test_a_studio_killed_between_storing_and_committing_takes_the_next_try
 
     assert len(blobs) == 1
     assert blobs != orphans
+
+
+@pytest.mark.parametrize(
+    ("answer", "runs"),
+    [
+        (web.Response(status=404), 2),
+        (web.Response(text="<html>Welcome to our hotel</html>", content_type="text/html"), 2),
+        (web.Response(status=409), 1),
+    ],
+    ids=["404", "a portal's page", "409 without a reason"],
+)
+async def test_a_job_whose_upload_something_in_between_has_answered_is_offered_again(
+    settings: Callable[..., Config],
+    engine: Counting,
+    http: aiohttp.ClientSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: web.Response,
+    runs: int,
+) -> None:
+    complete, answers = Uploads.complete, [answer]
+
+    async def gateway(uploads: Uploads, request: web.Request) -> web.Response:
+        if not answers:
+            return await complete(uploads, request)
+        await request.read()
+        return answers.pop()
+
+    monkeypatch.setattr(Uploads, "complete", gateway)
+    async with quick_studio(tmp_path / "studio") as studio, working(settings, studio.url, engine):
+        admin = Admin(http, studio.url, studio.admin_token)
+        await admin.add(job("job-1", "image"))
+        async with asyncio.timeout(20):
+            done = await admin.until("job-1", "done")
+
+    assert (done["attempts"], engine.runs["job-1"]) == (0, runs)
+
+
+async def test_a_claim_stays_while_its_job_runs_and_while_its_upload_is_tried_again(
+    settings: Callable[..., Config],
+    engine: Counting,
+    http: aiohttp.ClientSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    complete, asked, is_up = Uploads.complete, asyncio.Event(), asyncio.Event()
+    beat, beats = LostClaims.note, asyncio.Queue[Heartbeat]()
+
+    async def gateway(uploads: Uploads, request: web.Request) -> web.Response:
+        asked.set()
+        return await complete(uploads, request) if is_up.is_set() else web.Response(status=503)
+
+    async def noted(claims: LostClaims, peer: Peer, frame: Heartbeat) -> None:
+        await beat(claims, peer, frame)
+        beats.put_nowait(frame)
+
+    monkeypatch.setattr(Uploads, "complete", gateway)
+    monkeypatch.setattr(LostClaims, "note", noted)
+    engine.open.clear()
+    async with quick_studio(tmp_path / "studio") as studio, working(settings, studio.url, engine):
+        admin = Admin(http, studio.url, studio.admin_token)
+        await admin.add(job("job-1", "image"))
+        await engine.entered.get()
+        for _ in range(20):
+            await beats.get()
+        engine.open.set()
+        await asked.wait()
+        for _ in range(beats.qsize() + 20):
+            await beats.get()
+        claimed = await admin.job("job-1")
+        is_up.set()
+        async with asyncio.timeout(20):
+            await admin.until("job-1", "done")
+
+    assert claimed["state"] == "claimed"
+    assert engine.runs["job-1"] == 1
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -1,5 +1,7 @@
 """Who gets in: tokens, cookies, hosts and origins."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from studio_worker.studio.guard import HostRule
 from studio_worker.studio.server import StudioServer
+from studio_worker.studio.timings import Timings
 from studio_worker.testing.raw_worker import Admin, RawWorker, registration
 
 ADMIN_ROUTES = [
@@ -126,6 +129,44 @@ def test_further_names_can_be_allowed() -> None:
     assert HostRule("127.0.0.1", ["studio.example"]).allows("Studio.Example:443")
 
 
+async def dial(studio: StudioServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A bare connection."""
+    return await asyncio.open_connection("127.0.0.1", int(studio.url.rsplit(":", 1)[1]))
+
+
+async def all_until_the_end(studio: StudioServer, head: bytes) -> bytes:
+    """What the studio says on a connection that begins like this, until it ends it."""
+    reader, writer = await dial(studio)
+    writer.write(head)
+    async with asyncio.timeout(10):
+        said = await reader.read()
+    writer.close()
+    return said
+
+
+class TestSlowStrangers:
+    @pytest.fixture
+    def timings(self) -> Timings:
+        return Timings(body_secs=0.3, idle_secs=0.3, close_secs=0.3, shutdown_secs=0.3)
+
+    async def test_a_sign_in_form_that_stalls_is_ended(self, studio: StudioServer) -> None:
+        reader, writer = await dial(studio)
+        writer.write(b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4096\r\n\r\ntoken=")
+
+        async with asyncio.timeout(10):
+            assert b" 408 " in await reader.readline()
+        writer.close()
+
+    @pytest.mark.parametrize("head", [b"", b"GET / HTTP/1.1\r\nX-A: b"], ids=["nothing", "a part of a head"])
+    async def test_a_connection_that_never_gets_to_a_request_is_closed(self, studio: StudioServer, head: bytes) -> None:
+        assert await all_until_the_end(studio, head) == b""
+
+    async def test_a_session_is_no_idle_connection(self, studio: StudioServer, worker: RawWorker) -> None:
+        await all_until_the_end(studio, b"")
+
+        await worker.nothing()
+
+
 class Browser:
     """A cookie jar with a browser's headers."""
 
@@ -186,12 +227,30 @@ class TestDashboardDoor:
         assert browser.studio.admin_token not in await response.text()
         assert (await browser.call("GET", "/graphics/api/jobs")).status == 401
 
-    @pytest.mark.parametrize("token", ["", "wrong", "x" * 10_000])
+    @pytest.mark.parametrize("token", ["", "wrong", "\xfc", "x" * 3_000])
     async def test_a_wrong_token_in_the_form_opens_nothing(self, browser: Browser, token: str) -> None:
         response = await browser.call("POST", "/login", data={"token": token})
 
         assert response.status == 403
         assert "Set-Cookie" not in response.headers
+
+    @pytest.mark.parametrize("body", [b"", b"token", b"%", b"=&=&;", b"\xff", b'{"token": 1}'])
+    async def test_what_is_no_form_with_a_token_opens_nothing(self, browser: Browser, body: bytes) -> None:
+        assert (await browser.call("POST", "/login", data=body)).status == 403
+
+    async def test_a_sign_in_form_over_the_bound_is_refused_unread(self, browser: Browser) -> None:
+        reader, writer = await dial(browser.studio)
+        writer.write(b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4097\r\n\r\n")
+
+        assert b" 413 " in await reader.readline()
+        writer.close()
+
+    async def test_a_sign_in_form_over_the_bound_without_a_length_is_refused(self, browser: Browser) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"token="
+            yield b"x" * 5_000
+
+        assert (await browser.call("POST", "/login", data=body())).status == 413
 
     @pytest.mark.parametrize("cookie", ["", "1.2.3", "99999999999.x.y", "....", "99999999999..", "\xfc.x.y"])
     async def test_a_made_up_cookie_opens_nothing(self, browser: Browser, cookie: str) -> None:

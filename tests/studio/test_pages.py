@@ -224,6 +224,33 @@ async def test_a_failed_try_is_shown_with_its_error(dashboard: Dashboard, admin:
     assert "<img" not in page
 
 
+async def test_controls_in_what_is_said_of_a_job_are_shown_as_text(
+    dashboard: Dashboard, admin: Admin, worker: RawWorker
+) -> None:
+    wild, shown = "a\u202eb\x1b[2J\nc", "a\\u202eb\\x1b[2J\\nc"
+    source = {"engine": "synthetic", "files": [], "cliDefaults": {}}
+    await admin.add(llm_job("talk", model=wild, modelSource=source))
+    await worker.offer()
+    await worker.send("accept", jobId="talk")
+    await worker.send("progress", jobId="talk", step=1, total=4, stage=wild)
+    await worker.nothing()
+    assert (await dashboard.words("queue")).count(shown) == 2
+
+    await worker.beat(autoEnabled=False)
+    await worker.send("fail", jobId="talk", error=f"tried {wild}", retryable=True)
+    await worker.receive("failAck")
+    assert f"tried {shown}" in await dashboard.words("queue")
+
+    await worker.beat()
+    await worker.offer()
+    await worker.send("accept", jobId="talk", attempt=2)
+    await worker.send("fail", jobId="talk", error=f"failed {wild}", retryable=False)
+    await worker.receive("failAck")
+    words = await dashboard.words("results")
+    assert f"failed {shown}" in words
+    assert not set("\u202e\x1b") & set(words)
+
+
 @pytest.mark.parametrize(
     ("data", "tag"),
     [

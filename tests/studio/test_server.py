@@ -6,16 +6,21 @@ import socket
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
 from studio_worker.errors import AlreadyRunning, ConfigError, PortInUse
 from studio_worker.studio.server import StudioServer
+from studio_worker.studio.store import database
+from studio_worker.studio.store.rows import Job
+from studio_worker.studio.store.sqlite_jobs import SqliteJobs
 from studio_worker.studio.timings import Timings
 from studio_worker.testing.raw_worker import PNG, Admin, RawWorker, image_job, llm_job
+from studio_worker.transactions import transaction
 
 QUICK = Timings(close_secs=0.3, shutdown_secs=0.3)
 
@@ -197,6 +202,44 @@ async def test_a_claim_left_by_a_killed_studio_is_released_at_the_start(
 
     async with StudioServer(tmp_path, port=0, timings=QUICK) as studio:
         assert (await Admin(http, studio.url, studio.admin_token).job("talk"))["state"] == "queued"
+
+
+async def test_a_result_whose_commit_outlives_its_cancelled_upload_is_kept(
+    tmp_path: Path, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, begun, go_on = SqliteJobs.finish, asyncio.Event(), threading.Event()
+    go_on.set()
+
+    async def stalled(*arguments: Any) -> Job | None:
+        go_on.clear()
+        begun.set()
+        return await finish(*arguments)
+
+    def late(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        assert go_on.wait(20)
+        return transaction(connection, work)
+
+    monkeypatch.setattr(SqliteJobs, "finish", stalled)
+    monkeypatch.setattr(database, "transaction", late)
+    async with StudioServer(tmp_path, port=0, timings=QUICK) as studio:
+        admin = Admin(http, studio.url, studio.admin_token)
+        worker = await (await RawWorker.admitted(http, studio.url, admin)).connect()
+        await admin.add(image_job("fox"))
+        await worker.offer()
+        await worker.send("accept", jobId="fox")
+        uploading = asyncio.create_task(worker.upload("fox"))
+        await begun.wait()
+        stopping = asyncio.create_task(studio.aclose())
+        with pytest.raises(aiohttp.ClientError):
+            await uploading
+        go_on.set()
+        await stopping
+
+    async with StudioServer(tmp_path, port=0, timings=QUICK) as studio:
+        admin = Admin(http, studio.url, studio.admin_token)
+        job = await admin.job("fox")
+        async with http.get(job["resultUrl"], headers=admin.headers) as response:
+            assert (response.status, await response.read()) == (200, PNG)
 
 
 async def test_what_a_killed_studio_left_in_the_blob_folder_is_swept(tmp_path: Path) -> None:

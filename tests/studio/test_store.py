@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from studio_worker.studio.store.database import Database
 from studio_worker.studio.store.port import AlreadyThere, Store, StoreBusy
 from studio_worker.studio.store.rows import (
     BlobOutcome,
@@ -465,6 +466,27 @@ async def test_a_closed_store_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(StoreBusy, match="closed"):
         await store.job("a")
+
+
+async def test_only_what_may_be_lost_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    database = Database(tmp_path / "studio.db")
+    kept: list[str] = []
+
+    def look(db: sqlite3.Connection) -> None:
+        kept.append(["off", "normal", "full"][db.execute("PRAGMA synchronous").fetchone()[0]])
+
+    def fail(db: sqlite3.Connection) -> None:
+        look(db)
+        raise ZeroDivisionError
+
+    await database.run(look)
+    await database.run(look, may_be_lost=True)
+    with pytest.raises(ZeroDivisionError):
+        await database.run(fail, may_be_lost=True)
+    await database.run(look)
+    await database.aclose()
+
+    assert kept == ["full", "normal", "normal", "full"]
 
 
 async def test_rows_are_there_after_the_file_was_opened_again(tmp_path: Path) -> None:

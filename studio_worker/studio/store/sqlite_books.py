@@ -60,7 +60,7 @@ class SqliteLogs(OnDatabase):
             db.executemany(_LOGS["add"], [asdict(line) for line in lines])
             db.execute(_LOGS["trim"], {"keep": keep})
 
-        await self._database.run(work)
+        await self._database.run(work, may_be_lost=True)
 
     async def logs(self, worker_id: str | None, job_id: str | None, after: int | None, limit: int) -> list[LogLine]:
         """Oldest first."""

@@ -28,7 +28,7 @@ class SqliteWorkers(OnDatabase):
     async def seen(self, worker_id: str, capabilities: dict[str, object], at: str) -> None:
         """Remember what a worker said of itself."""
         values = {"id": worker_id, "capabilities": dumps(capabilities), "at": at}
-        await self._database.run(lambda db: db.execute(_SQL["seen"], values))
+        await self._database.run(lambda db: db.execute(_SQL["seen"], values), may_be_lost=True)
 
     async def delete_worker(self, worker_id: str, at: str) -> bool:
         """Mark a worker deleted."""
