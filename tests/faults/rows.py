@@ -113,8 +113,14 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         NAMES + "the_second_address_is_used_where_the_first_is_dead",
         NAMES + "a_name_that_moves_is_followed_by_the_next_session_and_ends_none",
     ),
-    "F-14": (NETWORK + "an_upgrade_through_a_proxy_that_refuses_names_it_and_hides_its_password",),
-    "F-15": (NETWORK + "a_captive_portal_is_no_studio_and_no_refusal",),
+    "F-14": (
+        NETWORK + "an_upgrade_through_a_proxy_that_refuses_names_it_and_hides_its_password",
+        FAULT_UPLOAD + "what_somebody_on_the_way_has_answered_costs_no_result",
+    ),
+    "F-15": (
+        NETWORK + "a_captive_portal_is_no_studio_and_no_refusal",
+        FAULT_UPLOAD + "what_somebody_on_the_way_has_answered_costs_no_result",
+    ),
     "F-16": (
         FAULT_NETWORK + "two_hundred_cuts_in_mid_work_leak_neither_tasks_nor_descriptors",
         NETWORK + "flapping_leaks_neither_descriptors_nor_tasks",
@@ -173,7 +179,10 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     ),
     "F-42": (FAULT_STUDIO + "a_studio_ten_years_off_is_one_warning_and_no_more",),
     # Clocks and power.
-    "F-50": (CLOCKS + "a_wall_clock_that_jumps_leaves_the_session_alone",),
+    "F-50": (
+        CLOCKS + "a_wall_clock_that_jumps_leaves_the_session_alone",
+        "jobs/test_upkeep.py::test_gives_nothing_up_where_the_wall_clock_has_jumped",
+    ),
     "F-51": (
         SESSION + "a_suspended_machine_drops_its_old_socket_at_once",
         KILL + "an_upload_that_was_suspended_on_its_way_is_tried_again_and_taken_once",
@@ -237,13 +246,17 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         READINESS + "a_damaged_journal_leaves_the_worker_ready_and_is_told",
         KILL + "a_damaged_journal_is_set_aside_and_the_worker_works",
     ),
-    "F-66": (KILL + "a_result_whose_file_was_changed_is_not_delivered_and_its_job_runs_again",),
+    "F-66": (
+        KILL + "a_result_whose_file_was_changed_is_not_delivered_and_its_job_runs_again",
+        JOURNAL + "a_journal_that_is_gone_at_the_start_takes_none_of_its_results_along",
+    ),
     "F-67": (
         "state/test_credential_store.py::test_a_file_of_a_newer_release_is_refused_and_left_untouched",
         JOURNAL_FILE + "of_a_newer_release_is_refused_by_name_and_left_untouched",
     ),
     "F-68": (
         JOURNAL_FILE + "that_is_locked_is_an_error_in_a_bounded_time",
+        JOURNAL + "is_waited_for_before_what_is_kept_is_recalled",
         JOURNAL_FILE + "on_a_network_file_system_is_warned_of",
     ),
     "F-69": (FAULT_PROCESS + "a_worker_without_a_free_descriptor_keeps_its_session_and_loses_no_job",),
@@ -251,6 +264,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         JOURNAL_FILE + "of_many_rows_shows_the_latest_as_quickly_as_one_of_few",
         JOURNAL + "of_settled_jobs_is_bounded_by_count_and_open_ones_stay",
         "jobs/test_delivery.py::test_results_that_nobody_has_asked_for_are_kept_however_many",
+        "jobs/test_delivery.py::test_prompts_count_as_what_lies_in_memory",
     ),
     "F-71": (
         FAULT_PROCESS + "a_state_folder_that_is_deleted_costs_a_job_at_most_and_pauses_the_worker",

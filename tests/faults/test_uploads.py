@@ -175,6 +175,30 @@ async def test_a_redirected_upload_is_not_followed_and_not_delivered(site: Site,
     assert [upload.status for upload in site.studio.uploads] == [status, 200]
 
 
+@pytest.mark.parametrize(
+    ("status", "page"),
+    [
+        pytest.param(407, "Proxy Authentication Required", id="a proxy that wants a password"),
+        pytest.param(200, "<!DOCTYPE html><title>Welcome to our Wi-Fi</title>", id="a captive portal"),
+    ],
+)
+async def test_what_somebody_on_the_way_has_answered_costs_no_result(site: Site, status: int, page: str) -> None:
+    async def intercepted(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return web.Response(status=status, text=page, content_type="text/html")
+
+    site.studio.read_uploads = False
+    site.studio.upload_answers.once(intercepted, intercepted)
+    await site.studio.offer(picture("job-1"))
+    await site.settled("job-1")
+    await is_idle(site)
+
+    assert uploads_asked(site) == 3
+    assert [upload.status for upload in site.studio.uploads] == [200]
+    assert site.studio.of_type("fail") == []
+    assert site.engine.runs == {"job-1": 1}
+
+
 async def test_an_endless_answer_is_cut_off_and_decided_by_its_status(site: Site) -> None:
     sent = 0
 
