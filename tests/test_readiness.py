@@ -258,7 +258,7 @@ async def test_a_damaged_journal_leaves_the_worker_ready_and_is_told(settings, g
         await become(worker, "ok")
         said = worker.status()["readiness"]
         assert said["ready"]
-        assert f"the journal was damaged: it lies at {config.state_path}/journal.sqlite3.damaged-" in said["detail"]
+        assert f"what was left of it lies at {config.state_path}/journal.sqlite3.damaged-" in said["detail"]
 
 
 async def test_probes_are_answered_without_a_token_by_code_alone(settings, gate, tmp_path):

@@ -7,7 +7,6 @@ uploaded by a task each, until the studio's answer is final. A lost session ends
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -26,8 +25,6 @@ from studio_worker.jobs.retrying import Final, RetryingUploads, Uploads
 from studio_worker.jobs.settlement import Done, Gone, NotOurs, Refused, Settlement
 from studio_worker.log import logger
 from studio_worker.wire.claims import Fingerprint
-
-_EMPTY_BYTES = sys.getsizeof("")
 
 RESTORED_SECS = 3600.0
 """What a result of an earlier process gets at least, however old it looks: at its start a machine may be years off."""
@@ -129,7 +126,7 @@ class Delivery:
         self._drop(kept.job_id)
         owed = Owed(kept, link)
         self._owed[kept.job_id] = owed
-        self._count(kept, 1)
+        self._count(owed, 1)
         self._send(owed)
         self.give_up_old()
 
@@ -144,7 +141,7 @@ class Delivery:
         kept = replace(kept, kept_at=max(kept.kept_at, youngest))
         owed = Owed(kept, GONE, is_restored=True)
         self._owed[kept.job_id] = owed
-        self._count(kept, 1)
+        self._count(owed, 1)
         if is_unsent:
             self._send(owed)
         else:
@@ -290,7 +287,7 @@ class Delivery:
         if self._owed.get(owed.kept.job_id) is not owed:
             return
         del self._owed[owed.kept.job_id]
-        self._count(owed.kept, -1)
+        self._count(owed, -1)
         self._move(owed, None)
         self._journal.close(owed.kept, settlement)
 
@@ -317,7 +314,7 @@ class Delivery:
                 )
                 self._forget(owed, Refused("given up: nobody asked for the result in time"))
 
-    def _count(self, kept: Kept, sign: int) -> None:
-        prompt_bytes = sys.getsizeof(kept.entry.prompt) - _EMPTY_BYTES
-        self._bytes += sign * (kept.artifact.size + prompt_bytes)
-        self._memory_bytes += sign * (prompt_bytes + (kept.artifact.size if kept.artifact.json is not None else 0))
+    def _count(self, owed: Owed, sign: int) -> None:
+        artifact = owed.kept.artifact
+        self._bytes += sign * (artifact.size + owed.prompt_bytes)
+        self._memory_bytes += sign * (owed.prompt_bytes + (0 if artifact.json is None else artifact.size))

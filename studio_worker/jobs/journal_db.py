@@ -15,7 +15,16 @@ from typing import Any, TypeAlias, TypeVar
 
 from studio_worker.daemon_thread import within
 from studio_worker.jobs.hang_watch import HangWatch
-from studio_worker.jobs.journal_file import BUSY_SECS, is_damage, open_journal, set_aside, telling_damage
+from studio_worker.jobs.journal_file import (
+    BUSY_SECS,
+    explained,
+    free_aside,
+    is_damage,
+    open_journal,
+    results_beside,
+    set_aside,
+    telling_damage,
+)
 from studio_worker.jobs.journal_row import WRITE, Row, finish
 from studio_worker.log import logger
 from studio_worker.transactions import transaction
@@ -80,6 +89,17 @@ class JournalDatabase:
         self._thread.start()
         await asyncio.shield(asyncio.wrap_future(opened))
 
+    @property
+    def note(self) -> str:
+        """That a new file was begun, and where what is left of the old one lies; empty where none was."""
+        left = f"what was left of it lies at {self.aside}*, and a new one was begun"
+        return "" if self.aside is None else f"the journal was damaged or gone: {left}"
+
+    @property
+    def results_aside(self) -> Path:
+        """The folder for results that a file which was begun anew does not know."""
+        return results_beside(self.aside or free_aside(self._path, self._now()))
+
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """What `work` returns, run as one transaction; raises what it raises, and then nothing is changed.
 
@@ -88,6 +108,13 @@ class JournalDatabase:
         done: Future[_T] = Future()
         self._work.put(lambda: self._answer(work, done))
         return await asyncio.shield(asyncio.wrap_future(done))
+
+    async def run_explained(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """As `run`; an error of SQLite becomes the one that says what to do: AlreadyRunning, NoRoom or ConfigError."""
+        try:
+            return await self.run(work)
+        except sqlite3.Error as error:
+            raise explained(self._path, error) from None
 
     def write(self, rows: Written, *, is_full: bool, landed: Callable[[Exception | None], None]) -> None:
         """Write rows in one transaction some time soon.

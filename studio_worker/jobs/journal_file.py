@@ -139,12 +139,7 @@ def set_aside(path: Path, now: datetime, why: str) -> Path:
         OSError: it cannot be moved.
     """
     _remove_old_asides(path)
-    stem = f"{path.name}{_ASIDE}{now:%Y%m%dT%H%M%SZ}"
-    aside = next(
-        each
-        for number in range(1_000_000)
-        if not (each := path.with_name(stem + (f"-{number}" if number else ""))).exists()
-    )
+    aside = free_aside(path, now)
     for suffix in (*_WAL, ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
@@ -156,14 +151,24 @@ def set_aside(path: Path, now: datetime, why: str) -> Path:
     return aside
 
 
+def free_aside(path: Path, now: datetime) -> Path:
+    """A name that nothing has yet which was set aside."""
+    stem = f"{path.name}{_ASIDE}{now:%Y%m%dT%H%M%SZ}"
+    names = (path.with_name(stem + (f"-{number}" if number else "")) for number in range(1_000_000))
+    return next(each for each in names if not each.exists() and not results_beside(each).exists())
+
+
 def results_beside(aside: Path) -> Path:
     """The folder for the kept results of a journal that was set aside: nobody else knows what they are."""
     return aside.with_name(aside.name + _RESULTS)
 
 
 def _remove_old_asides(path: Path) -> None:
-    found = [each for each in path.parent.glob(f"{path.name}{_ASIDE}*") if not each.name.endswith((*_WAL, _RESULTS))]
-    for aside in sorted(found, key=lambda each: each.lstat().st_mtime)[: -(MAX_ASIDE - 1)]:
+    found = [each for each in path.parent.glob(f"{path.name}{_ASIDE}*") if not each.name.endswith(_WAL)]
+    # A journal's own time counts where there is one: it may have been gone, and its results alone are left.
+    found.sort(key=lambda each: not each.name.endswith(_RESULTS))
+    set_at = {each.with_name(each.name.removesuffix(_RESULTS)): each.lstat().st_mtime for each in found}
+    for aside in sorted(set_at, key=set_at.__getitem__)[: -(MAX_ASIDE - 1)]:
         try:
             for suffix in ("", *_WAL):
                 aside.with_name(aside.name + suffix).unlink(missing_ok=True)

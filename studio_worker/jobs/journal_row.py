@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from enum import StrEnum, auto
 from typing import Any
 
 from studio_worker.jobs.checksum import checksum_of
-from studio_worker.jobs.results import Artifact, Entry
+from studio_worker.jobs.results import Artifact, Entry, is_result_name
 from studio_worker.wire.claims import Fingerprint, is_job_id
 from studio_worker.wire.kinds import TaskKind
 from studio_worker.wire.strict_json import NotJson, loads
@@ -49,7 +48,6 @@ COLUMNS = (
     "seal",
 )
 _KEY = COLUMNS[:4]
-_IN_SPOOL = re.compile(r"[0-9A-Za-z-]+")
 
 WRITE = (
     f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608  # names of ours
@@ -164,7 +162,7 @@ def read_row(found: sqlite3.Row, monotonic_at: float) -> Row:
     values = [found[name] for name in COLUMNS]
     if values[_SEAL] != seal(values) or not is_job_id(found["job_id"]):
         raise UnreadableRow("the row is not what was written")
-    if found["file"] and not _IN_SPOOL.fullmatch(found["file"]):
+    if found["file"] and not is_result_name(found["file"]):
         raise UnreadableRow("its file lies outside the spool")
     try:
         entry = Entry(

@@ -15,11 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio_worker.clock import Clock, SystemClock
-from studio_worker.errors import ResultRejected
+from studio_worker.errors import AlreadyRunning, ResultRejected
 from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
 from studio_worker.jobs.journal_db import JournalDatabase
-from studio_worker.jobs.journal_file import BUSY_SECS, explained, journal_path, results_beside
+from studio_worker.jobs.journal_file import BUSY_SECS, journal_path
 from studio_worker.jobs.journal_history import History, files_wanted
 from studio_worker.jobs.journal_row import Row, Stage
 from studio_worker.jobs.journal_trouble import as_trouble, is_lack_of_room
@@ -81,10 +81,11 @@ class KeptJournal:
             self._live,
             retire=self._spool.remove,
             failed=self._could_not_write,
-            damaged=self._set_unknown_aside,
+            begun_anew=self._set_unknown_aside,
         )
-        self._path = journal_path(folder)
-        self._database = JournalDatabase(self._path, clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs)
+        self._database = JournalDatabase(
+            journal_path(folder), clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs
+        )
         self._losses: asyncio.Queue[BaseException] = asyncio.Queue()
         self._watch = RoomWatch(
             folder,
@@ -115,9 +116,8 @@ class KeptJournal:
 
     @property
     def note(self) -> str:
-        """That a damaged journal was set aside, and where it lies."""
-        aside = self._database.aside
-        return "" if aside is None else f"the journal was damaged: it lies at {aside}, and a new one was begun"
+        """That a new journal was begun, and where what is left of the old one lies."""
+        return self._database.note
 
     @property
     def owed(self) -> tuple[str, ...]:
@@ -138,12 +138,9 @@ class KeptJournal:
         self._is_open = True
         self._batches.open(self._database)
         await self._unless_full(self._upkeep.settle_the_past())
+        wanted = await self._database.run_explained(files_wanted)
         if self._database.aside is not None:
-            await self._spool.set_aside(results_beside(self._database.aside))
-        try:
-            wanted = await self._database.run(files_wanted)
-        except sqlite3.Error as error:
-            raise explained(self._path, error) from None
+            await self._spool.set_aside(self._database.results_aside)
         await self._spool.open(wanted)
         self._upkeep.start()
 
@@ -154,18 +151,21 @@ class KeptJournal:
     async def recall(self, worker_id: str) -> Sequence[Recalled]:
         """The results that are still owed under this worker id; the damaged ones are set aside, and logged.
 
-        Waits for as long as the journal cannot be read: that is a trouble, and what is kept must not be passed over.
+        Waits for as long as another process holds the journal locked: what is kept must not be passed over.
+
+        Raises:
+            ConfigError: the journal cannot be read.
         """
         self._worker_id = worker_id
         moment = (self._clock.monotonic(), self._now())
         while True:
             try:
-                found = await self._database.run(
+                found = await self._database.run_explained(
                     lambda on: recall_rows(on, self._origin, worker_id, self._spool.folder, moment)
                 )
                 break
-            except sqlite3.Error as error:
-                self._watch.failed(as_trouble(error), error)
+            except AlreadyRunning as locked:
+                self._watch.failed(Trouble("journal", str(locked)), locked)
                 await asyncio.sleep(self._retry_secs)
         if found.unreadable:
             settled = self._database.run(lambda on: settle_unreadable(on, moment[1], found.unreadable))
@@ -331,9 +331,11 @@ class KeptJournal:
         try:
             row.checksum = await self._spool.take(file, made)
         except MadeFileGone:
+            self._spool.remove(file.name)
             raise ResultRejected("unreadable", "the result's file is gone: its engine removed it") from None
         except OSError as error:
             if not self._may_hold(artifact.size, error):
+                self._spool.remove(file.name)
                 raise
             memory = Memory(await asyncio.to_thread(made.read_bytes))
             row.data = memory.data
@@ -382,8 +384,7 @@ class KeptJournal:
 
     def _set_unknown_aside(self) -> None:
         """The results of other studios and worker ids, which the new journal does not know."""
-        if (aside := self._database.aside) is not None:
-            self._spool.set_earlier_aside(results_beside(aside), [row.file for row in self._live.values()])
+        self._spool.set_earlier_aside(self._database.results_aside, [row.file for row in self._live.values()])
 
     def _could_not_write(self, error: Exception) -> None:
         if self._is_open:

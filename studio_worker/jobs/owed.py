@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 
 from studio_worker.jobs.links import Link
 from studio_worker.jobs.results import Kept
+
+_EMPTY_BYTES = sys.getsizeof("")
 
 
 class State(StrEnum):
@@ -36,6 +39,7 @@ class Owed:
         task: the upload.
         writing: the latest frame's way to the socket.
         is_restored: whether an earlier process has kept it: such results may be many, and take turns.
+        prompt_bytes: what its prompt takes of memory. Measured once: a text grows when somebody asks for its UTF-8.
     """
 
     kept: Kept
@@ -46,3 +50,7 @@ class Owed:
     task: asyncio.Task[None] | None = None
     writing: asyncio.Future[None] | None = None
     is_restored: bool = False
+    prompt_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prompt_bytes = sys.getsizeof(self.kept.entry.prompt) - _EMPTY_BYTES

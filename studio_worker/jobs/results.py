@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Literal
 
 from studio_worker.lookout import Lookout
 from studio_worker.wire.claims import Fingerprint
 from studio_worker.wire.kinds import TaskKind
+
+_NAME = re.compile(r"[0-9a-f]{32}")
+
+
+def new_result_name() -> str:
+    """A name for the file of one more result: random, nothing of the claim becomes part of it."""
+    return token_hex(16)
+
+
+def is_result_name(name: str) -> bool:
+    """Whether the file of a result can be called so."""
+    return _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ class RowBatches:
         live: the open rows by job id.
         retire: called on the journal's thread with the file of a settled row, once that is written.
         failed: called when a batch could not be written.
-        damaged: called when the file was found damaged, and a new one knows the open rows alone.
+        begun_anew: called when the file was found damaged, or gone, and a new one knows the open rows alone.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class RowBatches:
         *,
         retire: Callable[[str], None],
         failed: Callable[[Exception], None],
-        damaged: Callable[[], None],
+        begun_anew: Callable[[], None],
     ) -> None:
         self.is_held_back = True
         self._origin = origin
         self._live = live
         self._retire = retire
         self._failed = failed
-        self._damaged = damaged
+        self._begun_anew = begun_anew
         self._changed: dict[Row, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -126,19 +126,20 @@ class RowBatches:
                 self._retire(row.file)
 
     def _landed(self, rows: Written, done: asyncio.Future[bool] | None, error: Exception | None) -> None:
+        is_new = error is not None and (is_damage(error) or isinstance(error, JournalReplaced))
         if error is not None:
             self._changed = dict.fromkeys(row for row, _ in rows) | self._changed
             # A younger run's row may have been written meanwhile: an older one's must not stay over it.
             younger = (self._live.get(row.entry.job_id) for row, _ in rows)
             self._changed |= dict.fromkeys(row for row in younger if row is not None)
-            if is_damage(error) or isinstance(error, JournalReplaced):
+            if is_new:
                 # The new file knows nothing: everything that is owed is written into it.
                 self._changed |= dict.fromkeys(self._live.values())
         # Whoever waits is answered first, whatever those make of it who are told.
         if done is not None and not done.done():
             done.set_result(error is None)
-        if error is not None and is_damage(error):
-            self._damaged()
+        if is_new:
+            self._begun_anew()
         if error is not None and self._changed:
             self._failed(error)
 

@@ -15,8 +15,6 @@ TRANSIENT = frozenset({408, 425, 429})
 """Client errors that another try may cure; so may every 5xx."""
 
 _PROXY_WANTS_A_PASSWORD = 407
-_PAGE = ("<!doctype html", "<html")
-"""How the page of a captive portal begins, where a studio would say that it has the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +26,14 @@ class Answer:
         reason: the ``reason`` of a 409's JSON body, where it had one.
         retry_after: the header as it was sent.
         text: the first line of the body, or what went wrong on the way.
+        is_page: whether the body is a web page, as a captive portal answers.
     """
 
     status: int | None
     reason: str | None = None
     retry_after: str | None = None
     text: str = ""
+    is_page: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def settle(answer: Answer, tries: int, *, now: datetime, rng: Random) -> Settlem
     if status == _PROXY_WANTS_A_PASSWORD:
         return Again(full_jitter(tries, rng), "a proxy on the way to the studio wants a password (407)")
     if 200 <= status < 300:
-        if answer.text.lower().startswith(_PAGE):
+        if answer.is_page:
             return Again(full_jitter(tries, rng), f"a web page came ({status}), which is no studio's answer")
         return Done()
     if status == 401:

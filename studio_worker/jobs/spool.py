@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import TypeVar
 
 from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.disk_thread import DiskThread
 from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
+from studio_worker.jobs.results import is_result_name, new_result_name
 from studio_worker.log import logger
 from studio_worker.private_file import PRIVATE, make_private_folder, sync_file, sync_folder
 
 _T = TypeVar("_T")
 
 _PART = ".part"
-_OURS = re.compile(rf"[0-9a-f]{{32}}({re.escape(_PART)})?")
-"""The names of results' files, finished or not."""
 
 _BLOCK = 1024 * 1024
 
@@ -39,7 +35,7 @@ MAX_SPARE_BYTES = 8 * 1024 * 1024
 def holds_results(folder: Path) -> bool:
     """Whether results lie in a spool. Blocks; a folder that cannot be read holds none."""
     try:
-        return any(_OURS.fullmatch(file.name) for file in folder.iterdir())
+        return any(_is_ours(file) for file in folder.iterdir())
     except OSError:
         return False
 
@@ -89,7 +85,7 @@ class Spool:
         It may be the file of a settled result, to be written over. Only the row of a result, which holds its size and
         its checksum, says what in a file counts.
         """
-        return self._spares.pop() if self._spares else self.folder / token_hex(16)
+        return self._spares.pop() if self._spares else self.folder / new_result_name()
 
     def write(self, file: Path, data: bytes) -> asyncio.Future[None]:
         """Have `data` under the name `file`, whole and safe; raises OSError, and then nothing is left of it."""
@@ -104,12 +100,13 @@ class Spool:
 
     async def probe(self) -> None:
         """Write a file and remove it; the folder is made again where somebody removed it. Raises OSError."""
-        file = self.folder / token_hex(16)
+        file = self.folder / new_result_name()
         await self._ask(partial(self._probe, file))
 
     def remove(self, name: str) -> None:
-        """Remove a file some time soon, or write another result over it; one that is not there is no matter."""
-        self._thread.ask(partial(self._retire, self.folder / name))
+        """Remove a result's file some time soon, or write another one over it; what is not there is no matter."""
+        if is_result_name(name):
+            self._thread.ask(partial(self._retire, self.folder / name))
 
     def _ask(self, call: Callable[[], _T]) -> asyncio.Future[_T]:
         return asyncio.wrap_future(self._thread.ask(call))
@@ -160,8 +157,13 @@ class Spool:
             return
         make_private_folder(folder)
         for name in names:
-            with suppress(FileNotFoundError):
-                (self.folder / name).rename(folder / name)
+            try:
+                (self.folder / name).replace(folder / name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                # A disk that spoils a journal fails on files, too: what can be moved is.
+                logger.bind(event="jobs.spool", file=name, error=str(error)).error("A result could not be set aside")
         sync_folder(folder)
         sync_folder(self.folder)
 
@@ -172,8 +174,12 @@ class Spool:
                 _remove(left)
 
     def _results(self) -> Iterable[Path]:
-        """The files of results; whatever else lies beside them is somebody else's, and stays."""
-        return [file for file in self.folder.iterdir() if _OURS.fullmatch(file.name)]
+        """The files of results, finished or not; whatever else lies beside them is somebody else's, and stays."""
+        return [file for file in self.folder.iterdir() if _is_ours(file)]
+
+
+def _is_ours(file: Path) -> bool:
+    return is_result_name(file.name.removesuffix(_PART))
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -187,7 +193,7 @@ def _write(file: Path, data: bytes) -> None:
     part = file.with_name(file.name + _PART)
     try:
         _fill(part, data)
-        part.rename(file)
+        part.replace(file)
     except BaseException:
         _remove(part)
         raise
@@ -210,7 +216,7 @@ def _take(file: Path, made: Path) -> str:
     part = file.with_name(file.name + _PART)
     try:
         try:
-            made.rename(part)
+            made.replace(part)
         except FileNotFoundError:
             raise
         except OSError:
@@ -220,7 +226,7 @@ def _take(file: Path, made: Path) -> str:
         with part.open("rb+") as opened:
             sync_file(opened.fileno())
             checksum = checksum_of(iter(partial(opened.read, _BLOCK), b""))
-        part.rename(file)
+        part.replace(file)
     except BaseException:
         _give_back(part, made)
         raise

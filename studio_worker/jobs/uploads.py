@@ -116,6 +116,7 @@ class Uploader:
             status=response.status,
             reason=_reason(body) if response.status == 409 else None,
             retry_after=response.headers.get("Retry-After"),
+            is_page=response.content_type == "text/html" and body.lstrip().startswith(b"<"),
             text=escape(body.decode(errors="replace").strip().partition("\n")[0].strip(), limit=300),
         )
 

@@ -8,10 +8,11 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
-from studio_worker.daemon_thread import within
+from studio_worker.daemon_thread import in_daemon_thread, within
 from studio_worker.jobs.hang_watch import PATIENCE_SECS
 from studio_worker.private_file import make_private_folder
 
@@ -109,7 +110,7 @@ class WorkDirs:
             # The thread is still at the last batch; its end looks here again.
             return
         folders, self._discarded = self._discarded, []
-        self._removing = asyncio.get_running_loop().run_in_executor(None, _remove, folders)
+        self._removing = asyncio.wrap_future(in_daemon_thread(partial(_remove, folders), name="work"))
         self._removing.add_done_callback(self._flushed)
 
     def _flushed(self, _: asyncio.Future[None]) -> None:

@@ -62,6 +62,9 @@ class LostClaims:
             return
         named = frozenset(frame.current_job_ids)
         for held in tuple(peer.held.values()):
+            # While one claim is taken back, others may be settled, and the peer may leave.
+            if peer.is_gone or peer.held.get(held.job_id) is not held:
+                continue
             if held.accepted_at is None or held.cancelled_at is not None:
                 continue
             if held.job_id in named or self._is_uploading(peer.worker_id, held.job_id):

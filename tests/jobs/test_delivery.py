@@ -500,6 +500,14 @@ class TestBounds:
         assert desk.delivery.trouble.code == "spool_full"
         assert "prompts wait, 1,000,000 are the most" in desk.delivery.trouble.detail
 
+    async def test_what_was_counted_of_a_result_goes_with_it(self, desk, wire, kept_json):
+        # SQLite takes a text in UTF-8, which from then on lies beside it in memory.
+        kept = kept_json()
+        desk.post(replace(kept, entry=replace(kept.entry, prompt="ü" * 10_000)), wire)
+        await desk.journal._batches.commit_all()
+        desk.delivery.acknowledge("job-1")
+        assert (desk.delivery._bytes, desk.delivery._memory_bytes) == (0, 0)
+
     async def test_what_is_too_old_goes_with_the_next_result(self, desk, wire, clock, kept_json):
         desk.post(kept_json(), wire)
         await asyncio.sleep(0)

@@ -190,6 +190,15 @@ def test_of_many_damaged_ones_the_latest_are_left_with_what_belongs_to_them(path
     assert len(list(path.parent.iterdir())) == 3 * MAX_ASIDE
 
 
+def test_of_many_that_were_gone_the_latest_results_are_left(path):
+    path.parent.mkdir()
+    for number in range(MAX_ASIDE + 2):
+        aside = set_aside(path, NOW, "it is gone")
+        results_beside(aside).mkdir()
+        os.utime(results_beside(aside), (number, number))
+    assert len(list(path.parent.iterdir())) == MAX_ASIDE
+
+
 def test_of_a_newer_release_is_refused_by_name_and_left_untouched(path):
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:

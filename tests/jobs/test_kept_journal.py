@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from studio_worker.errors import ConfigError, ResultRejected
-from studio_worker.jobs import kept_journal, poison, spool, upkeep
+from studio_worker.jobs import journal_file, kept_journal, poison, spool, upkeep
 from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.hang_watch import HangWatch
 from studio_worker.jobs.journal_db import JournalDatabase
@@ -422,6 +422,40 @@ class TestWhatIsDamaged:
         (folder,) = state.glob("journal.sqlite3.damaged-*.results")
         assert [file.read_bytes() for file in folder.iterdir()] == [b"https://other.test"]
 
+    async def test_one_that_is_removed_while_the_worker_runs_leaves_what_the_new_one_does_not_know(
+        self, life, entry, state
+    ):
+        async with life(origin="https://other.test") as journal:
+            await (await journal.keep(entry(), picture_of(b"theirs"))).safe
+        async with life(retry_secs=0.01) as journal:
+            for file in state.glob("journal.sqlite3*"):
+                file.unlink()
+            await (await journal.keep(entry(), picture_of(b"ours"))).safe
+            await is_well(journal)
+        async with life() as journal:
+            assert [each.kept.file.read_bytes() for each in journal.recalled] == [b"ours"]
+        (folder,) = state.glob("journal.sqlite3.damaged-*.results")
+        assert [file.read_bytes() for file in folder.iterdir()] == [b"theirs"]
+
+    async def test_one_whose_damage_the_first_look_at_its_rows_finds_takes_its_results_along(
+        self, life, entry, state, monkeypatch
+    ):
+        async with life() as journal:
+            await (await journal.keep(entry(), picture_of(b"a fox"))).safe
+        real, looks = kept_journal.files_wanted, []
+
+        def damaged(connection):
+            looks.append(connection)
+            if len(looks) == 1:
+                raise journal_file._Damaged("database disk image is malformed")
+            return real(connection)
+
+        monkeypatch.setattr(kept_journal, "files_wanted", damaged)
+        async with life() as journal:
+            assert journal.recalled == []
+        (folder,) = state.glob("journal.sqlite3.damaged-*.results")
+        assert [file.read_bytes() for file in folder.iterdir()] == [b"a fox"]
+
     async def test_a_row_whose_file_lies_outside_the_spool_is_not_given(self, life, entry, state):
         async with life() as journal:
             await (await journal.keep(entry(), picture_of())).safe
@@ -456,7 +490,7 @@ class TestWhatIsDamaged:
                 while journal.trouble is not None:
                     await asyncio.sleep(0.005)
             assert rows(state) == [("job-1", Stage.KEPT), ("job-2", Stage.RUNNING)]
-            assert "the journal was damaged: it lies at" in journal.note
+            assert "the journal was damaged or gone: what was left of it lies at" in journal.note
         assert len([path for path in state.iterdir() if "damaged" in path.name]) >= 1
         async with life() as journal:
             assert journal.recalled[0].kept.file == kept.file
@@ -478,6 +512,18 @@ class TestAJournalThatIsLocked:
             other.execute("ROLLBACK")
         assert [each.kept.job_id for each in await recalling] == ["job-1"]
         await is_well(journal)
+        await journal.aclose()
+
+    async def test_that_cannot_be_read_ends_the_recall_in_our_own_words(self, state, clock, monkeypatch):
+        def broken(*_):
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(kept_journal, "recall_rows", broken)
+        journal = KeptJournal(state, ORIGIN, clock)
+        await journal.open()
+        with pytest.raises(ConfigError, match="cannot be used: disk I/O error"):
+            await journal.recall("w-1")
+        assert journal.trouble is None
         await journal.aclose()
 
     async def test_at_the_start_is_told_in_our_own_words(self, state, clock, monkeypatch):
@@ -631,6 +677,16 @@ class TestAFolderThatFails:
             with pytest.raises(ResultRejected, match="its engine removed it"):
                 await journal.keep(entry(), film)
             assert journal.trouble is None
+
+    async def test_of_a_result_that_could_not_be_moved_nothing_is_left(self, practised, entry, state, tmp_path):
+        made = tmp_path / "film.mp4"
+        made.write_bytes(b"a film")
+        film = film_of(made)
+        made.unlink()
+        async with practised() as journal:
+            with pytest.raises(ResultRejected):
+                await journal.keep(entry(), film)
+        assert list((state / "spool").iterdir()) == []
 
     async def test_a_result_that_cannot_be_synced_fails_and_none_is_asked_for_until_one_can_be(
         self, life, entry, monkeypatch

@@ -47,14 +47,14 @@ async def test_moves_a_file_and_says_its_hash(spool, tmp_path):
 async def test_copies_a_file_of_another_file_system(spool, tmp_path, monkeypatch):
     made = tmp_path / "made"
     made.write_bytes(b"abc")
-    rename = type(made).rename
+    replace = type(made).replace
 
     def across(self, target):
         if self == made:
             raise OSError(18, "Invalid cross-device link")
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(type(made), "rename", across)
+    monkeypatch.setattr(type(made), "replace", across)
     file = spool.new_file()
     await spool.take(file, made)
     assert file.read_bytes() == b"abc"
@@ -91,11 +91,11 @@ async def test_bytes_that_cannot_be_synced_are_not_kept_and_not_tried_a_second_t
 
 async def test_every_step_is_synced_before_the_next_counts(spool, monkeypatch):
     steps = []
-    real_sync, real_folder, real_rename = spool_module.sync_file, spool_module.sync_folder, type(spool.folder).rename
+    real_sync, real_folder, real_replace = spool_module.sync_file, spool_module.sync_folder, type(spool.folder).replace
     monkeypatch.setattr(spool_module, "sync_file", lambda fd: (steps.append("file"), real_sync(fd))[1])
     monkeypatch.setattr(spool_module, "sync_folder", lambda at: (steps.append("folder"), real_folder(at))[1])
     monkeypatch.setattr(
-        type(spool.folder), "rename", lambda self, to: (steps.append("rename"), real_rename(self, to))[1]
+        type(spool.folder), "replace", lambda self, to: (steps.append("rename"), real_replace(self, to))[1]
     )
     await spool.write(spool.new_file(), b"abc")
     assert steps == ["file", "rename", "folder"]
@@ -169,6 +169,33 @@ async def test_removes_at_the_start_what_nobody_wants(tmp_path):
     await spool.open({wanted})
     assert names(spool) == [wanted, "a letter"]
     await spool.aclose()
+
+
+async def test_removes_no_file_outside_itself(spool):
+    outside = spool.folder.with_name("outside")
+    outside.write_bytes(b"mine")
+    spool.remove("../outside")
+    await spool.write(spool.new_file(), b"abc")
+    assert outside.read_bytes() == b"mine"
+
+
+async def test_sets_aside_what_can_be_moved_although_another_file_cannot(spool, monkeypatch, caplines):
+    files = [spool.new_file() for _ in range(3)]
+    for file in files:
+        await spool.write(file, b"abc")
+    real = type(spool.folder).replace
+
+    def replace(self, to):
+        if self == files[1]:
+            raise OSError(5, "Input/output error")
+        return real(self, to)
+
+    monkeypatch.setattr(type(spool.folder), "replace", replace)
+    aside = spool.folder.with_name("aside")
+    await spool.set_aside(aside)
+    assert {file.name for file in aside.iterdir()} == {files[0].name, files[2].name}
+    (line,) = [line for line in caplines if line["event"] == "jobs.spool"]
+    assert (line["level"], line["file"]) == ("ERROR", files[1].name)
 
 
 async def test_says_so_where_its_folder_is_gone(spool):

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import stat
+import threading
 
 import pytest
 
+from studio_worker.jobs import work_dirs as work_dirs_module
 from studio_worker.jobs.work_dirs import MAX_SPARE, WorkDirs
 
 
@@ -120,6 +122,28 @@ async def test_what_is_not_a_jobs_folder_stays(tmp_path):
     assert sorted(path.name for path in root.iterdir()) == ["0f" * 8, "notes", "thesis"]
     assert (root / "thesis" / "file").exists()
     assert target.exists()
+
+
+async def test_a_disk_that_hangs_holds_up_no_end(tmp_path, monkeypatch):
+    reached, go_on = threading.Event(), threading.Event()
+
+    def hang(folders):
+        reached.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr(work_dirs_module, "PATIENCE_SECS", 0.01)
+    monkeypatch.setattr(work_dirs_module, "_remove", hang)
+    work_dirs = WorkDirs(tmp_path / "work")
+    await work_dirs.open()
+    work_dirs.discard(work_dirs.make())
+    async with asyncio.timeout(10):
+        while not reached.is_set():
+            await asyncio.sleep(0.005)
+        await work_dirs.aclose()
+        # What it waits for is no thread that the end of the loop, or of the process, is held up by.
+        await asyncio.get_running_loop().shutdown_default_executor()
+    assert not go_on.is_set()
+    go_on.set()
 
 
 async def test_closing_removes_everything(tmp_path):

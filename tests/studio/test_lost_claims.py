@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from studio_worker.studio import lost_claims
+from studio_worker.studio.server import StudioServer
 from studio_worker.testing.raw_worker import PNG, Admin, RawWorker, capabilities, image_job, llm_job
 
 MakeWorker = Callable[..., Awaitable[RawWorker]]
@@ -116,6 +117,31 @@ async def test_a_claim_whose_upload_is_under_way_stays(admin: Admin, able: RawWo
     go_on.set()
 
     assert await uploading == 200
+
+
+async def test_a_claim_that_is_settled_while_another_one_is_taken_back_is_left_alone(
+    admin: Admin, make_worker: MakeWorker, studio: StudioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await (await make_worker()).connect(maxConcurrentJobs=2)
+    for name in ("fox", "owl"):
+        await admin.add(image_job(name))
+        await worker.offer()
+        await worker.send("accept", jobId=name)
+    assert studio._parts
+    store, uploads = studio._parts.store, []
+    release = store.release
+
+    async def slow_release(worker_id: str, jobs: Any) -> Any:
+        if not uploads:
+            uploads.append(await worker.upload("owl"))
+        return await release(worker_id, jobs)
+
+    monkeypatch.setattr(store, "release", slow_release)
+    await beat(worker, times=4)
+
+    assert (await worker.offer())["jobId"] == "fox"
+    assert [status for status, _ in uploads] == [200]
+    assert (await admin.job("owl"))["state"] == "done"
 
 
 async def test_an_offer_without_an_answer_is_none_that_was_lost(admin: Admin, able: RawWorker) -> None:
