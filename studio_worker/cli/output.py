@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
+from studio_worker.errors import StudioWorkerError
+from studio_worker.private_file import reason
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import dumps_lossy
 
@@ -29,9 +31,7 @@ def note(text: str) -> None:
 
 def say(text: str) -> None:
     """One line of data on stdout."""
-    if sys.stdout is not None:
-        sys.stdout.write(escape(text) + "\n")
-        sys.stdout.flush()
+    _write(escape(text) + "\n")
 
 
 def text(piece: str) -> None:
@@ -40,8 +40,20 @@ def text(piece: str) -> None:
         return
     if is_terminal(sys.stdout):
         piece = "".join(part if part in ("\n", "\t") else escape(part, limit=len(part)) for part in _LINES.split(piece))
-    sys.stdout.write(piece)
-    sys.stdout.flush()
+    _write(piece)
+
+
+def _write(data: str) -> None:
+    """Put data on stdout, if there is one. Raises StudioWorkerError, and BrokenPipeError where its reader has left."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StudioWorkerError(f"stdout cannot be written: {reason(error)}") from None
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -56,9 +68,7 @@ def has_live_stderr() -> bool:
 
 def json_text(value: Any, *, indent: int | None = 2) -> None:
     """`value` as JSON on stdout, valid whatever it holds."""
-    if sys.stdout is not None:
-        sys.stdout.write(dumps_lossy(value, indent=indent) + "\n")
-        sys.stdout.flush()
+    _write(dumps_lossy(value, indent=indent) + "\n")
 
 
 def rows(

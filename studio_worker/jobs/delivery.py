@@ -209,6 +209,7 @@ class Delivery:
         if owed.kept.artifact.json is None:
             self._move(owed, State.UPLOADING)
             owed.task = self._start(self._deliver(owed), f"upload-{owed.kept.job_id}")
+            owed.task.add_done_callback(lambda done: self._note_cancelled(owed, done))
             return
         try:
             written = owed.link.complete(owed.kept)
@@ -235,11 +236,6 @@ class Delivery:
     async def _deliver(self, owed: Owed) -> None:
         try:
             settlement = await self._uploads.until_final(owed)
-        except asyncio.CancelledError:
-            # Its row stays as it is: the next offer has the result sent, or the next process does without one.
-            if self._owed.get(owed.kept.job_id) is owed:
-                self._move(owed, State.SHELVED)
-            raise
         except JobError as error:
             self._fail(owed, error)
         except Exception as error:  # noqa: BLE001 - one result's mishap must not end every job
@@ -247,6 +243,14 @@ class Delivery:
             self._fail(owed, ResultRejected("delivery-broke", f"the result could not be delivered: {error}"))
         else:
             self._settle(owed, settlement)
+
+    def _note_cancelled(self, owed: Owed, done: asyncio.Task[None]) -> None:
+        """An upload was cancelled, before its first step maybe.
+
+        Its row stays as it is: the next offer has the result sent, or the next process does without one.
+        """
+        if done.cancelled() and owed.task is done and self._owed.get(owed.kept.job_id) is owed:
+            self._move(owed, State.SHELVED)
 
     def _settle(self, owed: Owed, settlement: Final) -> None:
         owed.task = None

@@ -314,17 +314,12 @@ class Desk:
         except BaseException:
             work.cancel()
             raise
-        # A job task that is cancelled before its first step has waited for nobody.
-        job.add_done_callback(lambda _: work.cancel())
+        job.add_done_callback(lambda _: self._gone(ticket, work))
 
     async def _run(self, ticket: Ticket, work: asyncio.Task[Artifact]) -> None:
         """The job task. A flaw in our own bookkeeping ends this job, and no other."""
         try:
             await self._execution.run(ticket, work, self._leave)
-        except asyncio.CancelledError:
-            if isinstance(ticket.link, LocalLink):
-                ticket.link.fail(JobCancelled("the worker was stopped", retryable=True))
-            raise
         except Exception as error:  # noqa: BLE001 - see above; it is logged where it becomes a JobError
             problem = as_job_error(error, ticket.job_id)
             if not ticket.is_ended:
@@ -333,6 +328,14 @@ class Desk:
         finally:
             self._leave(ticket)
             ticket.seat.leave()
+
+    def _gone(self, ticket: Ticket, work: asyncio.Task[Artifact]) -> None:
+        """A job task is over; one that was cancelled before its first step has waited for nobody and told nobody."""
+        work.cancel()
+        if isinstance(ticket.link, LocalLink):
+            ticket.link.fail(JobCancelled("the worker was stopped", retryable=True))
+        self._leave(ticket)
+        ticket.seat.leave()
 
     def _leave(self, ticket: Ticket) -> None:
         """The job's end is told: an offer of it from now on is a new one."""

@@ -84,14 +84,18 @@ def forget_settled(connection: sqlite3.Connection, now: float | None, history: H
         now: in seconds since the epoch; None where nobody is sure, and then none is too old.
         history: the bounds.
     """
-    newest_kept = connection.execute(
-        "SELECT accepted_at FROM jobs ORDER BY accepted_at DESC LIMIT 1 OFFSET ?", (history.settled_rows,)
-    ).fetchone()
-    too_old = float("-inf") if now is None else now - history.settled_secs
-    before = max(too_old, newest_kept["accepted_at"] if newest_kept else float("-inf"))
-    gone = connection.execute(
+    # In the order in which they were written: one that was dated by a wrong clock must not outlast all others.
+    surplus = connection.execute(
+        "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE settled_at IS NOT NULL AND rowid <= "
+        "(SELECT rowid FROM jobs WHERE settled_at IS NOT NULL ORDER BY rowid DESC LIMIT 1 OFFSET ?) "
+        "ORDER BY rowid LIMIT ?)",
+        (history.settled_rows, CHUNK_ROWS),
+    ).rowcount
+    if now is None or surplus == CHUNK_ROWS:
+        return surplus == CHUNK_ROWS
+    old = connection.execute(
         "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE settled_at IS NOT NULL AND accepted_at <= ? "
         "ORDER BY accepted_at LIMIT ?)",
-        (before, CHUNK_ROWS),
+        (now - history.settled_secs, CHUNK_ROWS),
     ).rowcount
-    return gone == CHUNK_ROWS
+    return old == CHUNK_ROWS

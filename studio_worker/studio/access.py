@@ -14,6 +14,8 @@ from studio_worker.studio.signing import Signer, same, token_hash
 SAFE_METHODS = ("GET", "HEAD")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="studio"'}
 MAX_LOGIN_CODES = 100
+MAX_SIGNED_OUT = 1_000
+"""Ended sessions that are remembered, the latest; a restart of the studio forgets them."""
 
 
 def bearer(request: web.Request) -> str:
@@ -47,6 +49,7 @@ class Access:
         self._now = now
         self._login_secs = login_secs
         self._codes: dict[str, None] = {}
+        self._signed_out: dict[str, None] = {}
         self.cookie = "studio_session"
         """The cookie's name; the server adds its port, since cookies don't know ports."""
 
@@ -66,10 +69,18 @@ class Access:
             raise Refusal(403, "a change needs to come from the studio's own pages")
 
     def is_signed_in(self, request: web.Request) -> bool:
-        """Whether the request bears a cookie of ours that has not expired."""
-        until, _, rest = request.cookies.get(self.cookie, "").partition(".")
-        nonce, _, signature = rest.partition(".")
-        return self._signer.holds("session", nonce, until, signature, self._now())
+        """Whether the request bears a cookie of ours that has not expired, and was not signed out."""
+        until, nonce, signature = self._session(request)
+        return nonce not in self._signed_out and self._signer.holds("session", nonce, until, signature, self._now())
+
+    def sign_out(self, request: web.Request, response: web.Response) -> None:
+        """End the session of the request's cookie, whoever else has a copy, and take it from the browser."""
+        if self.is_signed_in(request):
+            _, nonce, _ = self._session(request)
+            while len(self._signed_out) >= MAX_SIGNED_OUT:
+                del self._signed_out[next(iter(self._signed_out))]
+            self._signed_out[nonce] = None
+        response.del_cookie(self.cookie, path="/")
 
     def login_code(self) -> str:
         """A code that opens the dashboard once."""
@@ -90,6 +101,11 @@ class Access:
             return False
         del self._codes[hashed]
         return True
+
+    def _session(self, request: web.Request) -> tuple[str, str, str]:
+        until, _, rest = request.cookies.get(self.cookie, "").partition(".")
+        nonce, _, signature = rest.partition(".")
+        return until, nonce, signature
 
     def sign_in(self, request: web.Request, response: web.Response) -> None:
         """Give the browser its cookie."""

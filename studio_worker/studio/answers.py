@@ -77,6 +77,8 @@ async def errors_to_answers(request: web.Request, handler: Handler) -> web.Strea
         return await handler(request)
     except Refusal as error:
         return refused(error.status, str(error), error.extra, error.headers)
+    except web.RequestPayloadError:
+        return refused(400, "the body cannot be read: it is cut, or not encoded as its headers say", {}, {})
     except BadClaim as error:
         return refused(400, str(error), {"field": error.field}, {})
     except AlreadyThere as error:

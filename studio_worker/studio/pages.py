@@ -55,7 +55,7 @@ class Pages:
         """Add the routes."""
         app.add_routes(
             [
-                web.get("/", self.home),
+                web.get("/", self.home, allow_head=False),
                 web.post("/login", self.login),
                 web.post("/logout", self.logout),
                 web.get("/parts/{name}", self.part),
@@ -92,7 +92,7 @@ class Pages:
         if not is_same_origin(request):
             raise Refusal(403, "a change needs to come from the studio's own pages")
         response = self._to_home()
-        response.del_cookie(self._access.cookie, path="/")
+        self._access.sign_out(request, response)
         return response
 
     async def part(self, request: web.Request) -> web.Response:

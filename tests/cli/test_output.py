@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,14 @@ def test_a_closed_stderr_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     output.note("unheard")
     monkeypatch.setattr(sys, "stderr", None)
     output.note("unheard")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that takes nothing is a thing of Linux")
+def test_a_stdout_that_takes_nothing_is_told_in_a_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "studio_worker", "config", "--json"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "studio-worker: stdout cannot be written: No space left on device\n")
 
 
 SHOW = """

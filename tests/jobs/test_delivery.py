@@ -426,6 +426,18 @@ class TestASignedOutUpload:
         await desk.events.until(JobDelivered)
 
 
+async def test_an_upload_that_is_cancelled_before_its_first_step_waits_for_the_next_offer(
+    desk, wire, kept_file, picture_file, events
+):
+    desk.post(kept_file(picture_file), wire)
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "upload-job-1"]
+    task.cancel()
+    await asyncio.wait_for(desk.delivery.flushed(), 10)
+    assert (desk.delivery.pending, desk.delivery.waiting) == (0, 1)
+    assert desk.adopt("job-1", wire)
+    await events.until(JobDelivered)
+
+
 class TestFlushing:
     async def test_an_idle_delivery_is_over_at_once(self, desk):
         await desk.delivery.flushed()

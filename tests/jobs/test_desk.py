@@ -20,6 +20,25 @@ def order(job_id="local-1", kind="llm", **task):
     return LocalOrder(job_id=job_id, model=f"gate-{kind}", task=parse_task({"kind": kind, **fields, **task}))
 
 
+async def test_a_job_task_that_is_cancelled_before_its_first_step_frees_its_seat(room, wire, claim):
+    room.offer(wire, claim())
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "job-job-1"]
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.wait_for(room.desk.drained(), 10)
+    room.offer(wire, claim(job_id="job-2"))
+    await wire.until("completeJson")
+
+
+async def test_a_local_job_that_is_cancelled_before_its_first_step_is_told_so(room):
+    link = LocalLink()
+    room.desk.submit(order(), link)
+    (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "job-local-1"]
+    task.cancel()
+    with pytest.raises(JobCancelled, match="the worker was stopped"):
+        await asyncio.wait_for(link.result, 10)
+
+
 class TestAnOffer:
     async def test_is_accepted_run_and_completed(self, room, wire, claim):
         room.offer(wire, claim())

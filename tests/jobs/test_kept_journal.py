@@ -8,6 +8,7 @@ import stat
 import time
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -779,6 +780,21 @@ class TestHistory:
                 while len(rows(state)) > 6:
                     await asyncio.sleep(0.005)
         assert [job_id for job_id, _ in rows(state)] == ["a-kept", *(f"job-{number}" for number in range(15, 20))]
+
+    async def test_of_settled_jobs_goes_in_the_order_of_writing_whatever_the_clock_said(
+        self, life, entry, state, clock
+    ):
+        async with life() as journal:
+            for ahead, names in ((365, "ab"), (0, "cd")):
+                clock.ahead = timedelta(days=ahead)
+                for name in names:
+                    journal.accept(entry(name))
+                    journal.drop(entry(name))
+        async with life(history=History(settled_rows=2)):
+            async with asyncio.timeout(10):
+                while len(rows(state)) > 2:
+                    await asyncio.sleep(0.005)
+        assert [job_id for job_id, _ in rows(state)] == ["c", "d"]
 
     async def test_of_settled_jobs_is_bounded_by_age(self, life, entry, state, clock, monkeypatch):
         monkeypatch.setattr(upkeep, "PAUSE_SECS", 0.01)

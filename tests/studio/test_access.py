@@ -292,6 +292,24 @@ class TestDashboardDoor:
 
         assert (await browser.call("GET", "/")).status == 401
 
+    async def test_signing_out_ends_the_session_of_a_copied_cookie_and_no_other(self, browser: Browser) -> None:
+        cookies = []
+        for _ in range(2):
+            response = await browser.call("POST", "/login", data={"token": browser.studio.admin_token})
+            [cookie] = response.cookies.values()
+            cookies.append({"Cookie": f"{cookie.key}={cookie.value}"})
+            browser.http.cookie_jar.clear()
+        ours = {"Origin": browser.studio.url}
+        await browser.call("POST", "/logout", headers=cookies[0] | ours)
+
+        assert [(await browser.call("GET", "/", headers=each)).status for each in cookies] == [401, 200]
+
+    async def test_a_look_at_the_head_of_a_sign_in_link_does_not_spend_it(self, browser: Browser) -> None:
+        link = browser.studio.login_url().removeprefix(browser.studio.url)
+
+        assert (await browser.call("HEAD", link)).status == 405
+        assert (await browser.call("GET", link)).status == 303
+
     async def test_signing_out_from_another_page_is_refused(self, browser: Browser) -> None:
         await browser.call("POST", "/login", data={"token": browser.studio.admin_token})
 

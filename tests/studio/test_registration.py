@@ -194,6 +194,17 @@ async def test_a_body_that_is_no_json_object_is_refused(admin: Admin, body: byte
         assert "error" in await answer.json()
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_body_that_is_not_encoded_as_it_says_is_refused_and_no_error_of_ours(
+    admin: Admin, encoding: str, caplines: list[dict[str, Any]]
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    url = admin.base + "/workers/register-request"
+    async with admin.http.post(url, data=b"junk", headers=headers) as answer:
+        assert answer.status == 400
+    assert "ERROR" not in {line["level"] for line in caplines}
+
+
 async def test_a_body_over_the_bound_is_refused(admin: Admin) -> None:
     async with admin.http.post(admin.base + "/workers/register-request", data=b" " * (64 * 1024 + 1)) as answer:
         assert answer.status == 413
