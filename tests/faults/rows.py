@@ -342,6 +342,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     "F-100": (
         FAULT_PROCESS + "a_folder_of_a_dead_worker_or_of_a_pid_in_use_again_is_taken_over",
         "e2e/test_lifecycle.py::test_a_second_worker_on_the_same_state_ends_with_75_naming_the_first",
+        "state/test_lock.py::test_a_second_worker_is_refused_where_the_lock_file_was_removed",
     ),
     "F-101": (
         "e2e/test_lifecycle.py::test_an_idle_worker_stops_sooner_than_it_starts_and_says_goodbye",
