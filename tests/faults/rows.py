@@ -483,6 +483,10 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         "state/test_credential_store.py::test_a_file_open_to_others_is_refused_with_the_chmod_line",
         "state/test_credential_store.py::test_a_link_is_refused",
         "state/test_credential_store.py::test_a_token_with_a_line_break_is_refused",
+        JOURNAL_FILE + "a_journal_that_is_a_link_is_refused_with_its_path_and_what_it_names_is_left_alone",
+        JOURNAL_FILE + "a_journal_of_another_user_is_refused_with_the_chown_line_and_not_set_aside",
+        JOURNAL_FILE + "a_journal_that_others_may_read_is_closed_to_them_with_what_belongs_to_it_and_keeps_its_rows",
+        SPOOL + "another_users_folder_is_refused_and_nothing_in_it_is_removed",
     ),
     "B-009": (
         "cli/test_jobs.py::test_a_bad_line_exits_2_with_its_number_and_nothing_is_queued",
