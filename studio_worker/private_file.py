@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from studio_worker.errors import ConfigError
+from studio_worker.log import logger
 
 PRIVATE = 0o600
 """Read and write for the owner, nothing for anybody else."""
@@ -32,6 +33,57 @@ def make_private_folder(path: Path) -> None:
             sync_folder(folder.parent)
     if not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
+def make_own_folder(path: Path) -> None:
+    """`make_private_folder`, and one that is there already has to be the caller's own, and is closed to others.
+
+    A link to such a folder will do: people put folders on other disks. On Windows the access list decides.
+
+    Raises:
+        ConfigError: it is another user's; the sentence names the remedy.
+        OSError: it cannot be made, or closed.
+    """
+    make_private_folder(path)
+    if sys.platform != "win32":
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _check_owner(path, os.fstat(descriptor))
+            _close_to_others(path, descriptor, 0o700)
+        finally:
+            os.close(descriptor)
+
+
+def take_as_own(path: Path) -> None:
+    """Close a file that is there to others; it has to be a regular one, no symbolic link, and the caller's own.
+
+    A file that is closed already is not opened: closing it again would end the locks that this process has on it. On
+    Windows the access list decides.
+
+    Raises:
+        ConfigError: it breaks a rule; the sentence names the remedy.
+        OSError: it cannot be looked at, or closed.
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise ConfigError(
+            f"{path} is a symbolic link, which is refused for a file that only its owner may read: put the file itself "
+            "there, or link the folder that it is to lie in"
+        )
+    _check_regular(path, found)
+    _check_owner(path, found)
+    if _is_open(found):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            _check_owner(path, os.fstat(descriptor))
+            _close_to_others(path, descriptor, PRIVATE)
+        finally:
+            os.close(descriptor)
 
 
 def read_private(path: Path, *, limit_bytes: int) -> bytes:
@@ -109,24 +161,39 @@ def reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def _close_to_others(path: Path, descriptor: int, mode: int) -> None:
+    before = os.fstat(descriptor)
+    if sys.platform != "win32" and _is_open(before):
+        os.fchmod(descriptor, mode)
+        logger.bind(event="private.closed", path=str(path), mode=f"{stat.S_IMODE(before.st_mode):04o}").warning(
+            "What only its owner may use was open to other users, and is closed to them now"
+        )
+
+
 def _check(path: Path, found: os.stat_result, limit_bytes: int) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise ConfigError(f"{path} is no regular file: move it away")
+    _check_regular(path, found)
     if found.st_size > limit_bytes:
         raise ConfigError(
             f"{path} has {found.st_size:,} bytes, more than the {limit_bytes:,} that it can have: move it away"
         )
-    if sys.platform == "win32":
-        return
-    if found.st_uid != os.geteuid():
-        raise ConfigError(
-            f"{path} belongs to the user with id {found.st_uid}, not to the one that runs this (id {os.geteuid()}): "
-            f"run as that user, or `chown {os.geteuid()} '{path}'`"
-        )
-    if _is_open(found):
+    _check_owner(path, found)
+    if sys.platform != "win32" and _is_open(found):
         raise ConfigError(
             f"{path} holds secrets and is open to other users (mode {stat.S_IMODE(found.st_mode):04o}): "
             f"`chmod 600 '{path}'`"
+        )
+
+
+def _check_regular(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{path} is no regular file: move it away")
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    if sys.platform != "win32" and found.st_uid != os.geteuid():
+        raise ConfigError(
+            f"{path} belongs to the user with id {found.st_uid}, not to the one that runs this (id {os.geteuid()}): "
+            f"run as that user, or `chown {os.geteuid()} '{path}'`"
         )
 
 

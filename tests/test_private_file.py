@@ -9,7 +9,14 @@ import pytest
 
 from studio_worker import private_file
 from studio_worker.errors import ConfigError
-from studio_worker.private_file import make_private_folder, read_private, sweep, write_atomically
+from studio_worker.private_file import (
+    make_own_folder,
+    make_private_folder,
+    read_private,
+    sweep,
+    take_as_own,
+    write_atomically,
+)
 
 
 @pytest.fixture
@@ -128,3 +135,73 @@ def test_the_name_of_each_folder_that_is_made_outlives_a_power_loss(tmp_path, mo
     private_file.make_private_folder(tmp_path / "a" / "b")
     private_file.make_private_folder(tmp_path / "a" / "b")
     assert synced == [tmp_path, tmp_path / "a"]
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o601])
+def test_an_own_file_that_is_open_to_others_is_closed_and_told_of(mode, path, caplines):
+    path.write_bytes(b"x")
+    path.chmod(mode)
+    take_as_own(path)
+    take_as_own(path)
+    assert (mode_of(path), path.read_bytes()) == (0o600, b"x")
+    (line,) = [line for line in caplines if line["event"] == "private.closed"]
+    assert (line["level"], line["path"], line["mode"]) == ("WARNING", str(path), f"{mode:04o}")
+
+
+def test_a_file_that_is_closed_is_not_opened(path, monkeypatch):
+    """Closing a descriptor would end the locks of this process on a database."""
+    write_atomically(path, b"x")
+    monkeypatch.setattr(private_file.os, "open", None)
+    take_as_own(path)
+
+
+def test_a_file_that_is_not_there_is_not_made(path):
+    take_as_own(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("target", ["real", "nowhere"])
+def test_a_link_is_not_taken_as_ones_own_and_what_it_names_stays_open(target, path, tmp_path):
+    (tmp_path / "real").write_bytes(b"x")
+    (tmp_path / "real").chmod(0o644)
+    path.symlink_to(tmp_path / target)
+    with pytest.raises(ConfigError, match=f"{path} is a symbolic link, .* put the file itself there"):
+        take_as_own(path)
+    assert mode_of(tmp_path / "real") == 0o644
+
+
+def test_what_is_no_regular_file_is_not_taken_as_ones_own(path):
+    os.mkfifo(path, 0o644)
+    with pytest.raises(ConfigError, match=f"{path} is no regular file: move it away"):
+        take_as_own(path)
+
+
+def test_another_users_file_or_folder_is_not_taken_as_ones_own_and_keeps_its_mode(path, tmp_path, monkeypatch):
+    path.write_bytes(b"x")
+    path.chmod(0o644)
+    (tmp_path / "a").mkdir(mode=0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    for take, what, mode in ((take_as_own, path, 0o644), (make_own_folder, tmp_path / "a", 0o755)):
+        with pytest.raises(ConfigError, match=f"{what} belongs to the user with id .* `chown 12345 '{what}'`"):
+            take(what)
+        assert mode_of(what) == mode
+
+
+def test_an_own_folder_that_is_open_to_others_is_closed_but_not_those_above_it(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for folder in ("a", "a/b"):
+        (tmp_path / folder).chmod(0o755)
+    make_own_folder(tmp_path / "a" / "b")
+    assert (mode_of(tmp_path / "a"), mode_of(tmp_path / "a" / "b")) == (0o755, 0o700)
+
+
+def test_a_link_to_an_own_folder_is_followed(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk").chmod(0o755)
+    (tmp_path / "a").symlink_to(tmp_path / "disk")
+    make_own_folder(tmp_path / "a")
+    assert mode_of(tmp_path / "disk") == 0o700

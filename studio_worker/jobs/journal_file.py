@@ -15,7 +15,7 @@ import psutil
 from studio_worker.errors import AlreadyRunning, ConfigError, NoRoom
 from studio_worker.jobs.spool import holds_results
 from studio_worker.log import logger
-from studio_worker.private_file import PRIVATE, is_full, make_private_folder, reason, sync_folder
+from studio_worker.private_file import PRIVATE, is_full, make_private_folder, reason, sync_folder, take_as_own
 
 VERSION = 2
 """The schema's number, in the file's ``user_version``."""
@@ -111,7 +111,7 @@ def open_journal(
         on_aside: told where a damaged file lies now, or would lie.
 
     Raises:
-        ConfigError: it comes from a newer release, or the folder or the file cannot be used.
+        ConfigError: it comes from a newer release, is a link or another user's, or folder or file cannot be used.
         NoRoom: its disk is full.
         AlreadyRunning: another process holds it locked.
     """
@@ -224,6 +224,8 @@ def _was_being_made(error: BaseException) -> bool:
 
 
 def _opened(path: Path, busy_secs: float, *, is_start: bool = False) -> sqlite3.Connection:
+    for suffix in ("", *_WAL):
+        take_as_own(path.with_name(path.name + suffix))
     if path.exists():
         if path.stat().st_size > 0:
             _look_first(path, busy_secs)
@@ -232,7 +234,7 @@ def _opened(path: Path, busy_secs: float, *, is_start: bool = False) -> sqlite3.
     elif is_start and holds_results(path.parent / "spool"):
         raise _Damaged("it is gone, and results lie beside it")
     # SQLite gives its own files the mode of the database, and would make that by the umask alone.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), PRIVATE)
     os.close(descriptor)
     connection = sqlite3.connect(path, timeout=busy_secs, isolation_level=None, check_same_thread=False)
     try:

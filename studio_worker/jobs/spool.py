@@ -19,7 +19,7 @@ from studio_worker.jobs.disk_thread import DiskThread
 from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.jobs.results import is_result_name, new_result_name
 from studio_worker.log import logger
-from studio_worker.private_file import PRIVATE, make_private_folder, sync_file, sync_folder
+from studio_worker.private_file import PRIVATE, make_own_folder, make_private_folder, sync_file, sync_folder
 
 _T = TypeVar("_T")
 
@@ -60,7 +60,12 @@ class Spool:
         self._earlier: set[str] = set()
 
     async def open(self, wanted: Collection[str]) -> None:
-        """Make the folder, and remove the files of results that nobody has `wanted` by name. Raises OSError."""
+        """Make the folder, and remove the files of results that nobody has `wanted` by name.
+
+        Raises:
+            ConfigError: it is another user's.
+            OSError: it cannot be made, or read.
+        """
         self._earlier = set(wanted)
         await self._ask(partial(self._sweep, wanted))
 
@@ -168,7 +173,7 @@ class Spool:
         sync_folder(self.folder)
 
     def _sweep(self, wanted: Collection[str]) -> None:
-        make_private_folder(self.folder)
+        make_own_folder(self.folder)
         for left in self._results():
             if left.name not in wanted:
                 _remove(left)

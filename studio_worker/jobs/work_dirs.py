@@ -14,7 +14,7 @@ from secrets import token_hex
 
 from studio_worker.daemon_thread import in_daemon_thread, within
 from studio_worker.jobs.hang_watch import PATIENCE_SECS
-from studio_worker.private_file import make_private_folder
+from studio_worker.private_file import make_own_folder
 
 GATHER_SECS = 0.02
 """How long folders gather before one thread removes them all: a hop for each would cost more than a small job."""
@@ -45,7 +45,12 @@ class WorkDirs:
         self._removing: asyncio.Future[None] | None = None
 
     async def open(self) -> None:
-        """Make the root (0700) and remove what earlier jobs left there. Raises OSError."""
+        """Make the root (0700) and remove what earlier jobs left there.
+
+        Raises:
+            ConfigError: it is another user's.
+            OSError: it cannot be made, or read.
+        """
         await asyncio.to_thread(self._sweep)
 
     async def aclose(self) -> None:
@@ -119,7 +124,7 @@ class WorkDirs:
             self._flush()
 
     def _sweep(self) -> None:
-        make_private_folder(self._root)
+        make_own_folder(self._root)
         _remove([left for left in self._root.iterdir() if _OURS.fullmatch(left.name) and not left.is_symlink()])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,8 @@ class StateLock:
 
     The lock is the operating system's (flock, or its like on Windows), so it ends with its process however that dies,
     and a pid that was given to another process since cannot keep it. The pid lies in a file of its own, because a
-    locked file cannot be read on Windows. Not for network file systems.
+    locked file cannot be read on Windows. Where the system can lock a folder, the folder itself is locked too: the lock
+    file may be removed under a live worker, by somebody who takes it for stale. Not for network file systems.
 
     Args:
         state_dir: the folder; made at mode 0700.
@@ -31,6 +33,7 @@ class StateLock:
         self._dir = state_dir
         self._pid_file = state_dir / "worker.pid"
         self._lock: FileLock | None = None
+        self._folder: int | None = None
 
     def acquire(self) -> None:
         """Take the folder; blocks for the disk, never for the other holder.
@@ -44,11 +47,13 @@ class StateLock:
 
         try:
             make_private_folder(self._dir)
+            self._folder = _locked(self._dir)
             lock = FileLock(self._dir / "worker.lock", timeout=0, thread_local=False)
             lock.acquire()
             self._lock = lock
             self._tell_holder()
-        except Timeout:
+        except (Timeout, BlockingIOError):
+            self.release()
             raise AlreadyRunning(
                 f"another worker{self._holder()} uses {self._dir}: stop it, or give this one a state_dir of its own"
             ) from None
@@ -77,8 +82,12 @@ class StateLock:
         lock, self._lock = self._lock, None
         if lock is not None:
             with suppress(OSError):
-                self._pid_file.unlink(missing_ok=True)
+                if self._pid() == str(os.getpid()):
+                    self._pid_file.unlink(missing_ok=True)
             lock.release()
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            os.close(folder)
 
     def _tell_holder(self) -> None:
         """Only a sentence of others wants the number: a full disk, which deliveries may empty, is no reason to end."""
@@ -89,11 +98,15 @@ class StateLock:
                 raise
 
     def _holder(self) -> str:
+        pid = self._pid()
+        return f" (process {pid})" if pid.isdigit() else ""
+
+    def _pid(self) -> str:
+        """What the pid file holds; nothing where it cannot be read."""
         try:
-            pid = self._pid_file.read_text(encoding="ascii").strip()
+            return self._pid_file.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
             return ""
-        return f" (process {pid})" if pid.isdigit() else ""
 
     def __enter__(self) -> StateLock:
         """Take the folder."""
@@ -105,3 +118,31 @@ class StateLock:
     ) -> None:
         """Give the folder back."""
         self.release()
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that locks the folder until it is closed; None where system or file system can lock none.
+
+    Raises:
+        BlockingIOError: another process, or another part of this one, holds the lock.
+        OSError: the folder cannot be opened.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        # A folder that can be written and not be read: the lock file has to do.
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:
+        # Each file system that knows no such lock has an error of its own for it: EINVAL, ENOTSUP, ENOLCK, EBADF.
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import time
 import tomllib
@@ -150,6 +151,29 @@ async def test_a_bad_variable_ends_with_78_naming_it(start_run):
     worker = await start_run(STUDIO_WORKER_MAX_CONCURRENT_JOBS="١٢")
     assert await worker.code() == 78
     assert "STUDIO_WORKER_MAX_CONCURRENT_JOBS" in worker.said
+
+
+async def test_a_journal_that_is_a_link_ends_with_78_naming_it_and_the_remedy(machine, start_run, tmp_path):
+    machine.state.mkdir(parents=True)
+    (machine.state / "journal.sqlite3").symlink_to(tmp_path / "elsewhere")
+    worker = await start_run()
+    assert await worker.code() == 78
+    assert f"{machine.state / 'journal.sqlite3'} is a symbolic link" in worker.said
+    assert "put the file itself there" in worker.said
+    assert "Traceback" not in worker.said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("name", ["spool", "work"])
+async def test_a_folder_of_another_user_in_the_state_ends_with_78_naming_it_and_the_remedy(machine, start_run, name):
+    folder = machine.state / name
+    folder.mkdir(parents=True)
+    os.chown(folder, 12345, -1)
+    worker = await start_run()
+    assert await worker.code() == 78
+    assert f"{folder} belongs to the user with id 12345" in worker.said
+    assert f"`chown 0 '{folder}'`" in worker.said
+    assert "Traceback" not in worker.said
 
 
 async def test_an_installed_older_worker_goes_on_without_a_new_approval(machine, start_run, studio):

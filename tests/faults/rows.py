@@ -342,6 +342,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     "F-100": (
         FAULT_PROCESS + "a_folder_of_a_dead_worker_or_of_a_pid_in_use_again_is_taken_over",
         "e2e/test_lifecycle.py::test_a_second_worker_on_the_same_state_ends_with_75_naming_the_first",
+        "state/test_lock.py::test_a_second_worker_is_refused_where_the_lock_file_was_removed",
     ),
     "F-101": (
         "e2e/test_lifecycle.py::test_an_idle_worker_stops_sooner_than_it_starts_and_says_goodbye",
@@ -482,6 +483,10 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
         "state/test_credential_store.py::test_a_file_open_to_others_is_refused_with_the_chmod_line",
         "state/test_credential_store.py::test_a_link_is_refused",
         "state/test_credential_store.py::test_a_token_with_a_line_break_is_refused",
+        JOURNAL_FILE + "a_journal_that_is_a_link_is_refused_with_its_path_and_what_it_names_is_left_alone",
+        JOURNAL_FILE + "a_journal_of_another_user_is_refused_with_the_chown_line_and_not_set_aside",
+        JOURNAL_FILE + "a_journal_that_others_may_read_is_closed_to_them_with_what_belongs_to_it_and_keeps_its_rows",
+        SPOOL + "another_users_folder_is_refused_and_nothing_in_it_is_removed",
     ),
     "B-009": (
         "cli/test_jobs.py::test_a_bad_line_exits_2_with_its_number_and_nothing_is_queued",

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import stat
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -227,6 +228,60 @@ def test_that_is_a_folder_is_refused_with_its_path(path):
     path.mkdir(parents=True)
     with pytest.raises(ConfigError, match="journal"):
         open_journal(path, now=NOW)
+
+
+def test_a_journal_that_others_may_read_is_closed_to_them_with_what_belongs_to_it_and_keeps_its_rows(path):
+    with closing(open_journal(path, now=NOW)) as connection:
+        connection.execute("CREATE TABLE more (text)")
+        for name in ("", "-wal", "-shm"):
+            shutil.copy(path.with_name(path.name + name), path.parent.parent)
+    path = path.parent.parent / path.name
+    files = [path.with_name(path.name + name) for name in ("", "-wal", "-shm")]
+    for file in files:
+        file.chmod(0o644)
+    with closing(open_journal(path, now=NOW)) as connection:
+        assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600] * 3
+        assert connection.execute("SELECT count(*) FROM more").fetchone()[0] == 0
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_journal_that_is_a_link_is_refused_with_its_path_and_what_it_names_is_left_alone(path, tmp_path, is_there):
+    target = journal_path(tmp_path / "elsewhere")
+    if is_there:
+        reopened(target)
+        target.chmod(0o644)
+    path.parent.mkdir()
+    path.symlink_to(target)
+    with pytest.raises(ConfigError, match=f"{path} is a symbolic link") as caught:
+        open_journal(path, now=NOW)
+    assert caught.value.exit_code == 78
+    assert not is_there or stat.S_IMODE(target.stat().st_mode) == 0o644
+    assert target.exists() is is_there
+
+
+def test_in_a_state_folder_that_is_a_link_is_opened(path, tmp_path):
+    (tmp_path / "disk").mkdir()
+    path.parent.symlink_to(tmp_path / "disk")
+    assert reopened(path) == 0
+
+
+@pytest.mark.parametrize("name", ["", "-wal", "-shm"])
+def test_that_is_a_pipe_is_refused_without_waiting(path, name):
+    path.parent.mkdir()
+    os.mkfifo(path.with_name(path.name + name))
+    with pytest.raises(ConfigError, match=f"{path}{name} is no regular file: move it away"):
+        open_journal(path, now=NOW)
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 100])
+def test_a_journal_of_another_user_is_refused_with_the_chown_line_and_not_set_aside(path, content, monkeypatch):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(ConfigError, match=f"{path} belongs to the user .* `chown 12345 '{path}'`") as caught:
+        open_journal(path, now=NOW)
+    assert caught.value.exit_code == 78
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_on_a_network_file_system_is_warned_of(path, caplines, monkeypatch):

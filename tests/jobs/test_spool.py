@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from studio_worker.errors import ConfigError
 from studio_worker.jobs import spool as spool_module
 from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.hang_watch import HangWatch
@@ -24,6 +25,30 @@ async def spool(tmp_path):
 
 def names(spool):
     return sorted(path.name for path in spool.folder.iterdir())
+
+
+async def test_a_folder_that_is_open_to_others_is_closed_to_them(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (tmp_path / "linked").symlink_to(folder)
+    opened = Spool(tmp_path / "linked", HangWatch(time.monotonic))
+    await opened.open(())
+    await opened.aclose()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+async def test_another_users_folder_is_refused_and_nothing_in_it_is_removed(tmp_path, monkeypatch):
+    left = tmp_path / "linked" / ("0a" * 16)
+    left.parent.mkdir()
+    left.write_bytes(b"abc")
+    opened = Spool(tmp_path / "linked", HangWatch(time.monotonic))
+    with monkeypatch.context() as others:
+        others.setattr(os, "geteuid", lambda: 12345)
+        with pytest.raises(ConfigError, match=f"{left.parent} belongs to the user"):
+            await opened.open(())
+    assert left.exists()
+    await opened.aclose()
 
 
 async def test_writes_bytes_whole_and_for_nobody_else(spool):

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from studio_worker.errors import ConfigError
 from studio_worker.jobs import work_dirs as work_dirs_module
 from studio_worker.jobs.work_dirs import MAX_SPARE, WorkDirs
 
@@ -29,6 +30,29 @@ async def gone(folder):
     async with asyncio.timeout(10):
         while folder.exists():
             await asyncio.sleep(0.005)
+
+
+async def test_a_folder_that_is_open_to_others_is_closed_to_them(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (tmp_path / "linked").symlink_to(folder)
+    opened = WorkDirs(tmp_path / "linked")
+    await opened.open()
+    await opened.aclose()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+async def test_another_users_folder_is_refused_and_nothing_in_it_is_removed(tmp_path, monkeypatch):
+    left = tmp_path / "linked" / ("0a" * 8)
+    left.mkdir(parents=True)
+    opened = WorkDirs(tmp_path / "linked")
+    with monkeypatch.context() as others:
+        others.setattr(os, "geteuid", lambda: 12345)
+        with pytest.raises(ConfigError, match=f"{left.parent} belongs to the user"):
+            await opened.open()
+    assert left.exists()
+    await opened.aclose()
 
 
 async def test_a_folder_is_empty_private_and_like_no_other(work_dirs):

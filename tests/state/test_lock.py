@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from studio_worker.errors import AlreadyRunning, ConfigError
 from studio_worker.state import StateLock
@@ -45,6 +49,67 @@ def test_a_refused_worker_leaves_the_holders_files_alone(state_dir: Path, holder
     for _ in range(2):
         with pytest.raises(AlreadyRunning, match=str(holder.pid)):
             StateLock(state_dir).acquire()
+
+
+def test_a_second_worker_is_refused_where_the_lock_file_was_removed(
+    state_dir: Path, holder: subprocess.Popen[str]
+) -> None:
+    (state_dir / "worker.lock").unlink()
+    with pytest.raises(AlreadyRunning, match=rf"\(process {holder.pid}\)"):
+        StateLock(state_dir).acquire()
+    holder.kill()
+    holder.wait()
+    with StateLock(state_dir):
+        pass
+
+
+def test_a_refused_worker_keeps_no_lock(state_dir: Path, holder: subprocess.Popen[str]) -> None:
+    refused = StateLock(state_dir)
+    with pytest.raises(AlreadyRunning):
+        refused.acquire()
+    holder.kill()
+    holder.wait()
+    with StateLock(state_dir):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOLCK, errno.EBADF])
+def test_where_folders_cannot_be_locked_the_lock_file_holds(
+    number: int, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def of_files_alone(descriptor: int, how: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", of_files_alone)
+    for _ in range(2):
+        with StateLock(state_dir), pytest.raises(AlreadyRunning):
+            StateLock(state_dir).acquire()
+
+
+def test_a_lock_file_that_an_older_release_holds_is_respected_and_leaves_the_folder_free(state_dir: Path) -> None:
+    state_dir.mkdir()
+    with FileLock(state_dir / "worker.lock"), pytest.raises(AlreadyRunning):
+        StateLock(state_dir).acquire()
+    with StateLock(state_dir):
+        pass
+
+
+def test_a_released_folder_keeps_the_pid_of_somebody_else(state_dir: Path) -> None:
+    with StateLock(state_dir):
+        (state_dir / "worker.pid").write_text("1\n")
+    assert (state_dir / "worker.pid").read_text() == "1\n"
+
+
+def test_no_descriptor_is_left_open(state_dir: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with StateLock(state_dir), pytest.raises(AlreadyRunning):
+            StateLock(state_dir).acquire()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_the_lock_of_a_killed_worker_is_taken_over(state_dir: Path, holder: subprocess.Popen[str]) -> None:
