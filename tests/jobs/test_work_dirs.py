@@ -155,10 +155,10 @@ async def test_a_disk_that_hangs_holds_up_no_end(tmp_path, monkeypatch):
         reached.set()
         go_on.wait(30)
 
-    monkeypatch.setattr(work_dirs_module, "PATIENCE_SECS", 0.01)
-    monkeypatch.setattr(work_dirs_module, "_remove", hang)
     work_dirs = WorkDirs(tmp_path / "work")
     await work_dirs.open()
+    monkeypatch.setattr(work_dirs_module, "PATIENCE_SECS", 0.01)
+    monkeypatch.setattr(work_dirs_module, "_remove", hang)
     work_dirs.discard(work_dirs.make())
     async with asyncio.timeout(10):
         while not reached.is_set():
