@@ -438,7 +438,7 @@ ROWS: dict[str, tuple[str, ...] | Partly] = {
     ),
     "F-122": (
         UPLOADS + "a_job_swept_while_its_upload_runs_is_never_done_twice",
-        BOTH + "a_job_whose_upload_something_in_between_has_answered_is_offered_again",
+        BOTH + "a_job_whose_upload_something_in_between_has_answered_comes_home",
         BOTH + "a_claim_stays_while_its_job_runs_and_while_its_upload_is_tried_again",
         "studio/test_lost_claims.py::test_a_job_that_is_lost_each_time_fails_and_says_why",
     ),

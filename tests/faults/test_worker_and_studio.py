@@ -97,12 +97,12 @@ async def test_a_studio_killed_between_storing_and_committing_takes_the_next_try
     ("answer", "runs"),
     [
         (web.Response(status=404), 2),
-        (web.Response(text="<html>Welcome to our hotel</html>", content_type="text/html"), 2),
+        (web.Response(text="<html>Welcome to our hotel</html>", content_type="text/html"), 1),
         (web.Response(status=409), 1),
     ],
     ids=["404", "a portal's page", "409 without a reason"],
 )
-async def test_a_job_whose_upload_something_in_between_has_answered_is_offered_again(
+async def test_a_job_whose_upload_something_in_between_has_answered_comes_home(
     settings: Callable[..., Config],
     engine: Counting,
     http: aiohttp.ClientSession,
