@@ -6,7 +6,10 @@ was not synced may be there or not, whole or in part.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +22,17 @@ _RESUMED = re.compile(r"^<\.\.\. \w+ resumed>")
 _CALL = re.compile(r"^(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>-?\d+)")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _FILE = re.compile(r"^\d+<((?:\\x[0-9a-f]{2})*)>")
+
+
+async def recorded(log: Path, script: str, *arguments: str) -> str:
+    """The log of all calls of a Python process, which has to come to its end."""
+    process = await asyncio.create_subprocess_exec(
+        "strace", "-f", "-qq", "-y", "-xx", "-s", "1000000", "-e", f"trace={','.join(CALLS)}", "-o", log,
+        sys.executable, "-c", script, *arguments,
+        cwd=Path(__file__).parents[2], stdout=DEVNULL,
+    )  # fmt: skip
+    assert await process.wait() == 0
+    return log.read_text()
 
 
 @dataclass(frozen=True, slots=True)

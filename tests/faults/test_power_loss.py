@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import shutil
-import sys
-from asyncio.subprocess import PIPE
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -18,7 +15,7 @@ from studio_worker.clock import SystemClock
 from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.kept_journal import KeptJournal
 
-from .disk_tape import CALLS, Disk, read_tape
+from .disk_tape import Disk, read_tape, recorded
 
 pytestmark = pytest.mark.needs("strace")
 
@@ -67,19 +64,7 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-async def recorded(state: Path, log: Path) -> str:
-    """The log of all calls of a process that keeps six results, two in files, and settles the first and the third."""
-    process = await asyncio.create_subprocess_exec(
-        "strace", "-f", "-qq", "-y", "-xx", "-s", "1000000", "-e", f"trace={','.join(CALLS)}", "-o", log,
-        sys.executable, "-c", MORTAL, str(state), ORIGIN, WORKER,
-        cwd=Path(__file__).parents[2], stdout=PIPE,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    assert process.returncode == 0
-    assert said.count(b"\n") == 8
-    return log.read_text()
+"""Keeps six results, two in files, and settles the first and the third."""
 
 
 async def recalled(folder: Path) -> dict[str, str]:
@@ -101,7 +86,7 @@ async def recalled(folder: Path) -> dict[str, str]:
 @pytest.mark.timeout(300)
 async def test_whatever_a_power_loss_leaves_a_result_that_was_safe_is_there_and_whole(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    log = await recorded(state, tmp_path / "log")
+    log = await recorded(tmp_path / "log", MORTAL, str(state), ORIGIN, WORKER)
     disk, rng, owed, images = Disk(state), Random(11), dict[str, str](), Counter[str]()
     for number, call in enumerate(read_tape(log)):
         if call.data.startswith(b'["'):

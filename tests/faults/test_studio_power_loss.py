@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import shutil
-import sys
-from asyncio.subprocess import PIPE
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -18,7 +15,7 @@ from studio_worker.studio.blobs import Blobs
 from studio_worker.studio.store.rows import JobState
 from studio_worker.studio.store.sqlite import SqliteStore
 
-from .disk_tape import CALLS, Disk, read_tape
+from .disk_tape import Disk, read_tape, recorded
 
 pytestmark = pytest.mark.needs("strace")
 
@@ -57,19 +54,7 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-async def recorded(folder: Path, log: Path) -> str:
-    """The log of all calls of a process that queues four jobs and has them done, one after another."""
-    process = await asyncio.create_subprocess_exec(
-        "strace", "-f", "-qq", "-y", "-xx", "-s", "1000000", "-e", f"trace={','.join(CALLS)}", "-o", log,
-        sys.executable, "-c", MORTAL, str(folder),
-        cwd=Path(__file__).parents[2], stdout=PIPE,
-    )  # fmt: skip
-    said, _ = await process.communicate()
-    assert process.returncode == 0
-    assert said.count(b"\n") == 8
-    return log.read_text()
+"""Queues four jobs and has them done, one after another."""
 
 
 async def found(folder: Path) -> dict[str, str]:
@@ -92,7 +77,7 @@ async def found(folder: Path) -> dict[str, str]:
 async def test_what_a_studio_has_answered_for_outlives_a_power_loss_at_any_moment(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
-    log = await recorded(state, tmp_path / "log")
+    log = await recorded(tmp_path / "log", MORTAL, str(state))
     disk, rng, owed, images = Disk(state), Random(11), dict[str, str](), Counter[str]()
     for number, call in enumerate(read_tape(log)):
         if call.data.startswith(b'["'):
