@@ -19,7 +19,8 @@ from studio_worker.text import escape
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII | re.IGNORECASE)
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})", re.ASCII | re.IGNORECASE)
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]{0,500}"', re.ASCII)
-_PAGES = frozenset({"text/html", "application/xhtml+xml"})
+PAGES = frozenset({"text/html", "application/xhtml+xml"})
+"""Media types of web pages, which a gateway or a captive portal sends in place of what was asked for."""
 _REMEDIES = {
     404: "nothing is there; check the URL",
     410: "it is gone for good; name another URL",
@@ -122,7 +123,7 @@ def check_answer(
             "content-encoding",
             f"{wanted.what}: {shown(url)} sent {escape(encoding, limit=40)} where the plain bytes were asked for",
         )
-    if "Content-Type" in response.headers and response.content_type.lower() in _PAGES:
+    if "Content-Type" in response.headers and response.content_type.lower() in PAGES:
         raise FetchRefused(
             "not-a-model", f"{wanted.what}: {shown(url)} is not a model: {response.content_type.lower()}"
         )

@@ -21,6 +21,7 @@ from studio_worker.jobs.journal_file import (
     free_aside,
     is_damage,
     open_journal,
+    primary_code,
     results_beside,
     set_aside,
     telling_damage,
@@ -33,6 +34,12 @@ _T = TypeVar("_T")
 
 Written: TypeAlias = Sequence[tuple[Row, list[Any]]]
 """Rows with their values of the moment in which they were handed over."""
+
+_PASSING = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
+)
+MAX_RETRY_SECS = 60.0
 
 _NOT_STORABLE = (ValueError, OverflowError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.IntegrityError)
 """Errors that are one row's own fault."""
@@ -115,6 +122,33 @@ class JournalDatabase:
             return await self.run(work)
         except sqlite3.Error as error:
             raise explained(self._path, error) from None
+
+    async def run_patiently(
+        self,
+        work: Callable[[sqlite3.Connection], _T],
+        *,
+        waits: Callable[[sqlite3.Error], None],
+        retry_secs: float,
+    ) -> _T:
+        """As `run`, tried again for as long as another process, or the disk, is in the way.
+
+        Args:
+            work: what to do.
+            waits: called before each wait.
+            retry_secs: the first wait; the next ones are longer, a minute at most.
+
+        Raises:
+            ConfigError: it is something that no time cures.
+        """
+        while True:
+            try:
+                return await self.run(work)
+            except sqlite3.Error as error:
+                if primary_code(error) not in _PASSING:
+                    raise explained(self._path, error) from None
+                waits(error)
+            await asyncio.sleep(retry_secs)
+            retry_secs = min(2 * retry_secs, MAX_RETRY_SECS)
 
     def write(self, rows: Written, *, is_full: bool, landed: Callable[[Exception | None], None]) -> None:
         """Write rows in one transaction some time soon.

@@ -84,10 +84,11 @@ def forget_settled(connection: sqlite3.Connection, now: float | None, history: H
         now: in seconds since the epoch; None where nobody is sure, and then none is too old.
         history: the bounds.
     """
-    # In the order in which they were written: one that was dated by a wrong clock must not outlast all others.
+    # In the order in which they came: one that was dated by a wrong clock must not outlast all others. A job that came
+    # again has its first place, and must not take along what is known of its deaths.
     surplus = connection.execute(
-        "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE settled_at IS NOT NULL AND rowid <= "
-        "(SELECT rowid FROM jobs WHERE settled_at IS NOT NULL ORDER BY rowid DESC LIMIT 1 OFFSET ?) "
+        "DELETE FROM jobs WHERE rowid IN (SELECT rowid FROM jobs WHERE settled_at IS NOT NULL AND deaths = 0 AND rowid "
+        "<= (SELECT rowid FROM jobs WHERE settled_at IS NOT NULL ORDER BY rowid DESC LIMIT 1 OFFSET ?) "
         "ORDER BY rowid LIMIT ?)",
         (history.settled_rows, CHUNK_ROWS),
     ).rowcount

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from studio_worker.clock import Clock, SystemClock
-from studio_worker.errors import AlreadyRunning, ResultRejected
+from studio_worker.errors import ResultRejected
 from studio_worker.jobs.hang_watch import PATIENCE_SECS, HangWatch
 from studio_worker.jobs.journal import Recalled, Trouble
 from studio_worker.jobs.journal_db import JournalDatabase
@@ -30,6 +30,7 @@ from studio_worker.jobs.room_watch import RoomWatch
 from studio_worker.jobs.row_batches import RowBatches
 from studio_worker.jobs.settlement import Done, Gone, Settlement
 from studio_worker.jobs.spool import MadeFileGone, Spool
+from studio_worker.jobs.unknown_results import UnknownResults
 from studio_worker.jobs.upkeep import Upkeep
 from studio_worker.log import logger
 from studio_worker.text import escape
@@ -81,12 +82,13 @@ class KeptJournal:
             self._live,
             retire=self._spool.remove,
             failed=self._could_not_write,
-            begun_anew=self._set_unknown_aside,
+            begun_anew=self._begun_anew,
         )
         self._database = JournalDatabase(
             journal_path(folder), clock.now, self._hangs, self._batches.damaged, busy_secs=busy_secs
         )
         self._losses: asyncio.Queue[BaseException] = asyncio.Queue()
+        self._unknown = UnknownResults(self._database, self._spool, self._live, self._losses.put_nowait)
         self._watch = RoomWatch(
             folder,
             self._spool,
@@ -151,22 +153,18 @@ class KeptJournal:
     async def recall(self, worker_id: str) -> Sequence[Recalled]:
         """The results that are still owed under this worker id; the damaged ones are set aside, and logged.
 
-        Waits for as long as another process holds the journal locked: what is kept must not be passed over.
+        Waits for as long as another process, or the disk, is in the way: what is kept must not be passed over.
 
         Raises:
             ConfigError: the journal cannot be read.
         """
         self._worker_id = worker_id
         moment = (self._clock.monotonic(), self._now())
-        while True:
-            try:
-                found = await self._database.run_explained(
-                    lambda on: recall_rows(on, self._origin, worker_id, self._spool.folder, moment)
-                )
-                break
-            except AlreadyRunning as locked:
-                self._watch.failed(Trouble("journal", str(locked)), locked)
-                await asyncio.sleep(self._retry_secs)
+        found = await self._database.run_patiently(
+            lambda on: recall_rows(on, self._origin, worker_id, self._spool.folder, moment),
+            waits=lambda error: self._watch.failed(as_trouble(error), error),
+            retry_secs=self._retry_secs,
+        )
         if found.unreadable:
             settled = self._database.run(lambda on: settle_unreadable(on, moment[1], found.unreadable))
             await self._unless_full(settled)
@@ -268,6 +266,7 @@ class KeptJournal:
         self._is_open = False
         self._batches.is_held_back = True
         await self._upkeep.aclose()
+        await self._unknown.aclose()
         await self._watch.aclose()
         for row in list(self._live.values()):
             if row.stage in (Stage.ACCEPTED, Stage.RUNNING):
@@ -382,9 +381,8 @@ class KeptJournal:
         row.settle(stage, self._now(), escape(why, limit=MAX_NOTE))
         self._batches.add(row)
 
-    def _set_unknown_aside(self) -> None:
-        """The results of other studios and worker ids, which the new journal does not know."""
-        self._spool.set_earlier_aside(self._database.results_aside, [row.file for row in self._live.values()])
+    def _begun_anew(self) -> None:
+        self._unknown.look()
 
     def _could_not_write(self, error: Exception) -> None:
         if self._is_open:

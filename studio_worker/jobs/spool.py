@@ -7,6 +7,7 @@ a crash; then the row that is to say what it holds is not there, or has another 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable
@@ -58,6 +59,7 @@ class Spool:
         self._thread = DiskThread("spool")
         self._spares: list[Path] = []
         self._earlier: set[str] = set()
+        self._stranded: set[str] = set()
 
     async def open(self, wanted: Collection[str]) -> None:
         """Make the folder, and remove the files of results that nobody has `wanted` by name.
@@ -70,7 +72,10 @@ class Spool:
         await self._ask(partial(self._sweep, wanted))
 
     async def set_aside(self, folder: Path) -> None:
-        """Move all results to `folder`, before `open`: nobody knows any more what they are. Raises OSError."""
+        """Move all results to `folder`, before `open`: nobody knows any more what they are.
+
+        Those that cannot be moved stay where they are. Raises OSError.
+        """
         await self._ask(partial(self._set_aside, folder))
 
     def set_earlier_aside(self, folder: Path, known: Collection[str]) -> None:
@@ -147,7 +152,7 @@ class Spool:
 
     def _set_aside(self, folder: Path) -> None:
         if self.folder.is_dir():
-            self._move([file.name for file in self._results()], folder)
+            self._stranded = self._move([file.name for file in self._results()], folder)
 
     def _try_to_move(self, names: Collection[str], folder: Path) -> None:
         try:
@@ -157,25 +162,28 @@ class Spool:
                 "Results of a damaged journal could not be set aside"
             )
 
-    def _move(self, names: Collection[str], folder: Path) -> None:
-        if not names:
-            return
+    def _move(self, names: Collection[str], folder: Path) -> set[str]:
+        """Move files to another folder; the names of those that could not be."""
+        there = [name for name in names if (self.folder / name).exists()]
+        if not there:
+            return set()
         make_private_folder(folder)
-        for name in names:
+        stranded = set()
+        for name in there:
             try:
-                (self.folder / name).replace(folder / name)
-            except FileNotFoundError:
-                continue
+                _move_file(self.folder / name, folder / name)
             except OSError as error:
                 # A disk that spoils a journal fails on files, too: what can be moved is.
                 logger.bind(event="jobs.spool", file=name, error=str(error)).error("A result could not be set aside")
+                stranded.add(name)
         sync_folder(folder)
         sync_folder(self.folder)
+        return stranded
 
     def _sweep(self, wanted: Collection[str]) -> None:
         make_own_folder(self.folder)
         for left in self._results():
-            if left.name not in wanted:
+            if left.name not in wanted and left.name not in self._stranded:
                 _remove(left)
 
     def _results(self) -> Iterable[Path]:
@@ -237,6 +245,17 @@ def _take(file: Path, made: Path) -> str:
         raise
     sync_folder(file.parent)
     return checksum
+
+
+def _move_file(file: Path, to: Path) -> None:
+    try:
+        file.replace(to)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # The spool may be a link to another disk.
+        _fill(to, file.read_bytes())
+        file.unlink()
 
 
 def _give_back(part: Path, made: Path) -> None:

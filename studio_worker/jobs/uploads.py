@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
 
 from studio_worker.errors import ResultRejected
+from studio_worker.fetch.answer import PAGES
 from studio_worker.jobs.results import Kept
 from studio_worker.jobs.settlement import Answer
 from studio_worker.jobs.upload_body import FormBody
@@ -116,7 +118,7 @@ class Uploader:
             status=response.status,
             reason=_reason(body) if response.status == 409 else None,
             retry_after=response.headers.get("Retry-After"),
-            is_page=response.content_type == "text/html" and body.lstrip().startswith(b"<"),
+            is_page=_is_page(response.content_type, body),
             text=escape(body.decode(errors="replace").strip().partition("\n")[0].strip(), limit=300),
         )
 
@@ -135,6 +137,11 @@ class Uploader:
         # Whatever is still to come would have to be read before the connection could serve again.
         response.close()
         return bytes(found)
+
+
+def _is_page(media_type: str, body: bytes) -> bool:
+    head = body.removeprefix(codecs.BOM_UTF8).lstrip()[:16].lower()
+    return head.startswith((b"<!doctype html", b"<html")) or (media_type in PAGES and head.startswith(b"<"))
 
 
 def form_of(kept: Kept, meanwhile: Callable[[], None] = lambda: None) -> FormBody:

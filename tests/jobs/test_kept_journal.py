@@ -438,6 +438,21 @@ class TestWhatIsDamaged:
         (folder,) = state.glob("journal.sqlite3.damaged-*.results")
         assert [file.read_bytes() for file in folder.iterdir()] == [b"theirs"]
 
+    async def test_one_that_is_put_in_its_place_while_the_worker_runs_keeps_what_it_knows(self, life, entry, state):
+        async with life(origin="https://other.test") as journal:
+            await (await journal.keep(entry(), picture_of(b"theirs"))).safe
+        backup = state / "backup"
+        shutil.copy(journal_path(state), backup)
+        async with life(retry_secs=0.01) as journal:
+            for file in state.glob("journal.sqlite3*"):
+                file.unlink()
+            backup.rename(journal_path(state))
+            await (await journal.keep(entry(), picture_of(b"ours"))).safe
+            await is_well(journal)
+        async with life(origin="https://other.test") as journal:
+            assert [each.kept.file.read_bytes() for each in journal.recalled] == [b"theirs"]
+        assert list(state.glob("*.results")) == []
+
     async def test_one_whose_damage_the_first_look_at_its_rows_finds_takes_its_results_along(
         self, life, entry, state, monkeypatch
     ):
@@ -515,7 +530,25 @@ class TestAJournalThatIsLocked:
         await is_well(journal)
         await journal.aclose()
 
-    async def test_that_cannot_be_read_ends_the_recall_in_our_own_words(self, state, clock, monkeypatch):
+    async def test_that_a_disk_fails_to_read_is_read_again(self, life, entry, state, clock, monkeypatch):
+        async with life() as journal:
+            await (await journal.keep(entry(), picture_of())).safe
+        real, looks = kept_journal.recall_rows, []
+
+        def failing(*found):
+            looks.append(found)
+            if len(looks) == 1:
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+                raise error
+            return real(*found)
+
+        monkeypatch.setattr(kept_journal, "recall_rows", failing)
+        async with life(retry_secs=0.01) as journal:
+            assert [each.kept.job_id for each in journal.recalled] == ["job-1"]
+            await is_well(journal)
+
+    async def test_that_no_time_cures_ends_the_recall_in_our_own_words(self, state, clock, monkeypatch):
         def broken(*_):
             raise sqlite3.OperationalError("disk I/O error")
 
@@ -795,6 +828,21 @@ class TestHistory:
                 while len(rows(state)) > 2:
                     await asyncio.sleep(0.005)
         assert [job_id for job_id, _ in rows(state)] == ["c", "d"]
+
+    async def test_of_settled_jobs_keeps_what_is_known_of_deaths(self, life, killed, entry, state):
+        journal = await killed()
+        journal.accept(entry("deadly"))
+        await journal.committed(entry("deadly"))
+        await killed.kill(journal)
+        async with life() as journal:
+            for number in range(5):
+                journal.accept(entry(f"job-{number}"))
+                journal.drop(entry(f"job-{number}"))
+        async with life(history=History(settled_rows=2)):
+            async with asyncio.timeout(10):
+                while len(rows(state)) > 3:
+                    await asyncio.sleep(0.005)
+        assert [job_id for job_id, _ in rows(state)] == ["deadly", "job-3", "job-4"]
 
     async def test_of_settled_jobs_is_bounded_by_age(self, life, entry, state, clock, monkeypatch):
         monkeypatch.setattr(upkeep, "PAUSE_SECS", 0.01)

@@ -221,6 +221,26 @@ async def test_sets_aside_what_can_be_moved_although_another_file_cannot(spool, 
     assert {file.name for file in aside.iterdir()} == {files[0].name, files[2].name}
     (line,) = [line for line in caplines if line["event"] == "jobs.spool"]
     assert (line["level"], line["file"]) == ("ERROR", files[1].name)
+    monkeypatch.undo()
+    await spool.open(())
+    assert names(spool) == [files[1].name]
+
+
+async def test_sets_aside_by_copies_where_it_lies_on_another_file_system(spool, monkeypatch):
+    file = spool.new_file()
+    await spool.write(file, b"abc")
+    real = type(spool.folder).replace
+
+    def across(self, to):
+        if self == file:
+            raise OSError(18, "Invalid cross-device link")
+        return real(self, to)
+
+    monkeypatch.setattr(type(spool.folder), "replace", across)
+    aside = spool.folder.with_name("aside")
+    await spool.set_aside(aside)
+    assert (aside / file.name).read_bytes() == b"abc"
+    assert names(spool) == []
 
 
 async def test_says_so_where_its_folder_is_gone(spool):

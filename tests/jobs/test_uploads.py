@@ -168,6 +168,24 @@ class TestTheAnswer:
         assert (found.status, found.text) == (413, "too \\x1b[2J large")
 
     @pytest.mark.parametrize(
+        ("media_type", "text", "is_page"),
+        [
+            ("text/html", "<title>Welcome</title>", True),
+            ("application/xhtml+xml", "<?xml version='1.0'?><html/>", True),
+            ("text/plain", "\ufeff \n<!DOCTYPE html>", True),
+            ("application/octet-stream", "<HTML>", True),
+            ("text/html", "ok", False),
+            ("application/xml", "<ok/>", False),
+        ],
+    )
+    async def test_tells_a_web_page(self, server, kept_file, file, media_type, text, is_page):
+        async def page(request):
+            return web.Response(body=text.encode(), content_type=media_type)
+
+        server.answer = page
+        assert (await upload(server.url, kept_file(file))).is_page is is_page
+
+    @pytest.mark.parametrize(
         ("body", "reason"),
         [
             ('{"reason": "done"}', "done"),
