@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from studio_worker.errors import StudioWorkerError
-from studio_worker.private_file import reason
 from studio_worker.text import escape
 from studio_worker.wire.strict_json import dumps_lossy
 
@@ -53,7 +52,7 @@ def _write(data: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise StudioWorkerError(f"stdout cannot be written: {reason(error)}") from None
+        raise StudioWorkerError(f"stdout cannot be written: {error.strerror or error}") from None
 
 
 def is_terminal(stream: TextIO | None) -> bool:
