@@ -10,7 +10,7 @@ import asyncio
 import re
 import sys
 from asyncio.subprocess import DEVNULL
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -33,6 +33,14 @@ async def recorded(log: Path, script: str, *arguments: str) -> str:
     )  # fmt: skip
     assert await process.wait() == 0
     return log.read_text()
+
+
+def lay_out(image: Mapping[Path, bytes], folder: Path) -> Path:
+    """The folder, with the files of an image in it."""
+    for path, data in image.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
 
 
 @dataclass(frozen=True, slots=True)

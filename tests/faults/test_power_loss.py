@@ -15,7 +15,7 @@ from studio_worker.clock import SystemClock
 from studio_worker.jobs.checksum import checksum_of
 from studio_worker.jobs.kept_journal import KeptJournal
 
-from .disk_tape import Disk, read_tape, recorded
+from .disk_tape import Disk, lay_out, read_tape, recorded
 
 pytestmark = pytest.mark.needs("strace")
 
@@ -99,10 +99,7 @@ async def test_whatever_a_power_loss_leaves_a_result_that_was_safe_is_there_and_
             continue
         disk.play(call)
         for name, image in disk.images(rng):
-            folder = tmp_path / f"{number}-{name}"
-            for path, data in image.items():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(data)
+            folder = lay_out(image, tmp_path / f"{number}-{name}")
             found = await recalled(folder)
             lost = {job_id for job_id, digest in owed.items() if found.get(job_id) != digest}
             assert not lost, f"after call {number}, {call.name} of {call.path.name}, with {name}"

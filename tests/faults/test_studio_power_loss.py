@@ -15,7 +15,7 @@ from studio_worker.studio.blobs import Blobs
 from studio_worker.studio.store.rows import JobState
 from studio_worker.studio.store.sqlite import SqliteStore
 
-from .disk_tape import Disk, read_tape, recorded
+from .disk_tape import Disk, lay_out, read_tape, recorded
 
 pytestmark = pytest.mark.needs("strace")
 
@@ -90,10 +90,7 @@ async def test_what_a_studio_has_answered_for_outlives_a_power_loss_at_any_momen
         if not owed:
             continue
         for name, image in disk.images(rng):
-            folder = tmp_path / f"{number}-{name}"
-            for path, data in image.items():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(data)
+            folder = lay_out(image, tmp_path / f"{number}-{name}")
             there = await found(folder)
             lost = {
                 job_id for job_id, digest in owed.items() if job_id not in there or (digest and there[job_id] != digest)
