@@ -254,8 +254,19 @@ def _move_file(file: Path, to: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         # The spool may be a link to another disk.
-        _fill(to, file.read_bytes())
+        _copy(file, to)
         file.unlink()
+
+
+def _copy(file: Path, to: Path) -> None:
+    try:
+        shutil.copyfile(file, to)
+        to.chmod(PRIVATE)
+        with to.open("rb+") as opened:
+            sync_file(opened.fileno())
+    except BaseException:
+        _remove(to)
+        raise
 
 
 def _give_back(part: Path, made: Path) -> None:
