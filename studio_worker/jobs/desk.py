@@ -325,9 +325,6 @@ class Desk:
             if not ticket.is_ended:
                 self._journal.drop(ticket.entry)
                 tell_failure(ticket.link, problem, ticket.job_id)
-        finally:
-            self._leave(ticket)
-            ticket.seat.leave()
 
     def _gone(self, ticket: Ticket, work: asyncio.Task[Artifact]) -> None:
         """A job task is over; one that was cancelled before its first step has waited for nobody and told nobody."""
