@@ -188,7 +188,7 @@ class Delivery:
         self._chronicle.delivered(owed.kept)
 
     def resume(self) -> None:
-        """A session is welcome: uploads that found the token refused go on."""
+        """A session is welcome: uploads that found the token refused go on; what an older one sent waits again."""
         self.suspend()
         self._uploads.resume()
 

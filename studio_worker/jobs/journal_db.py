@@ -39,7 +39,10 @@ _PASSING = (
     *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
     *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN),
 )
+"""Errors that time may cure: another process's lock, a disk that is full, fails for a while or is away."""
+
 MAX_RETRY_SECS = 60.0
+"""The longest wait of `JournalDatabase.run_patiently`."""
 
 _NOT_STORABLE = (ValueError, OverflowError, sqlite3.InterfaceError, sqlite3.DataError, sqlite3.IntegrityError)
 """Errors that are one row's own fault."""

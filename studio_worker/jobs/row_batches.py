@@ -28,7 +28,7 @@ class RowBatches:
         live: the open rows by job id.
         retire: called on the journal's thread with the file of a settled row, once that is written.
         failed: called when a batch could not be written.
-        begun_anew: called when the file was found damaged, or gone, and a new one knows the open rows alone.
+        begun_anew: called when another file than before is the journal now: the old one was damaged, gone or replaced.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class RowBatches:
             younger = (self._live.get(row.entry.job_id) for row, _ in rows)
             self._changed |= dict.fromkeys(row for row in younger if row is not None)
             if is_new:
-                # The new file knows nothing: everything that is owed is written into it.
+                # The new file may know nothing: everything that is owed is written into it.
                 self._changed |= dict.fromkeys(self._live.values())
         # Whoever waits is answered first, whatever those make of it who are told.
         if done is not None and not done.done():

@@ -24,7 +24,6 @@ MAX_SPARE = 16
 TICK_NS = 100_000_000
 """Time stamps of files move in ticks: one that is older than this changes with the next entry in its folder."""
 
-
 _OURS = re.compile(r"[0-9a-f]{16}")
 """The names of jobs' folders; whatever else lies beside them is somebody else's, and stays."""
 
